@@ -1,0 +1,51 @@
+# bert-recipes: `make` lists what there is. Every target that needs the environment sets it up first, once.
+PYTHON ?= python3
+CONFIG ?= recipes/configs/quickstart.yaml
+ARGS   ?=
+PROCS  ?= 1
+
+VENV := .venv
+BIN  := $(VENV)/bin
+STAMP := $(VENV)/.installed
+.DEFAULT_GOAL := help
+.PHONY: help setup recipe-stock recipe-custom test test-slow lint format doctor clean
+
+help: ## list the targets
+	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
+	@echo
+	@echo "  CONFIG=recipes/configs/disaster_tweets.yaml   another configuration"
+	@echo '  ARGS="--learning_rate 3e-5 --output_dir runs/mine"   any flag, laid over the configuration'
+	@echo "  PROCS=2                                       the same recipe in that many processes"
+
+$(STAMP): pyproject.toml constraints.txt embedded.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "bert-recipes needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true): name another one, as in 'make setup PYTHON=python3.12'." >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' has no venv module: install it (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 2; }
+	@echo "Setting up $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embedded.txt
+	@touch $@
+
+setup: $(STAMP) ## make the environment in .venv
+
+test: $(STAMP) ## run the tests (about five minutes)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(STAMP) ## run the tests that take longer
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## check style with ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(STAMP) ## rewrite the code in ruff's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove the environment and what Python leaves behind; runs/ stays
+	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
