@@ -49,3 +49,14 @@ format: $(STAMP) ## rewrite the code in ruff's style
 clean: ## remove the environment and what Python leaves behind; runs/ stays
 	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+define run-recipe
+@if [ "$(PROCS)" = 1 ]; then $(BIN)/python recipes/$(1).py --config $(CONFIG) $(ARGS); \
+else $(BIN)/accelerate launch --multi_gpu --num_processes $(PROCS) recipes/$(1).py --config $(CONFIG) $(ARGS); fi
+endef
+
+recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
+	$(call run-recipe,stock)
+
+recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
+	$(call run-recipe,custom)

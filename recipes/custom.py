@@ -1,0 +1,49 @@
+"""Fine-tune a classifier of your own: the plain `AutoModel`, your pooling, your head, your loss.
+
+    python recipes/custom.py --config recipes/configs/quickstart.yaml
+    python recipes/custom.py --pooling mean --class_weights balanced --output_dir runs/mine
+    accelerate launch --num_processes 2 --multi_gpu recipes/custom.py --config recipes/configs/disaster_tweets.yaml
+
+The stock recipe (recipes/stock.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
+"""
+
+from transformers import AutoTokenizer, set_seed
+
+from bert_recipes.arguments import CustomArguments, parse_arguments
+from bert_recipes.data import load_data, tokenize
+from bert_recipes.errors import run_main
+from bert_recipes.losses import make_loss
+from bert_recipes.models import EncoderClassifier
+from bert_recipes.run import Run
+from bert_recipes.sources import model_source
+from bert_recipes.trainer import PerExampleTrainer, RowCollator
+
+
+def main():
+    args = parse_arguments(CustomArguments, __doc__, "custom")
+    data = load_data(args.data)
+    source = model_source(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
+    loss = make_loss(args.model.class_weights, data.splits["train"]["labels"], data.label_names)
+    run = Run(args)
+
+    set_seed(args.training.seed)
+    model = EncoderClassifier.from_encoder(
+        source, pooling=args.model.pooling, id2label=data.id2label, label2id=data.label2id
+    )
+    trainer = PerExampleTrainer(
+        model,
+        args.training,
+        train_dataset=tokenized["train"],
+        eval_dataset=tokenized["validation"],
+        processing_class=tokenizer,
+        data_collator=RowCollator(tokenizer),
+        loss=loss,
+    )
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    run.finish(trainer, data, tokenized, tokenizer)
+
+
+if __name__ == "__main__":
+    run_main(main)

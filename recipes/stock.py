@@ -1,0 +1,43 @@
+"""Fine-tune the stock classifier: `AutoModelForSequenceClassification`, its own head, its own loss.
+
+    python recipes/stock.py --config recipes/configs/quickstart.yaml
+    python recipes/stock.py --dataset my.csv --text_column body --learning_rate 3e-5 --output_dir runs/mine
+    accelerate launch --num_processes 2 --multi_gpu recipes/stock.py --config recipes/configs/disaster_tweets.yaml
+
+The custom recipe (recipes/custom.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
+"""
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+
+from bert_recipes.arguments import StockArguments, parse_arguments
+from bert_recipes.data import load_data, tokenize
+from bert_recipes.errors import run_main
+from bert_recipes.run import Run
+from bert_recipes.sources import model_source
+from bert_recipes.trainer import RecipeTrainer, RowCollator
+
+
+def main():
+    args = parse_arguments(StockArguments, __doc__, "stock")
+    data = load_data(args.data)
+    source = model_source(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
+    run = Run(args)
+
+    set_seed(args.training.seed)
+    model = AutoModelForSequenceClassification.from_pretrained(source, id2label=data.id2label, label2id=data.label2id)
+    trainer = RecipeTrainer(
+        model,
+        args.training,
+        train_dataset=tokenized["train"],
+        eval_dataset=tokenized["validation"],
+        processing_class=tokenizer,
+        data_collator=RowCollator(tokenizer),
+    )
+    trainer.train(resume_from_checkpoint=run.checkpoint)
+    run.finish(trainer, data, tokenized, tokenizer)
+
+
+if __name__ == "__main__":
+    run_main(main)

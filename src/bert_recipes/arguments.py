@@ -1,0 +1,202 @@
+"""What can be set: dataclasses whose fields are both the flags and the keys of the YAML files."""
+
+import argparse
+import dataclasses
+import difflib
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from bert_recipes.errors import UserError
+from bert_recipes.pooling import POOLINGS
+
+
+@dataclass
+class DataArguments:
+    """Where the rows come from and how they become tokens."""
+
+    dataset: str = field(
+        default="embedded:fine-foods",
+        metadata={
+            "help": "a folder with train/validation/test files (.csv .tsv .jsonl .parquet), one file, a Hub id "
+            "(owner/name@revision), embedded:fine-foods or embedded:bbc-news"
+        },
+    )
+    text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
+    text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
+    label_column: str | None = field(default=None, metadata={"help": "column of the label (guessed)"})
+    id_column: str | None = field(default=None, metadata={"help": "column of the id (guessed; else the row number)"})
+    labels: list[str] | None = field(
+        default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
+    )
+    encoding: str = field(default="utf-8", metadata={"help": "encoding of the files"})
+    max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
+    validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
+    split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
+
+
+@dataclass
+class ModelArguments:
+    """Which encoder to start from."""
+
+    model: str = field(
+        default="embedded:minilm", metadata={"help": "a Hub id (owner/name@revision), a folder, or embedded:minilm"}
+    )
+
+
+@dataclass
+class StockArguments(ModelArguments):
+    """The stock model brings its own head and loss: there is nothing more to choose."""
+
+
+@dataclass
+class CustomArguments(ModelArguments):
+    """The head and the loss over the plain encoder."""
+
+    pooling: str = field(default="pooler", metadata={"help": "hidden states to one vector", "choices": list(POOLINGS)})
+    class_weights: list[str] | None = field(
+        default=None, metadata={"help": "'balanced', or one weight per class in the order of the class ids"}
+    )
+
+
+@dataclass
+class RecipeTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of these recipes."""
+
+    bf16: bool | None = field(
+        default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
+
+    def __post_init__(self):
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
+        # Trainer takes bf16 on a CPU only when told that the CPU is meant.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+
+
+def has_native_bf16(use_cpu: bool = False) -> bool:
+    """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+DEFAULTS = {
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 2,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "f1",
+    "greater_is_better": True,
+    "logging_steps": 10,
+    "report_to": "none",
+    "label_names": ["labels"],
+    "disable_tqdm": False,
+}
+
+
+@dataclass
+class Arguments:
+    """A recipe's arguments, and the configuration that `--config` would take to repeat the run."""
+
+    data: DataArguments
+    model: ModelArguments
+    training: RecipeTrainingArguments
+    configuration: dict
+
+
+def parse_arguments(
+    model_class: type[ModelArguments], doc: str, name: str, argv: list[str] | None = None
+) -> Arguments:
+    """Read a recipe's flags, laid over its YAML file.
+
+    Args:
+        model_class: the dataclass of the recipe's own choices.
+        doc: the recipe's docstring, for `--help`.
+        name: the recipe's name; its default `--output_dir` is `runs/<name>`.
+        argv: the command line without the program's name; by default the process's own.
+
+    Raises:
+        UserError: an unknown flag or key (naming the nearest valid one), or a value of the wrong type.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _Parser(
+        (DataArguments, model_class, RecipeTrainingArguments),
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        conflict_handler="resolve",
+    )
+    parser.add_argument("--config", help="a YAML file that sets defaults; flags win")
+    # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for the traceback.
+    parser.add_argument(
+        "--debug", nargs="*", default=[], help="show the traceback of an error; with a value, Trainer's"
+    )
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config")
+    config, _ = own.parse_known_args(argv)
+    valid = {a.dest for a in parser._actions}
+    defaults = {**DEFAULTS, "output_dir": f"runs/{name}"}
+    if config.config:
+        defaults |= _read_yaml(Path(config.config), valid)
+    parser.set_defaults(**{k: v for k, v in defaults.items() if k in valid})
+    namespace, unknown = parser.parse_known_args(argv)
+    for flag in unknown:
+        if flag.startswith("-"):
+            raise UserError(f"there is no flag {flag}{_nearest(flag.lstrip('-').split('=')[0], valid, '--')}.")
+    if unknown:
+        raise UserError(f"'{unknown[0]}' belongs to no flag.")
+    values = vars(namespace) | {"debug": " ".join(namespace.debug)}
+    parts, configuration = [], {"recipe": name}
+    for part in (DataArguments, model_class, RecipeTrainingArguments):
+        fields = {f.name: values[f.name] for f in dataclasses.fields(part) if f.init and f.name in values}
+        configuration |= _chosen(part, fields)
+        try:
+            parts.append(part(**fields))
+        except (ValueError, TypeError, ImportError) as error:
+            raise UserError(str(error).splitlines()[0]) from error
+    return Arguments(*parts, configuration)
+
+
+def _chosen(part: type, values: dict) -> dict:
+    """All of this project's own values, and of Trainer's those that differ from Trainer's defaults."""
+    if not issubclass(part, TrainingArguments):
+        return values
+    defaults = {
+        f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(part)
+    }
+    plain = {name: getattr(value, "value", value) for name, value in values.items()}
+    return {k: v for k, v in plain.items() if v != getattr(defaults[k], "value", defaults[k]) and k != "overwrite"}
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message):
+        raise UserError(message)
+
+
+def _read_yaml(path: Path, valid: set[str]) -> dict:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path} must hold keys and values.")
+    values.pop("recipe", None)
+    for key in values:
+        if key not in valid:
+            raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
+    return values
+
+
+def _nearest(word: str, valid: set[str], prefix: str) -> str:
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{near[0]}" if near else ""

@@ -1,0 +1,66 @@
+"""Losses: `(logits, labels) -> per-example losses`, or a pair with per-example weights; both of shape `[batch]`.
+
+No loss here averages. The trainer does, once, over the whole optimizer step:
+`sum(weight * loss) / sum(weight)`.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bert_recipes.errors import UserError
+
+PerExample = Tensor | tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], PerExample]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of each example, `[batch]`, from logits `[batch, num_labels]` and class ids `[batch]`."""
+    return F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+
+
+class WeightedCrossEntropy:
+    """Cross entropy whose examples weigh what their class weighs.
+
+    Averaged by the trainer as `sum(w_i * l_i) / sum(w_i)`, it equals
+    `torch.nn.CrossEntropyLoss(weight=...)` on the whole batch.
+    """
+
+    def __init__(self, class_weights: list[float], label_smoothing: float = 0.0):
+        self.class_weights = torch.tensor(class_weights)
+        self.label_smoothing = label_smoothing
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the losses and the weights of the examples, each `[batch]`."""
+        weights = self.class_weights.to(device=logits.device, dtype=logits.dtype)
+        return cross_entropy(logits, labels, self.label_smoothing), weights[labels]
+
+
+def balanced_class_weights(labels: list[int], num_labels: int) -> list[float]:
+    """Weights that make every class count alike: `rows / (num_labels * rows of the class)`, as in scikit-learn."""
+    counts = torch.bincount(torch.as_tensor(labels), minlength=num_labels)
+    return (len(labels) / (num_labels * counts.to(torch.float64))).tolist()
+
+
+def make_loss(class_weights: list[str] | None, labels: list[int], label_names: list[str]) -> Loss:
+    """Return the loss that `--class_weights` asks for, over the training labels `labels`.
+
+    Raises:
+        UserError: the weights are neither `balanced` nor one positive number per label.
+    """
+    if class_weights is None:
+        return cross_entropy
+    if class_weights == ["balanced"]:
+        return WeightedCrossEntropy(balanced_class_weights(labels, len(label_names)))
+    try:
+        weights = [float(w) for w in class_weights]
+    except ValueError as error:
+        raise UserError(f"--class_weights takes 'balanced' or numbers, not {' '.join(class_weights)}.") from error
+    if len(weights) != len(label_names) or not all(0 < w < float("inf") for w in weights):
+        raise UserError(
+            f"--class_weights takes one positive number for each of the {len(label_names)} labels "
+            f"({', '.join(label_names)}), and {' '.join(class_weights)} came."
+        )
+    return WeightedCrossEntropy(weights)
