@@ -52,7 +52,8 @@ clean: ## remove the environment and what Python leaves behind; runs/ stays
 
 define run-recipe
 @if [ "$(PROCS)" = 1 ]; then $(BIN)/python recipes/$(1).py --config $(CONFIG) $(ARGS); \
-else $(BIN)/accelerate launch --multi_gpu --num_processes $(PROCS) recipes/$(1).py --config $(CONFIG) $(ARGS); fi
+else $(BIN)/accelerate launch --multi_gpu --num_machines 1 --num_processes $(PROCS) --mixed_precision no \
+  --dynamo_backend no recipes/$(1).py --config $(CONFIG) $(ARGS); fi
 endef
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier

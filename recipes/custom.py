@@ -16,7 +16,7 @@ from bert_recipes.losses import make_loss
 from bert_recipes.models import EncoderClassifier
 from bert_recipes.run import Run
 from bert_recipes.sources import model_source
-from bert_recipes.trainer import PerExampleTrainer, RowCollator
+from bert_recipes.trainer import PerExampleTrainer
 
 
 def main():
@@ -25,9 +25,11 @@ def main():
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
-    loss = make_loss(args.model.class_weights, data.splits["train"]["labels"], data.label_names)
-    run = Run(args)
+    run = Run(args, data, tokenized, source)
 
+    loss = make_loss(
+        args.model.class_weights, args.training.label_smoothing_factor, tokenized["train"]["labels"], data.label_names
+    )
     set_seed(args.training.seed)
     model = EncoderClassifier.from_encoder(
         source, pooling=args.model.pooling, id2label=data.id2label, label2id=data.label2id
@@ -38,11 +40,10 @@ def main():
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,
-        data_collator=RowCollator(tokenizer),
         loss=loss,
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    run.finish(trainer, data, tokenized, tokenizer)
+    run.finish(trainer)
 
 
 if __name__ == "__main__":

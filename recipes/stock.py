@@ -14,7 +14,7 @@ from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
 from bert_recipes.run import Run
 from bert_recipes.sources import model_source
-from bert_recipes.trainer import RecipeTrainer, RowCollator
+from bert_recipes.trainer import RecipeTrainer
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
-    run = Run(args)
+    run = Run(args, data, tokenized, source)
 
     set_seed(args.training.seed)
     model = AutoModelForSequenceClassification.from_pretrained(source, id2label=data.id2label, label2id=data.label2id)
@@ -33,10 +33,9 @@ def main():
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,
-        data_collator=RowCollator(tokenizer),
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    run.finish(trainer, data, tokenized, tokenizer)
+    run.finish(trainer)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,33 @@
+import csv
+import os
+
 import pytest
 import torch
 from datasets import Dataset
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+# One thread each: the processes that some tests start would otherwise fight over two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 WORDS = ["fire", "flood", "storm", "smoke", "rescue", "lovely", "sunny", "party", "cake", "music", "a", "in", "of"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep what the tests read out of the user's cache."""
+    patch = pytest.MonkeyPatch()
+    folder = str(tmp_path_factory.mktemp("datasets-cache"))
+    patch.setattr("datasets.config.HF_DATASETS_CACHE", folder)
+    patch.setenv("HF_DATASETS_CACHE", folder)
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory):
     vocabulary = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
-    return BertTokenizerFast(str(vocabulary))
+    return BertTokenizerFast(str(vocabulary), model_max_length=64)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +51,29 @@ def tiny_bert(tmp_path_factory, tokenizer):
 @pytest.fixture(scope="session")
 def tokenized_rows(tokenizer):
     """Forty tokenized rows of uneven length with two labels."""
-    texts = [" ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(3 + i % 9)) for i in range(40)]
-    rows = {"labels": [i % 3 == 0 for i in range(40)], "row": list(range(40))}
-    rows["labels"] = [int(label) for label in rows["labels"]]
-    return Dataset.from_dict({**tokenizer(texts), **rows})
+    texts = [sentence(i) for i in range(40)]
+    rows = {"labels": [int(i % 3 == 0) for i in range(40)], "row": list(range(40))}
+    tokens = tokenizer(texts)
+    return Dataset.from_dict({**tokens, **rows, "length": [len(ids) for ids in tokens["input_ids"]]})
+
+
+@pytest.fixture(scope="session")
+def competition(tmp_path_factory):
+    """A folder like the competition's: a hundred labelled rows, thirty without labels, a sample submission."""
+    folder = tmp_path_factory.mktemp("competition")
+    train = [[10 * i, sentence(i) + f" {i}", int(i % 3 == 0)] for i in range(100)]
+    test = [[7 * i + 1, sentence(i + 50)] for i in range(30)]
+    test[4][1] = ""
+    write_csv(folder / "train.csv", [["id", "text", "target"], *train])
+    write_csv(folder / "test.csv", [["id", "text"], *test])
+    write_csv(folder / "sample_submission.csv", [["id", "target"], *([row[0], 0] for row in reversed(test))])
+    return folder
+
+
+def sentence(i):
+    return " ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(3 + i % 9))
+
+
+def write_csv(path, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

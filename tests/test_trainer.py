@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification, set_seed
 from bert_recipes.arguments import RecipeTrainingArguments
 from bert_recipes.losses import WeightedCrossEntropy, cross_entropy
 from bert_recipes.models import EncoderClassifier
-from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer, RowCollator
+from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
 
 
 def stock(folder, **config):
@@ -29,7 +29,6 @@ def make_trainer(kind, folder, rows, tokenizer, tmp_path, loss=cross_entropy, co
         "train_dataset": rows,
         "eval_dataset": rows,
         "processing_class": tokenizer,
-        "data_collator": RowCollator(tokenizer),
     }
     args = RecipeTrainingArguments(**options)
     if kind == "stock":

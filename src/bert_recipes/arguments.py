@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,11 @@ from bert_recipes.pooling import POOLINGS
 class DataArguments:
     """Where the rows come from and how they become tokens."""
 
-    dataset: str = field(
-        default="embedded:fine-foods",
+    dataset: list[str] = field(
+        default_factory=lambda: ["embedded:fine-foods"],
         metadata={
             "help": "a folder with train/validation/test files (.csv .tsv .jsonl .parquet), one file, a Hub id "
-            "(owner/name@revision), embedded:fine-foods or embedded:bbc-news"
+            "(owner/name@revision), embedded:fine-foods or embedded:bbc-news; of several, the first that is here"
         },
     )
     text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
@@ -37,6 +38,12 @@ class DataArguments:
     max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
     validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
     split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
+
+    def __post_init__(self):
+        if isinstance(self.dataset, str):
+            self.dataset = [self.dataset]
+        if not 0 < self.validation_size < 1:
+            raise ValueError(f"--validation_size {self.validation_size} is no share: give a number between 0 and 1.")
 
 
 @dataclass
@@ -77,28 +84,78 @@ class RecipeTrainingArguments(TrainingArguments):
             self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        for name, (wanted, why) in FIXED.items():
+            value = getattr(self, name)
+            if getattr(value, "value", value) not in wanted:
+                raise ValueError(f"--{name} {getattr(value, 'value', value)} cannot be honoured: {why}.")
+        if self.metric_for_best_model not in (None, *BEST_METRICS):
+            raise ValueError(
+                f"--metric_for_best_model {self.metric_for_best_model} is none of {', '.join(BEST_METRICS)}."
+            )
         super().__post_init__()
+        share_threads()
+        if self.n_gpu > 1:
+            # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
+            self._n_gpu = 1
+
+
+def share_threads() -> None:
+    """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
 
 
 def has_native_bf16(use_cpu: bool = False) -> bool:
     """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+# What a recipe always does: (the values that agree with it, why no other can be honoured).
+FIXED = {
+    "resume_from_checkpoint": ((None,), "a run goes on by itself from the last checkpoint in its --output_dir"),
+    "prediction_loss_only": ((False,), "there would be nothing to score"),
+    "batch_eval_metrics": ((False,), "scores are computed over all rows, in their order"),
+    "eval_do_concat_batches": ((True,), "scores are computed over all rows, in their order"),
+    "bf16_full_eval": ((False,), "what is written down is what the saved model gives in float32"),
+    "fp16_full_eval": ((False,), "what is written down is what the saved model gives in float32"),
+    "remove_unused_columns": ((True,), "the model takes tokens, not texts and ids"),
+    "label_names": ((None, ["labels"]), "the labels travel as 'labels' here"),
+    "include_for_metrics": (([],), "scores are computed from logits and labels alone"),
+    "train_sampling_strategy": (
+        ("random", "sequential", "group_by_length"),
+        "take random, sequential or group_by_length",
+    ),
+    "auto_find_batch_size": (
+        (False,),
+        "it changes the step; lower --per_device_train_batch_size and raise --gradient_accumulation_steps alike",
+    ),
+    "push_to_hub": ((False,), "share the finished run's model/ folder instead"),
+    "average_tokens_across_devices": ((True,), "a step's loss is divided once, by the whole step"),
+    "accelerator_config": ((None,), "a recipe cuts its own batches"),
+    "save_only_model": ((False,), "a run could not go on from such a checkpoint"),
+    "ignore_data_skip": ((False,), "a run that goes on sees the rows that an undisturbed one would"),
+}
+BEST_METRICS = (
+    *("loss", "accuracy", "f1", "f1_macro", "precision", "recall", "roc_auc", "average_precision"),
+    *("eval_loss", "eval_accuracy", "eval_f1", "eval_f1_macro", "eval_precision", "eval_recall", "eval_roc_auc"),
+    "eval_average_precision",
+)
 DEFAULTS = {
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
     "save_total_limit": 2,
     "load_best_model_at_end": True,
     "metric_for_best_model": "f1",
-    "greater_is_better": True,
     "logging_steps": 10,
     "report_to": "none",
     "label_names": ["labels"],
-    "disable_tqdm": False,
+    "ddp_find_unused_parameters": False,
 }
 
 
@@ -145,7 +202,7 @@ def parse_arguments(
     valid = {a.dest for a in parser._actions}
     defaults = {**DEFAULTS, "output_dir": f"runs/{name}"}
     if config.config:
-        defaults |= _read_yaml(Path(config.config), valid)
+        defaults |= _read_yaml(Path(config.config), valid, name)
     parser.set_defaults(**{k: v for k, v in defaults.items() if k in valid})
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
@@ -154,6 +211,9 @@ def parse_arguments(
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
     values = vars(namespace) | {"debug": " ".join(namespace.debug)}
+    for flag in ("do_train", "do_eval", "do_predict"):
+        if values[flag]:
+            raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
     parts, configuration = [], {"recipe": name}
     for part in (DataArguments, model_class, RecipeTrainingArguments):
         fields = {f.name: values[f.name] for f in dataclasses.fields(part) if f.init and f.name in values}
@@ -162,6 +222,7 @@ def parse_arguments(
             parts.append(part(**fields))
         except (ValueError, TypeError, ImportError) as error:
             raise UserError(str(error).splitlines()[0]) from error
+    configuration["bf16"] = parts[-1].bf16
     return Arguments(*parts, configuration)
 
 
@@ -181,7 +242,7 @@ class _Parser(HfArgumentParser):
         raise UserError(message)
 
 
-def _read_yaml(path: Path, valid: set[str]) -> dict:
+def _read_yaml(path: Path, valid: set[str], recipe: str) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -190,7 +251,10 @@ def _read_yaml(path: Path, valid: set[str]) -> dict:
         raise UserError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"--config {path} must hold keys and values.")
-    values.pop("recipe", None)
+    if values.pop("recipe", recipe) != recipe:
+        raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
+    if isinstance(values.get("dataset"), str):
+        values["dataset"] = [values["dataset"]]
     for key in values:
         if key not in valid:
             raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
@@ -198,5 +262,8 @@ def _read_yaml(path: Path, valid: set[str]) -> dict:
 
 
 def _nearest(word: str, valid: set[str], prefix: str) -> str:
+    for other in ModelArguments.__subclasses__():
+        if word in {f.name for f in dataclasses.fields(other)} - valid:
+            return f" in this recipe: it is one of the {other.__name__.removesuffix('Arguments').lower()} recipe's"
     near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
     return f"; did you mean {prefix}{near[0]}" if near else ""

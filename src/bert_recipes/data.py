@@ -1,29 +1,24 @@
-"""From files, a Hub id or an embedded data set to splits with `id`, `text`, (`text_pair`,) `labels`, and to tokens.
+"""From raw rows to checked splits with `id`, `text`, (`text_pair`,) `labels`, and from those to tokens.
 
 Everything a later step relies on is checked here, so that a wrong file ends in one sentence before anything is
 trained or written. Rows keep their ids from the file to the predictions.
 """
 
-import codecs
-import csv
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, DatasetDict, Features, Value, load_dataset
-from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
+import pyarrow as pa
+import pyarrow.compute as pc
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict, Features, Value
 from datasets.utils.logging import disable_progress_bar
 from sklearn.model_selection import train_test_split
 
-from bert_recipes import embedded
 from bert_recipes.arguments import DataArguments
+from bert_recipes.embedded import is_embedded
 from bert_recipes.errors import UserError
-from bert_recipes.sources import require_hub
-
-SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".parquet": "parquet"}
-SAMPLE_SUBMISSION = "sample_submission.csv"
+from bert_recipes.sources import SPLITS, read_rows
 
 TEXT_NAMES = ("text", "sentence", "review", "tweet", "comment", "content", "message", "document")
 PAIR_NAMES = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"))
@@ -36,11 +31,11 @@ ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
 
 @dataclass
 class Columns:
-    """Which column of the data plays which part, and how it was found."""
+    """Which column of the data plays which part."""
 
     text: str
     text_pair: str | None
-    label: str | None
+    label: str
     id: str | None
 
 
@@ -78,139 +73,40 @@ def load_data(args: DataArguments) -> TextData:
         UserError: anything about the source, the columns, the texts or the labels that would spoil the run.
     """
     disable_progress_bar()
-    raw, source, sample_submission = _read(args)
-    if "train" not in raw:
-        raise UserError(f"{source} has no train split: it has {', '.join(raw) or 'no data files'}.")
-    columns = _find_columns(raw["train"].column_names, args, source)
-    for split, rows in raw.items():
-        _check_columns(rows, split, columns, source)
-    label_names = _label_names(raw, columns, args, source)
+    # The main process fills the cache on disk, the others read it.
+    with PartialState().main_process_first():
+        return _load(args)
+
+
+def _load(args: DataArguments) -> TextData:
+    source = read_rows(args.dataset, args.encoding)
+    if "train" not in source.splits:
+        raise UserError(f"{source.name} has no train split: it has {', '.join(source.splits) or 'no data files'}.")
+    columns = _find_columns(source.splits["train"].column_names, args, source.name)
+    for split, rows in source.splits.items():
+        _check_columns(rows, split, columns, source.name)
+    label_names = _label_names(source.splits["train"], columns, args, source.name)
     splits = {
-        split: _canonical(rows, split, columns, label_names, source) for split, rows in raw.items() if rows is not None
+        split: _canonical(rows, split, columns, label_names, source.name) for split, rows in source.splits.items()
     }
     notes = []
+    if None in (args.text_column, args.label_column) and not is_embedded(source.name):
+        notes.append(
+            "The columns were guessed by their names; --text_column, --text_pair_column, --label_column and "
+            "--id_column choose others."
+        )
+    if columns.id is None:
+        notes.append("No id column: the rows' numbers, from 0, are their ids.")
     if "validation" not in splits:
         splits["train"], splits["validation"] = split_off_validation(
             splits["train"], args.validation_size, args.split_seed
         )
         notes.append(
-            f"no validation split: {len(splits['validation']):,} rows cut from train (stratified, seed "
-            f"{args.split_seed}, copies of one text on one side)"
+            f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
+            f"{args.split_seed}, copies of one text on one side)."
         )
     ordered = DatasetDict({split: splits[split] for split in SPLITS if split in splits})
-    return TextData(ordered, label_names, columns, source, sample_submission, notes)
-
-
-def _read(args: DataArguments) -> tuple[dict[str, Dataset], str, Path | None]:
-    name = args.dataset
-    if embedded.is_embedded(name):
-        frames = embedded.read_dataset(name)
-        return {split: Dataset.from_pandas(f, preserve_index=False) for split, f in frames.items()}, name, None
-    path = Path(name).expanduser()
-    if path.is_dir():
-        files = _files_of(path)
-        sample = path / SAMPLE_SUBMISSION
-        return (
-            {split: _read_file(f, args.encoding) for split, f in files.items()},
-            str(path),
-            (sample if sample.is_file() else None),
-        )
-    if path.is_file():
-        return {"train": _read_file(path, args.encoding)}, str(path), None
-    return _read_from_hub(name), name, None
-
-
-def _files_of(folder: Path) -> dict[str, Path]:
-    files = {}
-    for split, stems in SPLITS.items():
-        found = [folder / f"{s}{e}" for s in stems for e in READERS if (folder / f"{s}{e}").is_file()]
-        if len(found) > 1:
-            raise UserError(f"{folder} has more than one file for the {split} split: keep one of {_names(found)}.")
-        if found:
-            files[split] = found[0]
-    if not files:
-        raise UserError(
-            f"{folder} holds no data: expected train.csv, validation.csv, test.csv (or .tsv, .jsonl, .parquet)."
-        )
-    return files
-
-
-def _read_file(path: Path, encoding: str) -> Dataset:
-    if path.suffix not in READERS:
-        raise UserError(f"{path} is of no known kind: give a file that ends in {', '.join(READERS)}.")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{path} cannot be read: check its permissions.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path} is empty.")
-    options = {}
-    if path.suffix != ".parquet":
-        _check_encoding(path, encoding)
-    if READERS[path.suffix] == "csv":
-        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
-        separator = "\t" if path.suffix == ".tsv" else ","
-        with path.open(encoding=encoding, newline="") as file:
-            cells = csv.reader(file, delimiter=separator)
-            header = next(cells, [])
-            if next(cells, None) is None:
-                raise UserError(f"{path} has a header and no rows.")
-        # Everything stays a string: pandas would read the text "NA" as missing and the id "007" as 7.
-        options = {
-            "sep": separator,
-            "features": Features({name: Value("string") for name in header}),
-            "keep_default_na": False,
-            "encoding": encoding,
-        }
-    elif READERS[path.suffix] == "json":
-        options = {"encoding": encoding}
-    try:
-        rows = load_dataset(READERS[path.suffix], data_files=str(path), split="train", **options)
-    except (DatasetGenerationError, DataFilesNotFoundError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {str(cause).strip().splitlines()[0]}") from error
-    return rows
-
-
-def _check_encoding(path: Path, encoding: str) -> None:
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError as error:
-        raise UserError(f"there is no encoding '{encoding}': try --encoding latin-1 or cp1252.") from error
-    offset = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            pending = len(decoder.getstate()[0])
-            try:
-                decoder.decode(chunk)
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path} is not {encoding}: byte {offset - pending + error.start} cannot be decoded; "
-                    "name its encoding, as in --encoding latin-1."
-                ) from error
-            nul = -1 if "16" in encoding or "32" in encoding else chunk.find(b"\0")
-            if nul >= 0:
-                raise UserError(f"{path} has a NUL byte at byte {offset + nul}: it is damaged or no text file.")
-            offset += len(chunk)
-    try:
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not {encoding}: it ends within a character, at byte {offset}.") from error
-
-
-def _read_from_hub(name: str) -> dict[str, Dataset]:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    repository, _, revision = name.partition("@")
-    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise UserError(
-            f"--dataset {name}: no such file or folder, and no Hub id (owner/name) either; without a hub there are "
-            f"{', '.join(embedded.PREFIX + key for key in embedded.DATASETS)}."
-        )
-    require_hub(f"--dataset {name}", [embedded.PREFIX + key for key in embedded.DATASETS])
-    try:
-        splits = load_dataset(repository, revision=revision or None)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {str(error).splitlines()[0]}") from error
-    return {split: splits[split] for split in SPLITS if split in splits}
+    return TextData(ordered, label_names, columns, source.name, source.sample_submission, notes)
 
 
 def _find_columns(names: list[str], args: DataArguments, source: str) -> Columns:
@@ -223,6 +119,12 @@ def _find_columns(names: list[str], args: DataArguments, source: str) -> Columns
         pairs = [p for p in PAIR_NAMES if set(p) <= set(names)]
         if len(pairs) == 1 and pair is None and not set(TEXT_NAMES) & set(names):
             text, pair = pairs[0]
+        elif len(pairs) > 1 and not set(TEXT_NAMES) & set(names):
+            found = "; ".join(" and ".join(p) for p in pairs)
+            raise UserError(
+                f"{source}: the texts could be any of the pairs {found}; name them with --text_column and "
+                f"--text_pair_column. The columns are {', '.join(names)}."
+            )
         else:
             text = _guess(names, TEXT_NAMES, "text", source)
     label = args.label_column or _guess(names, LABEL_NAMES, "label", source)
@@ -254,51 +156,24 @@ def _check_columns(rows: Dataset, split: str, columns: Columns, source: str) -> 
         raise UserError(
             f"{source}: the {split} split has no column {missing[0]}; it has {', '.join(rows.column_names)}."
         )
+    if len(rows) == 0:
+        raise UserError(f"{source}: the {split} split has no rows.")
 
 
-def _as_text(value) -> str:
-    """One spelling for one label, however the file wrote it: 1, "1" and 1.0 are "1"."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and np.isnan(value):
-        return ""
-    text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() and "e" not in text.lower() else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal()
-
-
-def _label_names(raw: dict[str, Dataset], columns: Columns, args: DataArguments, source: str) -> list[str]:
-    feature = raw["train"].features[columns.label]
-    cells = [_as_text(v) for v in raw["train"].unique(columns.label)]
+def _label_names(train: Dataset, columns: Columns, args: DataArguments, source: str) -> list[str]:
+    feature = train.features[columns.label]
     if hasattr(feature, "names"):
-        return args.labels or list(feature.names)
-    if "" in cells:
-        rows = [i for i, v in enumerate(raw["train"][columns.label]) if _as_text(v) == ""]
-        raise UserError(
-            f"{source}: the label column '{columns.label}' is empty in {len(rows)} rows of train, "
-            f"{_some(rows)} (counted from 0): fill them in or remove those rows."
-        )
-    if all(_is_number(c) for c in cells) and not all(_is_integer(c) for c in cells):
-        example = next(c for c in cells if not _is_integer(c))
-        raise UserError(
-            f"{source}: the label column '{columns.label}' holds real numbers such as {example}: that is a "
-            "regression, and these recipes classify; give classes."
-        )
-    found = sorted(set(cells), key=int) if all(_is_integer(c) for c in cells) else sorted(set(cells))
+        found = list(feature.names)
+    else:
+        cells = [_as_text(cell) for cell in train.unique(columns.label)]
+        _refuse_empty_labels(train, "train", columns, source)
+        if all(_is_number(c) for c in cells) and not all(_is_integer(c) for c in cells):
+            example = next(c for c in cells if not _is_integer(c))
+            raise UserError(
+                f"{source}: the label column '{columns.label}' holds real numbers such as {example}: that is a "
+                "regression, and these recipes classify; give classes."
+            )
+        found = sorted(set(cells), key=int) if all(_is_integer(c) for c in cells) else sorted(set(cells))
     if len(found) < 2:
         raise UserError(
             f"{source}: the label column '{columns.label}' holds one class only, '{found[0]}': "
@@ -313,56 +188,111 @@ def _label_names(raw: dict[str, Dataset], columns: Columns, args: DataArguments,
 
 
 def _canonical(rows: Dataset, split: str, columns: Columns, label_names: list[str], source: str) -> Dataset:
-    ids = [str(v) for v in rows[columns.id]] if columns.id else [str(i) for i in range(len(rows))]
-    if len(set(ids)) < len(ids):
-        seen, twice = set(), []
-        for name in ids:
-            if name in seen:
-                twice.append(name)
-            seen.add(name)
+    if columns.id:
+        _refuse_repeated_ids(rows, split, columns, source)
+    texts = {TEXT: columns.text} | ({TEXT_PAIR: columns.text_pair} if columns.text_pair else {})
+    for column in texts.values():
+        _check_texts(rows, split, column, columns, source)
+    features = {ID: Value("string"), **dict.fromkeys(texts, Value("string"))}
+    class_of = _class_of_cell(rows, split, columns, label_names, source)
+    if class_of is not None:
+        features[LABELS] = Value("int64")
+
+    def canonical(batch, numbers):
+        out = {ID: [str(cell) for cell in (batch[columns.id] if columns.id else numbers)]}
+        for part, column in texts.items():
+            out[part] = ["" if cell is None else cell for cell in batch[column]]
+        if class_of is not None:
+            out[LABELS] = [class_of[cell] for cell in batch[columns.label]]
+        return out
+
+    return rows.map(
+        canonical, batched=True, with_indices=True, remove_columns=rows.column_names, features=Features(features)
+    )
+
+
+def _refuse_repeated_ids(rows: Dataset, split: str, columns: Columns, source: str) -> None:
+    counts = pc.value_counts(rows.data.column(columns.id).combine_chunks())
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    if twice:
         raise UserError(
-            f"{source}: the id column '{columns.id}' of {split} holds {len(twice)} ids more than once, {_some(twice)}."
+            f"{source}: the id column '{columns.id}' of {split} holds {len(twice)} ids more than once, {some(twice)}: "
+            "make them unique, or name another with --id_column."
         )
-    table = {ID: ids}
-    for part, column in ((TEXT, columns.text), (TEXT_PAIR, columns.text_pair)):
-        if column is None:
-            continue
-        texts = ["" if v is None else str(v) for v in rows[column]]
-        empty = [ids[i] for i, text in enumerate(texts) if not text.strip()]
-        if empty and split != "test":
+
+
+def _check_texts(rows: Dataset, split: str, column: str, columns: Columns, source: str) -> None:
+    cells = rows.data.column(column)
+    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type) or pa.types.is_null(cells.type)):
+        raise UserError(f"{source}: the text column '{column}' of {split} holds {cells.type}, not text.")
+    # A text that is empty in test must still be predicted: a submission needs every row.
+    if split != "test":
+        empty = np.flatnonzero([not str(cell or "").strip() for cell in cells.to_pylist()])
+        if len(empty):
             raise UserError(
-                f"{source}: the text column '{column}' is empty in {len(empty)} rows of {split}, ids "
-                f"{_some(empty)}: fill them in or remove those rows."
+                f"{source}: the text column '{column}' is empty in {_which(rows, empty, columns)} of {split}: "
+                "fill in or remove."
             )
-        table[part] = texts
-    if columns.label in rows.column_names:
-        labels = _label_ids(rows, split, columns, label_names, ids, source)
-        if labels is not None:
-            table[LABELS] = labels
-    return Dataset.from_dict(table).cast_column(ID, Value("string"))
 
 
-def _label_ids(rows, split, columns, label_names, ids, source) -> list[int] | None:
-    feature = rows.features[columns.label]
-    cells = rows[columns.label]
-    if hasattr(feature, "names"):
-        cells = [None if v is None or v < 0 else feature.int2str(v) for v in cells]
-    cells = [_as_text(v) for v in cells]
-    empty = [ids[i] for i, cell in enumerate(cells) if cell == ""]
-    if len(empty) == len(cells) and split == "test":
+def _class_of_cell(rows, split, columns, label_names, source) -> dict | None:
+    """Return the class id of every distinct label cell, or None for a split without labels."""
+    if columns.label not in rows.column_names:
         return None
-    if empty:
-        raise UserError(
-            f"{source}: the label column '{columns.label}' is empty in {len(empty)} rows of {split}, ids "
-            f"{_some(empty)}: fill them in or remove those rows."
-        )
-    known = {name: i for i, name in enumerate(label_names)}
-    unknown = sorted(set(cells) - set(known))
+    feature = rows.features[columns.label]
+    cells = rows.unique(columns.label)
+    names = [feature.int2str(c) if hasattr(feature, "names") and c is not None and c >= 0 else c for c in cells]
+    texts = ["" if hasattr(feature, "names") and name == -1 else _as_text(name) for name in names]
+    if split == "test" and set(texts) == {""}:
+        return None
+    if not hasattr(feature, "names"):
+        _refuse_empty_labels(rows, split, columns, source)
+    unknown = sorted(set(texts) - set(label_names))
     if unknown:
         raise UserError(
-            f"{source}: {split} has labels that train never saw: {_some(unknown)}; train has {', '.join(label_names)}."
+            f"{source}: {split} has labels that train never saw: {some(unknown)}; train has {', '.join(label_names)}."
         )
-    return [known[cell] for cell in cells]
+    return {cell: label_names.index(text) for cell, text in zip(cells, texts, strict=True)}
+
+
+def _refuse_empty_labels(rows: Dataset, split: str, columns: Columns, source: str) -> None:
+    if any(_as_text(cell) == "" for cell in rows.unique(columns.label)):
+        empty = np.flatnonzero([_as_text(cell) == "" for cell in rows[columns.label]])
+        raise UserError(
+            f"{source}: the label column '{columns.label}' is empty in {_which(rows, empty, columns)} of {split}: "
+            "fill in or remove."
+        )
+
+
+def _which(rows: Dataset, numbers: np.ndarray, columns: Columns) -> str:
+    if columns.id is None:
+        found = f"number {some(numbers.tolist())}, counted from 0"
+    else:
+        found = f"id {some(rows.select(numbers)[columns.id][:])}"
+    return f"{len(numbers)} row{'s' if len(numbers) > 1 else ''} ({found})"
+
+
+def _as_text(cell) -> str:
+    """One spelling for one label, however the file wrote it: 1, "1" and 1.0 are "1"."""
+    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+        return ""
+    text = str(cell).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() and "e" not in text.lower() else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def split_off_validation(train: Dataset, size: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -370,9 +300,12 @@ def split_off_validation(train: Dataset, size: float, seed: int) -> tuple[Datase
 
     Distinct texts are drawn, stratified by label, so copies of one text always land on one side. A label with
     a single distinct text stays in train.
+
+    Raises:
+        UserError: there are too few distinct texts to cut from.
     """
-    keys = list(zip(train[TEXT], train[TEXT_PAIR], strict=True)) if TEXT_PAIR in train.column_names else train[TEXT]
-    labels = train[LABELS]
+    keys = list(zip(train[TEXT], train[TEXT_PAIR], strict=True)) if TEXT_PAIR in train.column_names else train[TEXT][:]
+    labels = train[LABELS][:]
     label_of: dict = {}
     for key, label in zip(keys, labels, strict=True):
         label_of.setdefault(key, label)
@@ -393,28 +326,37 @@ def split_off_validation(train: Dataset, size: float, seed: int) -> tuple[Datase
 
 
 def tokenize(splits: DatasetDict, tokenizer, max_length: int) -> DatasetDict:
-    """Add `input_ids`, the masks the tokenizer makes, `length` and `truncated` to every row.
+    """Add `input_ids`, the masks the tokenizer makes, `row`, `length` and `truncated` to every row.
 
     Nothing is padded here: the collator pads each batch to its own longest row.
-    """
 
-    def encode(batch, rows_of_batch):
+    Raises:
+        UserError: `max_length` is more than the model takes.
+    """
+    if max_length > tokenizer.model_max_length:
+        raise UserError(
+            f"--max_length {max_length} is more than the {tokenizer.model_max_length} that the model takes."
+        )
+    # The first call leaves its truncation in the tokenizer's state, which is part of the fingerprint of the cache.
+    tokenizer("", truncation=True, max_length=max_length)
+
+    def encode(batch, numbers):
         texts = (batch[TEXT], batch[TEXT_PAIR]) if TEXT_PAIR in batch else (batch[TEXT],)
         tokens = tokenizer(*texts, truncation=True, max_length=max_length)
         return {
             **tokens,
-            ROW: rows_of_batch,
+            ROW: numbers,
             "length": [len(ids) for ids in tokens["input_ids"]],
             "truncated": [bool(encoding.overflowing) for encoding in tokens.encodings],
         }
 
-    return DatasetDict({split: rows.map(encode, batched=True, with_indices=True) for split, rows in splits.items()})
+    with PartialState().main_process_first():
+        return DatasetDict(
+            {split: rows.map(encode, batched=True, with_indices=True) for split, rows in splits.items()}
+        )
 
 
-def _some(values: list, most: int = 5) -> str:
+def some(values: list, most: int = 5) -> str:
+    """Return the first few of `values` for a sentence, and how many more there are."""
     shown = ", ".join(str(v) for v in values[:most])
     return shown if len(values) <= most else f"{shown} and {len(values) - most:,} more"
-
-
-def _names(paths: list[Path]) -> str:
-    return ", ".join(p.name for p in paths)

@@ -70,6 +70,13 @@ def read_dataset(name: str) -> dict[str, pd.DataFrame]:
     return DATASETS[_key(name, DATASETS, "data set")]()
 
 
+def dataset_digest(name: str) -> str:
+    """Return what an embedded data set's pinned digests come to, as one string."""
+    if _key(name, DATASETS, "data set") == "bbc-news":
+        return BBC_NEWS_DIGEST
+    return "-".join(digest for _, digest in FINE_FOODS_FILES.values())
+
+
 def _read_fine_foods() -> dict[str, pd.DataFrame]:
     frames = {}
     for split, (file, digest) in FINE_FOODS_FILES.items():

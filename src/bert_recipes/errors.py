@@ -1,22 +1,57 @@
-"""What a user did wrong, said in one sentence."""
+"""How a run ends when it cannot go on: a user's mistake, said in one sentence, or a signal."""
 
+import errno
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
+
+from safetensors import SafetensorError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UserError(Exception):
     """A mistake of the user's: what was wrong, where, and what to do, in one sentence without a traceback."""
 
 
-def run_main(main: Callable[[], None]) -> None:
-    """Run a script's `main` and end the process: status 2 after a `UserError`, told in one sentence on stderr.
+class StoppedError(Exception):
+    """A signal came, and the run has saved what it needs to go on."""
 
-    `--debug` anywhere on the command line lets the traceback through instead.
+    def __init__(self, sentence: str, number: int):
+        super().__init__(sentence)
+        self.number = number
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a script's `main` and end the process.
+
+    The status is 2 after a `UserError` or a full disk, told in one sentence on stderr, and 128 + the signal's number
+    after a `StoppedError`. `--debug` anywhere on the command line lets the traceback through instead.
     """
     try:
         main()
-    except UserError as error:
-        if "--debug" in sys.argv:
+    except (UserError, StoppedError, OSError, RuntimeError, SafetensorError) as error:
+        sentence = _sentence(error)
+        if sentence is None or "--debug" in sys.argv:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        if int(os.environ.get("RANK", "0")) > 0:
+            # Where all processes fail alike, the launcher ends this one as soon as the main one has spoken.
+            time.sleep(5)
+        print(sentence, file=sys.stderr, flush=True)
+        status = 128 + error.number if isinstance(error, StoppedError) else 2
+    else:
+        return
+    sys.exit(status)
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, StoppedError):
+        return f"{signal.Signals(error.number).name}: {error}"
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    # safetensors and torch.save tell a full disk by other classes than OSError.
+    if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
+        return f"error: there is no space left to write to ({error}): free some and give the same command again."
+    return None

@@ -46,7 +46,7 @@ class EncoderClassifier(PreTrainedModel):
 
     def __init__(self, config: EncoderClassifierConfig):
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder)
+        self.encoder = _without_idle_pooler(AutoModel.from_config(config.encoder), config.pooling)
         self.dropout = nn.Dropout(_head_dropout(config))
         self.classifier = nn.Linear(config.encoder.hidden_size, config.num_labels)
         self.post_init()
@@ -69,10 +69,11 @@ class EncoderClassifier(PreTrainedModel):
             raise UserError(
                 f"{type(encoder).__name__} of '{path}' has no pooler: take --pooling with one of {others}."
             )
+        kwargs.setdefault("pad_token_id", encoder.config.pad_token_id)
         config = EncoderClassifierConfig(encoder=encoder.config, pooling=pooling, **kwargs)
         model = cls.__new__(cls)
         PreTrainedModel.__init__(model, config)
-        model.encoder = encoder
+        model.encoder = _without_idle_pooler(encoder, pooling)
         model.dropout = nn.Dropout(_head_dropout(config))
         # One draw, as in the stock model: nn.Linear's own initialisation would advance the generator before it.
         model.classifier = nn.utils.skip_init(nn.Linear, encoder.config.hidden_size, config.num_labels)
@@ -89,6 +90,13 @@ class EncoderClassifier(PreTrainedModel):
             inputs["token_type_ids"] = token_type_ids
         pooled = POOLINGS[self.config.pooling](self.encoder(**inputs), attention_mask)
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
+
+
+def _without_idle_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
+    # Weights that get no gradient would make DDP wait for one.
+    if pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder
 
 
 def _head_dropout(config: EncoderClassifierConfig) -> float:

@@ -2,6 +2,8 @@
 
 import contextlib
 import csv
+import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,20 +14,19 @@ from pathlib import Path
 
 import torch
 import yaml
-from rich.console import Console
-from rich.table import Table
+from accelerate import PartialState
+from datasets import DatasetDict
 from scipy.special import softmax
-from transformers.trainer_utils import get_last_checkpoint
 
+from bert_recipes import console
 from bert_recipes.arguments import Arguments
-from bert_recipes.data import ID, LABELS, TextData
+from bert_recipes.checkpoints import last_sound, remove
+from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData
 from bert_recipes.errors import UserError
 
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
-NOT_COMPARED = {"output_dir", "overwrite", "disable_tqdm", "resume_from_checkpoint", "logging_dir"}
+NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir"}
 PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
-
-console = Console(stderr=False)
 
 
 @contextlib.contextmanager
@@ -41,24 +42,52 @@ def writing(path: Path):
 
 
 class Run:
-    """A run folder, opened for a recipe's arguments.
+    """A run folder, opened for a recipe's arguments and its data.
 
-    Opening it turns `args.training.output_dir` from the run folder into the folder of its checkpoints.
+    Opening it prints what was read, writes `run.yaml` and turns `args.training.output_dir` from the run folder into
+    the folder of its checkpoints.
+
+    Args:
+        args: of the recipe.
+        data: what `load_data` returned.
+        tokenized: what `tokenize` returned.
+        source: the folder of the pretrained model.
 
     Raises:
-        UserError: the folder holds a finished run, another configuration's run, or cannot be written.
+        UserError: the folder holds a finished run, another configuration's run, cannot be written or is on a disk
+            that has no room for the checkpoints; or the sample submission does not fit the test split.
     """
 
-    def __init__(self, args: Arguments):
+    def __init__(self, args: Arguments, data: TextData, tokenized: DatasetDict, source: str):
         self.recipe = args.configuration["recipe"]
         self.folder = Path(args.training.output_dir)
         self.training = args.training
-        self.configuration = args.configuration
+        self.data = data
+        self.tokenized = tokenized
+        # What was guessed is written down, so that the repeat does not have to guess.
+        self.configuration = args.configuration | {
+            "dataset": [data.source],
+            "text_column": data.columns.text,
+            "text_pair_column": data.columns.text_pair,
+            "label_column": data.columns.label,
+            "id_column": data.columns.id,
+            "labels": data.label_names,
+        }
+        self.sample = _read_sample(data)
         args.training.output_dir = str(self.folder / "checkpoints")
-        try:
-            self._open(args.training.overwrite)
-        except OSError as error:
-            raise UserError(f"--output_dir {self.folder} cannot be written: {error.strerror}.") from error
+        if PartialState().is_main_process:
+            try:
+                self._open(args.training.overwrite)
+            except OSError as error:
+                raise UserError(
+                    f"--output_dir {self.folder} cannot be written ({error.strerror}): name another."
+                ) from error
+            self._check_room(Path(source))
+            self._drop_unsound_checkpoints()
+        PartialState().wait_for_everyone()
+        console.quiet_libraries()
+        console.show_data(data, tokenized)
+        console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
 
     def _open(self, overwrite: bool) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -67,88 +96,141 @@ class Run:
         if overwrite and written.is_file():
             shutil.rmtree(self.folder)
         if written.is_file():
-            there = yaml.safe_load(written.read_text(encoding="utf-8"))
-            keys = sorted(k for k in {*there, *self.configuration} if there.get(k) != self.configuration.get(k))
-            keys = [k for k in keys if k not in NOT_COMPARED]
-            if keys:
-                differences = "; ".join(
-                    f"{k} is {there.get(k)} there and {self.configuration.get(k)} here" for k in keys
-                )
-                raise UserError(
-                    f"{self.folder} holds a run of another configuration ({differences}): "
-                    "name another --output_dir, or replace it with --overwrite."
-                )
+            self._compare(yaml.safe_load(written.read_text(encoding="utf-8")))
             if (self.folder / "metrics.json").is_file():
                 raise UserError(
                     f"{self.folder} holds a finished run: name another --output_dir, or replace it with --overwrite."
                 )
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise UserError(f"{self.folder} is not empty and holds no run: name another --output_dir.")
+            raise UserError(f"--output_dir {self.folder} is not empty and holds no run: name another.")
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing(written) as file:
             yaml.safe_dump(self.configuration, file, sort_keys=False, allow_unicode=True)
 
+    def _compare(self, there: dict) -> None:
+        here = self.configuration
+        keys = sorted(k for k in {*there, *here} - NOT_COMPARED if there.get(k) != here.get(k))
+        if keys:
+            differences = "; ".join(f"{k} is {there.get(k)} there and {here.get(k)} here" for k in keys)
+            raise UserError(
+                f"{self.folder} holds a run of another configuration ({differences}): "
+                "name another --output_dir, or replace it with --overwrite."
+            )
+
+    def _check_room(self, source: Path) -> None:
+        # Weights in float32 and Adam's two moments, for every checkpoint kept and the one being written.
+        weights = sum(file.stat().st_size for file in source.glob("*.safetensors"))
+        there = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        needed = weights * (3 * ((self.training.save_total_limit or 2) + 1) + 1) - there
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            if not any(self.folder.glob("checkpoints/*")):
+                shutil.rmtree(self.folder)
+            raise UserError(
+                f"--output_dir {self.folder} has {free / 2**30:.1f} GiB of free space, and the checkpoints need about "
+                f"{needed / 2**30:.1f}: free some, name another folder, or lower --save_total_limit."
+            )
+
+    def _drop_unsound_checkpoints(self) -> None:
+        sound, unsound = last_sound(self.folder / "checkpoints")
+        for checkpoint, wrong in unsound.items():
+            console.warn(
+                f"{checkpoint.name} cannot be used ({wrong}): going on from {sound.name if sound else 'the start'}."
+            )
+            remove(checkpoint)
+
     @property
     def checkpoint(self) -> str | None:
-        """The last checkpoint to go on from, if there is one."""
-        folder = self.folder / "checkpoints"
-        return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        """The last sound checkpoint to go on from, if there is one."""
+        sound, _ = last_sound(self.folder / "checkpoints")
+        return str(sound) if sound else None
 
-    def finish(self, trainer, data: TextData, tokenized, tokenizer) -> None:
+    def finish(self, trainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
         scores = {"train": _train_scores(trainer)}
         predicted = {}
-        for split in ("validation", "test"):
-            if split in tokenized:
-                predicted[split] = trainer.predict(tokenized[split], metric_key_prefix=split)
-                if LABELS in tokenized[split].column_names:
-                    scores[split] = {k.removeprefix(f"{split}_"): v for k, v in predicted[split].metrics.items()}
-        model_folder = self.folder / "model"
-        trainer.save_model(str(model_folder))
-        tokenizer.save_pretrained(str(model_folder))
-        (model_folder / "training_args.bin").unlink(missing_ok=True)
-        trainer.state.save_to_json(str(self.folder / "trainer_state.json"))
+        with console.console.status("predicting"):
+            for split in ("validation", "test"):
+                if split in self.tokenized:
+                    predicted[split] = trainer.predict(self.tokenized[split], metric_key_prefix=split)
+                    if LABELS in self.tokenized[split].column_names:
+                        scores[split] = {k.removeprefix(f"{split}_"): v for k, v in predicted[split].metrics.items()}
+        self._save_model(trainer)
+        if not PartialState().is_main_process:
+            return
         split = "test" if "test" in predicted else "validation"
         probabilities = softmax(predicted[split].predictions.astype("float64"), axis=1)
-        self._write_predictions(data.splits[split][ID], probabilities, data.label_names)
-        if data.sample_submission is not None and "test" in predicted:
-            self._write_submission(data, probabilities)
-        scores["environment"] = environment(self.training)
-        self._write_model_card(data, scores)
+        self._write_predictions(self.data.splits[split][ID], probabilities)
+        if self.sample:
+            self._write_submission(probabilities)
+        scores["environment"] = self._environment()
+        self._write_model_card(scores)
+        with writing(self.folder / "trainer_state.json") as file:
+            json.dump(dataclasses.asdict(trainer.state), file, indent=2)
         with writing(self.folder / "metrics.json") as file:
             json.dump(scores, file, indent=2)
-        self.show(scores)
+        console.show_scores(self.recipe, scores)
+        self._say_what_next()
 
-    def _write_predictions(self, ids, probabilities, label_names) -> None:
+    def _save_model(self, trainer) -> None:
+        beside, model = self.folder / ".model", self.folder / "model"
+        trainer.save_model(str(beside))
+        if PartialState().is_main_process:
+            (beside / "training_args.bin").unlink(missing_ok=True)
+            if model.exists():
+                shutil.rmtree(model)
+            beside.replace(model)
+        PartialState().wait_for_everyone()
+
+    def _write_predictions(self, ids, probabilities) -> None:
+        names = self.data.label_names
         with writing(self.folder / "predictions.csv") as file:
             out = csv.writer(file)
-            out.writerow([ID, "prediction", *label_names])
+            out.writerow([ID, "prediction", *names])
             for name, row in zip(ids, probabilities, strict=True):
-                out.writerow([name, label_names[row.argmax()], *(f"{p:.8f}" for p in row)])
+                out.writerow([name, names[row.argmax()], *(f"{p:.8f}" for p in row)])
 
-    def _write_submission(self, data: TextData, probabilities) -> None:
-        with data.sample_submission.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = csv.reader(file)
+    def _write_submission(self, probabilities) -> None:
+        header, ids = self.sample
+        names = self.data.label_names
         of_id = {
-            name: data.label_names[row.argmax()]
-            for name, row in zip(data.splits["test"][ID], probabilities, strict=True)
+            name: names[row.argmax()] for name, row in zip(self.data.splits["test"][ID], probabilities, strict=True)
         }
-        missing = [row[0] for row in rows if row[0] not in of_id]
-        if missing:
-            raise UserError(f"{data.sample_submission} asks for ids that test does not have, such as {missing[0]}.")
         with writing(self.folder / "submission.csv") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(header)
-            out.writerows([row[0], of_id[row[0]]] for row in rows)
+            out.writerows([name, of_id[name]] for name in ids)
 
-    def _write_model_card(self, data: TextData, scores: dict) -> None:
+    def _environment(self) -> dict:
+        return {
+            "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
+            "device": _device(self.training),
+            "processes": self.training.world_size,
+            "threads": torch.get_num_threads(),
+            "seed": self.training.seed,
+            "data": _digests(self.data),
+            "command": " ".join(sys.argv),
+        }
+
+    def _write_model_card(self, scores: dict) -> None:
+        front = {
+            "library_name": "transformers",
+            "pipeline_tag": "text-classification",
+            "tags": ["bert-recipes", self.recipe],
+            "metrics": ["accuracy", "f1"],
+        }
         lines = [
+            "---",
+            yaml.safe_dump(front, sort_keys=False).strip(),
+            "---",
             f"# A text classifier, made by the {self.recipe} recipe of bert-recipes",
             "",
-            f"- started from `{self.configuration['model']}`",
-            f"- data: `{data.source}`, labels {', '.join(data.label_names)}",
+            f"- Model: `{self.configuration['model']}`, fine-tuned with seed {self.training.seed}.",
+            f"- Data: `{self.data.source}`, "
+            + ", ".join(f"{len(rows):,} rows of {split}" for split, rows in self.data.splits.items())
+            + f"; labels {', '.join(f'`{name}`' for name in self.data.label_names)}.",
             "",
-            "| split | accuracy | F1 | F1 macro |",
+            "| split | accuracy | F1 | macro F1 |",
             "|---|---|---|---|",
         ]
         for split in ("validation", "test"):
@@ -157,12 +239,15 @@ class Run:
                 lines.append(f"| {split} | {s['accuracy']:.4f} | {s['f1']:.4f} | {s['f1_macro']:.4f} |")
         lines += [
             "",
+            "F1 is that of the second label where there are two, and macro F1 where there are more. The best "
+            "checkpoint was chosen by its score on validation, so that score is a little too kind.",
+            "",
             "```python",
-            *(["import bert_recipes.models  # registers the architecture"] if self.recipe == "custom" else []),
+            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" else []),
             "from transformers import pipeline",
             "",
-            f'classify = pipeline("text-classification", model="{self.folder / "model"}")',
-            'print(classify("Forest fire near La Ronge Sask. Canada"))',
+            f'classify = pipeline("text-classification", model="{self.folder / "model"}", top_k=None)',
+            f"print(classify({self.data.splits['validation'][0][TEXT][:80]!r}))",
             "```",
             "",
             "Made with " + ", ".join(f"{k} {v}" for k, v in scores["environment"]["versions"].items()) + ".",
@@ -170,30 +255,47 @@ class Run:
         with writing(self.folder / "README.md") as file:
             file.write("\n".join(lines) + "\n")
 
-    def show(self, scores: dict) -> None:
-        """Print the scores, where the run is, and what to type next."""
-        table = Table(title=f"{self.recipe}: scores of the best checkpoint")
-        table.add_column("split")
-        names = ["accuracy", "f1", "f1_macro", "precision", "recall", "roc_auc"]
-        for name in names:
-            table.add_column(name, justify="right")
-        for split in ("validation", "test"):
-            if split in scores:
-                cells = (scores[split].get(n) for n in names)
-                table.add_row(split, *("n/a" if c is None else f"{c:.4f}" for c in cells))
-        console.print(table)
-        console.print(f"The run is in {self.folder}: metrics.json, predictions.csv, model/, README.md")
+    def _say_what_next(self) -> None:
+        files = ["metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else []), "model/"]
+        other = "custom" if self.recipe == "stock" else "stock"
+        console.say(f"The run is in {self.folder}/: {', '.join(files)}; README.md there tells how to load the model.")
+        console.say(f"Next: make recipe-{other}, the other side of the fork.")
+        if self.sample:
+            console.say(
+                f"To submit: kaggle competitions submit -f {self.folder}/submission.csv -m {self.recipe} COMPETITION"
+            )
 
 
-def environment(training) -> dict:
-    """Versions, device and seed of this run."""
-    return {
-        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
-        "device": torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type,
-        "processes": training.world_size,
-        "seed": training.seed,
-        "command": " ".join(sys.argv),
-    }
+def _read_sample(data: TextData) -> tuple[list[str], list[str]] | None:
+    """Return the header and the ids of the sample submission, checked against the test split, before any training."""
+    if data.sample_submission is None or "test" not in data.splits:
+        return None
+    with data.sample_submission.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file)
+    known = set(data.splits["test"][ID])
+    missing = [row[0] for row in rows if row and row[0] not in known]
+    if missing or len(header) != 2:
+        wrong = f"asks for ids that test does not have, such as {missing[0]}" if missing else "has not two columns"
+        raise UserError(f"{data.sample_submission} {wrong}: correct or remove it.")
+    return header, [row[0] for row in rows if row]
+
+
+def _digests(data: TextData) -> dict[str, str]:
+    """Return a digest of each split's ids, texts and labels: equal digests are equal data."""
+    digests = {}
+    for split, rows in data.splits.items():
+        digest = hashlib.sha256()
+        for name in (ID, TEXT, TEXT_PAIR, LABELS):
+            if name in rows.column_names:
+                digest.update(json.dumps([name, rows[name][:]]).encode())
+        digests[split] = digest.hexdigest()
+    return digests
+
+
+def _device(training) -> str:
+    name = torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper()
+    count = f"{training.world_size} x {name}" if training.world_size > 1 else name
+    return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
 
 
 def _train_scores(trainer) -> dict:

@@ -1,16 +1,40 @@
-"""Where a model comes from: a folder, the package index or the Hub, and whether the Hub can be asked."""
+"""Where models and rows come from: files, the package index or the Hub, and whether the Hub can be asked."""
 
+import codecs
+import csv
+import json
+import os
 import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
-from huggingface_hub import constants, snapshot_download
+from datasets import Dataset, Features, Value, load_dataset
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers import CONFIG_MAPPING
 
 from bert_recipes import embedded
 from bert_recipes.errors import UserError
 
 HUB_TIMEOUT = 5.0  # seconds
+
+# The stems under which a split's file may stand in a folder.
+SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".parquet": "parquet"}
+SAMPLE_SUBMISSION = "sample_submission.csv"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
+
+
+@dataclass
+class Source:
+    """Rows as they were found: raw splits, the name that would find the very same again, a sample submission."""
+
+    splits: dict[str, Dataset]
+    name: str
+    sample_submission: Path | None = None
 
 
 def model_source(name: str) -> str:
@@ -26,11 +50,7 @@ def model_source(name: str) -> str:
         return str(embedded.model_path(name))
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"--model {name} is no model folder: it has no config.json.")
-        if not list(path.glob("*.safetensors")):
-            raise UserError(f"--model {name} has no weights in the safetensors format (model.safetensors).")
-        return str(path)
+        return _checked_model(path, name)
     repository, _, revision = name.partition("@")
     if path.exists() or repository.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(
@@ -46,6 +66,171 @@ def model_source(name: str) -> str:
         return snapshot_download(repository, revision=revision or None, allow_patterns=files)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"--model {name} cannot be had from the Hub: {str(error).splitlines()[0]}") from error
+
+
+def _checked_model(path: Path, name: str) -> str:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"--model {name} is no model folder: it has no config.json.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"--model {name} has a config.json that cannot be read: {error}.") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in CONFIG_MAPPING:
+        raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
+    if not list(path.glob("*.safetensors")):
+        raise UserError(f"--model {name} has no weights in the safetensors format (model.safetensors).")
+    if not any((path / file).is_file() for file in TOKENIZER_FILES):
+        raise UserError(f"--model {name} has no tokenizer ({', '.join(TOKENIZER_FILES[:2])}, …): save it there too.")
+    return str(path)
+
+
+def read_rows(names: list[str], encoding: str) -> Source:
+    """Read the first of the data sets `names` that is here; if none is, the last one's absence is the error.
+
+    Args:
+        names: folders, files, Hub ids (`owner/name@revision`) or `embedded:` names.
+        encoding: of the text files.
+
+    Returns:
+        Raw splits backed by the `datasets` cache on disk, so that `map` over them is cached by fingerprint. Cells of
+        `.csv` and `.tsv` files stay strings: an id "007" is not 7, and the text "NA" is not missing.
+
+    Raises:
+        UserError: nothing is there, a file cannot be read, or the Hub is out of reach.
+    """
+    name = next((n for n in names if embedded.is_embedded(n) or Path(n).expanduser().exists()), names[-1])
+    if embedded.is_embedded(name):
+        return _read_embedded(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        splits = {split: _read_file(file, encoding) for split, file in _files_of(path).items()}
+        sample = path / SAMPLE_SUBMISSION
+        return Source(splits, name, sample if sample.is_file() else None)
+    if path.is_file():
+        return Source({"train": _read_file(path, encoding)}, name)
+    return _read_from_hub(name, [n for n in names if n != name])
+
+
+def _read_embedded(name: str) -> Source:
+    frames = embedded.read_dataset(name)
+    text = Features({column: Value("string") for column in ("id", "text", "label")})
+    splits = {}
+    for split in frames:
+        # The digest is part of what the cache is keyed by: other files would be other rows.
+        key = {"name": name, "split": split, "digest": embedded.dataset_digest(name)}
+        splits[split] = Dataset.from_generator(_embedded_rows, features=text, gen_kwargs=key)
+    return Source(splits, name)
+
+
+def _embedded_rows(name: str, split: str, digest: str) -> Iterator[dict]:
+    yield from embedded.read_dataset(name)[split].to_dict("records")
+
+
+def _files_of(folder: Path) -> dict[str, Path]:
+    files = {}
+    for split, stems in SPLITS.items():
+        found = [folder / f"{s}{e}" for s in stems for e in READERS if (folder / f"{s}{e}").is_file()]
+        if len(found) > 1:
+            raise UserError(
+                f"{folder} has more than one file for the {split} split: keep one of "
+                f"{', '.join(file.name for file in found)}."
+            )
+        if found:
+            files[split] = found[0]
+    if not files:
+        raise UserError(
+            f"{folder} holds no data: expected train.csv, validation.csv, test.csv (or .tsv, .jsonl, .parquet)."
+        )
+    return files
+
+
+def _read_file(path: Path, encoding: str) -> Dataset:
+    if path.suffix not in READERS:
+        raise UserError(f"{path} is of no known kind: give a file that ends in {', '.join(READERS)}.")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path} cannot be read: check its permissions.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path} is empty.")
+    options = {}
+    if path.suffix != ".parquet":
+        check_encoding(path, encoding)
+    if READERS[path.suffix] == "csv":
+        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
+        separator = "\t" if path.suffix == ".tsv" else ","
+        options = {
+            "sep": separator,
+            "features": Features({name: Value("string") for name in _header(path, encoding, separator)}),
+            "keep_default_na": False,
+            "encoding": encoding,
+        }
+    elif READERS[path.suffix] == "json":
+        options = {"encoding": encoding}
+    try:
+        return load_dataset(READERS[path.suffix], data_files=str(path), split="train", **options)
+    except (DatasetGenerationError, DataFilesNotFoundError, ValueError) as error:
+        cause = error.__cause__ or error
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {str(cause).strip().splitlines()[0]}") from error
+
+
+def _header(path: Path, encoding: str, separator: str) -> list[str]:
+    with path.open(encoding=encoding, newline="") as file:
+        cells = csv.reader(file, delimiter=separator)
+        header = next(cells, [])
+        if next(cells, None) is None:
+            raise UserError(f"{path} has a header and no rows.")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path} has more than one column named '{twice[0]}': rename all but one.")
+    return header
+
+
+def check_encoding(path: Path, encoding: str) -> None:
+    """Read a text file once, to tell where it is not what `encoding` says.
+
+    Raises:
+        UserError: the encoding is unknown, a byte cannot be decoded, or the file has NUL bytes.
+    """
+    try:
+        decoder = codecs.getincrementaldecoder(encoding)()
+    except LookupError as error:
+        raise UserError(f"there is no encoding '{encoding}': try --encoding latin-1 or cp1252.") from error
+    offset = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path} is not {encoding}: byte {offset - pending + error.start} cannot be decoded; "
+                    "name its encoding, as in --encoding latin-1."
+                ) from error
+            nul = -1 if "16" in encoding or "32" in encoding else chunk.find(b"\0")
+            if nul >= 0:
+                raise UserError(f"{path} has a NUL byte at byte {offset + nul}: it is damaged or no text file.")
+            offset += len(chunk)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not {encoding}: it ends within a character, at byte {offset}.") from error
+
+
+def _read_from_hub(name: str, not_here: list[str]) -> Source:
+    repository, _, revision = name.partition("@")
+    alternatives = [embedded.PREFIX + key for key in embedded.DATASETS]
+    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
+        raise UserError(
+            f"--dataset {name}: no such file or folder, and no Hub id (owner/name) either; without a hub there are "
+            f"{', '.join(alternatives)}."
+        )
+    require_hub(f"--dataset {' '.join([*not_here, name])}", [*not_here, *alternatives])
+    try:
+        commit = HfApi().dataset_info(repository, revision=revision or None).sha
+        splits = load_dataset(repository, revision=commit)
+    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
+        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {str(error).splitlines()[0]}") from error
+    return Source({split: splits[split] for split in SPLITS if split in splits}, f"{repository}@{commit}")
 
 
 def why_hub_is_out_of_reach() -> str | None:

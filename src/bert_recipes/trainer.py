@@ -9,14 +9,18 @@ import contextlib
 
 import numpy as np
 import torch
-from transformers import DataCollatorWithPadding, EvalPrediction, Trainer
-from transformers.trainer_utils import PredictionOutput
+from torch import Tensor
+from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer
+from transformers.trainer_utils import PredictionOutput, rotate_checkpoints, seed_worker
 
-from bert_recipes.losses import Loss
+from bert_recipes.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
+from bert_recipes.console import TrainingProgress
+from bert_recipes.errors import UserError
+from bert_recipes.losses import Loss, cross_entropy, losses_and_weights
 from bert_recipes.metrics import scores_from_logits
 
-ROW = "row"
-NOT_FOR_THE_MODEL = (ROW,)
+ROW, LABELS = "row", "labels"
 
 
 class RecipeTrainer(Trainer):
@@ -27,50 +31,122 @@ class RecipeTrainer(Trainer):
     """
 
     def __init__(self, *args, **kwargs):
-        super().__init__(*args, compute_metrics=_compute_metrics, **kwargs)
-        # compute_loss divides by the whole step itself, so Trainer must not divide by the micro-batches again.
+        super().__init__(*args, compute_metrics=self._scores, **kwargs)
+        # compute_loss divides by the whole step itself, so Trainer must not divide by the micro-batches again
+        # (loss_is_scaled_for_ga says so since transformers 5.2x, the other one before).
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.progress, self.signals = TrainingProgress(), StopOnSignal()
+        for callback in (LogWithSave(), self.signals, self.progress):
+            self.add_callback(callback)
+
+    def train(self, *args, **kwargs):
+        """As `Trainer.train`; the terminal and the signals are given back however it ends."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.progress.close()
+            self.signals.close()
+
+    # The rows of a step
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
-        for column in (ROW, "labels"):
-            if column not in self._signature_columns:
-                self._signature_columns.append(column)
+        self._signature_columns += [column for column in (ROW, LABELS) if column not in self._signature_columns]
 
-    def weight_of(self, labels: torch.Tensor) -> torch.Tensor:
-        """The total weight of the examples with these labels, a scalar: for the stock loss their number."""
-        return torch.tensor(float(labels.shape[0]), dtype=torch.float64)
+    def get_train_dataloader(self) -> StepLoader:
+        """Return the micro-batches of this process, dealt by `StepBatches`."""
+        args = self.args
+        rows = self._remove_unused_columns(self.train_dataset, description="training")
+        batches = StepBatches(
+            len(rows),
+            micro_batch_size=args.train_batch_size,
+            accumulation=args.gradient_accumulation_steps,
+            processes=args.world_size,
+            process=args.process_index,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            strategy=args.train_sampling_strategy,
+            lengths=self.train_dataset[args.length_column_name][:]
+            if args.train_sampling_strategy == "group_by_length"
+            else None,
+            drop_last=args.dataloader_drop_last,
+        )
+        if len(batches) == 0:
+            raise UserError(f"train has {len(rows)} rows, too few for one step of {batches.step_size}.")
+        return StepLoader(
+            rows,
+            batch_sampler=batches,
+            collate_fn=StandInCollator(self.data_collator, rows[0]),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
+            multiprocessing_context=args.dataloader_multiprocessing_context,
+            worker_init_fn=lambda worker: seed_worker(worker, args.dataloader_num_workers, args.process_index),
+        )
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        total = sum((self.weight_of(batch["labels"]) for batch in batches), torch.zeros((), dtype=torch.float64))
-        total = self.accelerator.reduce(total.to(device), reduction="sum")
-        return batches, total
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        total = torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            total += (self.weights_of(batch[LABELS]) * batch[COUNT]).sum(dtype=torch.float64)
+        # float32 where the device has no float64, as Apple's has not
+        total = total.to(device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        return batches, self.accelerator.reduce(total, reduction="sum")
+
+    # The loss of a step
+
+    def weights_of(self, labels: Tensor) -> Tensor:
+        """Return the weights `[batch]` of the examples with these labels: in the stock loss each counts the same."""
+        return torch.ones(len(labels))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Return this micro-batch's part of the step's loss, a scalar, scaled for DDP's mean over processes."""
-        inputs = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
-        outputs = model(**inputs)
-        rows = inputs["labels"].shape[0]
-        loss = self._share(outputs.loss * rows, rows, num_items_in_batch)
+        """Return this micro-batch's part of the step's loss, a scalar; `num_items_in_batch` is the step's weight."""
+        counts = inputs[COUNT]
+        if self.args.label_smoothing_factor:
+            outputs = model(**_for_model(inputs))
+            weighted_sum = (counts * self.losses_of(outputs.logits, inputs[LABELS])).sum()
+        else:
+            outputs = model(**_for_model(inputs), labels=inputs[LABELS])
+            # A micro-batch is either all rows or all stand-in, so its mean times its count is its sum.
+            weighted_sum = outputs.loss * counts.sum()
+        loss = self._share(weighted_sum, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
-    def _share(self, weighted_sum, weight, step_weight):
-        if not self.model.training or step_weight is None:
-            return weighted_sum / weight
+    def losses_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
+        return cross_entropy(logits, labels, self.args.label_smoothing_factor)
+
+    def _share(self, weighted_sum: Tensor, step_weight: Tensor) -> Tensor:
+        # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
         return weighted_sum / step_weight.to(weighted_sum) * self.accelerator.num_processes
 
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._tr_loss = self._tr_loss.to(torch.promote_types(self._tr_loss.dtype, loss.dtype))
+        return loss
+
+    # Evaluation
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Return loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
-        rows = self._prepare_input(inputs[ROW])
-        if "labels" in inputs:
-            loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-            return loss, logits, (labels, rows)
-        inputs = {name: value for name, value in inputs.items() if name not in NOT_FOR_THE_MODEL}
-        _, logits, _ = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        return None, logits, (rows,)
+        """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            logits = model(**_for_model(inputs)).logits.detach()
+        return None, logits, tuple(inputs[name] for name in (LABELS, ROW) if name in inputs)
+
+    def _scores(self, prediction: EvalPrediction) -> dict:
+        logits, labels = _in_order(prediction.predictions, prediction.label_ids)
+        if labels is None:
+            return {}
+        logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+        weights = self.weights_of(logits_and_labels[1]).double()
+        loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
+        return {"loss": loss.item(), **scores_from_logits(logits, labels)}
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
@@ -90,44 +166,65 @@ class RecipeTrainer(Trainer):
             if wrapped is not None:
                 self.model.forward = wrapped
 
+    # Checkpoints
+
+    def _save_checkpoint(self, model, trial):
+        # Trainer removes old checkpoints before this one could be sealed: here only after.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(checkpoint_folder(self.args.output_dir, self.state.global_step))
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+            )
+
 
 class PerExampleTrainer(RecipeTrainer):
     """A `RecipeTrainer` for a model that returns logits alone, under a per-example loss.
 
     Args:
-        loss: `(logits, labels) -> losses [batch]`, or a pair `(losses, weights)`.
+        loss: `(logits, labels) -> losses [batch]`, or a pair `(losses, weights)` whose weights depend on the labels
+            alone, since the step's total weight must be known before its first forward pass.
+
+    Raises:
+        UserError: the weights turn out to depend on the logits.
     """
 
     def __init__(self, *args, loss: Loss, **kwargs):
         self.loss = loss
         super().__init__(*args, **kwargs)
 
-    def weight_of(self, labels):
-        """The total weight of the examples with these labels, a scalar."""
-        weights = getattr(self.loss, "class_weights", None)
-        return super().weight_of(labels) if weights is None else weights.to(labels.device)[labels].double().sum()
+    def weights_of(self, labels):
+        """Return the weights `[batch]` that the loss gives to the examples with these labels."""
+        logits = torch.zeros(len(labels), self.model.config.num_labels, device=labels.device)
+        return losses_and_weights(self.loss, logits, labels)[1]
+
+    def losses_of(self, logits, labels):
+        """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
+        return losses_and_weights(self.loss, logits, labels)[0]
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return this micro-batch's part of the step's loss: the weighted sum of the per-example losses, shared."""
-        labels = inputs["labels"]
-        outputs = model(**{k: v for k, v in inputs.items() if k != "labels" and k not in NOT_FOR_THE_MODEL})
-        losses = self.loss(outputs.logits, labels)
-        losses, weights = losses if isinstance(losses, tuple) else (losses, torch.ones_like(losses))
-        loss = self._share((weights * losses).sum(), weights.sum(), num_items_in_batch)
+        labels = inputs[LABELS]
+        outputs = model(**_for_model(inputs))
+        losses, weights = losses_and_weights(self.loss, outputs.logits, labels)
+        if self.state.global_step == 0 and not torch.allclose(weights, self.weights_of(labels).to(weights)):
+            raise UserError("the loss weights examples by their logits: it may weight by the labels alone.")
+        loss = self._share((inputs[COUNT] * weights * losses).sum(), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
 
-class RowCollator(DataCollatorWithPadding):
-    """Pads each batch to its longest row and keeps the rows' numbers with them."""
+def _for_model(inputs: dict) -> dict:
+    return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
 
 
-def _compute_metrics(prediction: EvalPrediction) -> dict:
-    logits, labels = _in_order(prediction.predictions, prediction.label_ids)
-    return {} if labels is None else scores_from_logits(logits, labels)
-
-
-def _in_order(logits: np.ndarray, label_ids) -> tuple[np.ndarray, np.ndarray | None]:
-    label_ids = label_ids if isinstance(label_ids, tuple) else (label_ids,)
-    # np.unique also drops the rows that a sampler repeated to fill the last batch of every process.
+def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:
+    # np.unique also drops the rows that were repeated to fill the last batch of every process.
     _, order = np.unique(label_ids[-1], return_index=True)
     return logits[order], label_ids[0][order] if len(label_ids) == 2 else None

@@ -1,0 +1,144 @@
+"""What makes an interruption harmless: sealed checkpoints, signals that save first, a log that does not show it."""
+
+import hashlib
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from transformers import TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from bert_recipes.errors import StoppedError
+
+SEAL = "sealed.json"
+STATE = "trainer_state.json"
+
+
+def checkpoint_folder(folder: str | Path, step: int) -> Path:
+    """Return where Trainer puts the checkpoint of `step`."""
+    return Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the digests of a checkpoint's files into it: only now is it complete."""
+    digests = {file.relative_to(checkpoint).as_posix(): _digest(file) for file in _files(checkpoint)}
+    beside = checkpoint / f".{SEAL}"
+    beside.write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    beside.replace(checkpoint / SEAL)
+
+
+def what_is_wrong(checkpoint: Path) -> str | None:
+    """Return why a checkpoint cannot be gone on from, or None if it can."""
+    try:
+        digests = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "it was not finished"
+    except (OSError, ValueError):
+        return f"{SEAL} is damaged"
+    for name, digest in digests.items():
+        file = checkpoint / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if _digest(file) != digest:
+            return f"{name} is damaged"
+    best = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["best_model_checkpoint"]
+    if best is not None and Path(best).name != checkpoint.name:
+        wrong = what_is_wrong(checkpoint.with_name(Path(best).name))
+        if wrong:
+            return f"the best checkpoint up to there, {Path(best).name}, cannot be used: {wrong}"
+    return None
+
+
+def last_sound(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """Return the last checkpoint in `folder` to go on from, and what is wrong with those that are not sound."""
+    numbered = {}
+    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
+        if match and path.is_dir():
+            numbered[int(match[1])] = path
+    unsound = {}
+    for _, path in sorted(numbered.items(), reverse=True):
+        wrong = what_is_wrong(path)
+        if wrong is None:
+            return path, unsound
+        unsound[path] = wrong
+    return None, unsound
+
+
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint, its seal first, so that it never looks sound on the way."""
+    (checkpoint / SEAL).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(file for file in checkpoint.rglob("*") if file.is_file() and not file.name.endswith(SEAL))
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class LogWithSave(TrainerCallback):
+    """Logs whenever a checkpoint is saved, so that the log of a run that went on from it is the undisturbed one."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Log this step if it is saved."""
+        control.should_log |= control.should_save
+
+    on_epoch_end = on_step_end
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM (a preempted job) or SIGINT (Ctrl-C): save a checkpoint after the step at hand, then stop.
+
+    A second Ctrl-C stops at once.
+
+    Raises:
+        StoppedError: from within `Trainer.train`, when the checkpoint is written.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self):
+        self.received = 0
+        self.before = {}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Take the signals."""
+        self.received = 0
+        self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
+
+    def _receive(self, number, frame):
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def on_step_end(self, args, state, control, **kwargs):
+        """Ask for a checkpoint if a signal came, to this process or to another one."""
+        if PartialState().num_processes > 1:
+            # The signal may reach one process a step later than another: they must agree where to stop.
+            received = torch.tensor(self.received, device=args.device)
+            torch.distributed.all_reduce(received, op=torch.distributed.ReduceOp.MAX)
+            self.received = int(received.item())
+        control.should_save |= self.received > 0
+
+    def on_save(self, args, state, control, **kwargs):
+        """Stop, now that the checkpoint is there."""
+        if self.received:
+            raise StoppedError(
+                f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
+                f"{checkpoint_folder(args.output_dir, state.global_step)}, and the same command goes on from there.",
+                self.received,
+            )
+
+    def close(self) -> None:
+        """Give the signals back."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
