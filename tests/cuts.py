@@ -1,0 +1,92 @@
+"""Train a tiny double-precision BERT with steps cut up in many ways; run on one process or under a launcher.
+
+    accelerate launch --multi_gpu --num_processes 2 tests/cuts.py CASES.json OUT.json MODEL_FOLDER
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+
+from bert_recipes.arguments import RecipeTrainingArguments
+from bert_recipes.losses import WeightedCrossEntropy, make_loss
+from bert_recipes.models import EncoderClassifier
+from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
+
+
+def rows_of(count, tokenizer):
+    words = tokenizer.convert_ids_to_tokens(range(5, len(tokenizer)))
+    texts = [" ".join(words[(i * 7 + j) % len(words)] for j in range(3 + i % 9)) for i in range(count)]
+    tokens = tokenizer(texts)
+    return Dataset.from_dict(
+        {
+            **tokens,
+            "labels": [int(i % 3 == 0) for i in range(count)],
+            "row": list(range(count)),
+            "length": [len(ids) for ids in tokens["input_ids"]],
+        }
+    )
+
+
+def trainer_of(case, folder, output_dir, dropout=0.0, **options):
+    """Return a trainer for a case: kind, rows, batch, accumulation, and optionally weights, smoothing and strategy."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = rows_of(case["rows"], tokenizer)
+    defaults = {
+        "bf16": False,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "max_grad_norm": 0.05,
+        "learning_rate": 1e-3,
+    }
+    args = RecipeTrainingArguments(
+        output_dir=str(output_dir),
+        report_to="none",
+        label_names=["labels"],
+        disable_tqdm=True,
+        per_device_train_batch_size=case["batch"],
+        gradient_accumulation_steps=case["accumulation"],
+        label_smoothing_factor=case.get("smoothing", 0.0),
+        train_sampling_strategy=case.get("strategy", "random"),
+        ddp_find_unused_parameters=False,
+        **{**defaults, **options},
+    )
+    set_seed(0)
+    shared = {"train_dataset": rows, "eval_dataset": rows, "processing_class": tokenizer}
+    if case["kind"] == "stock":
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        trainer = RecipeTrainer(model, args, **shared)
+    else:
+        model = EncoderClassifier.from_encoder(str(folder))
+        loss = (
+            WeightedCrossEntropy(case["weights"], case.get("smoothing", 0.0))
+            if case.get("weights")
+            else make_loss(None, case.get("smoothing", 0.0), rows["labels"], ["0", "1"])
+        )
+        trainer = PerExampleTrainer(model, args, loss=loss, **shared)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    return trainer
+
+
+def train(case, folder, output_dir):
+    """Return what the steps of a case logged and the weights they ended with."""
+    trainer = trainer_of(case, folder, output_dir)
+    trainer.model.double()
+    trainer.train()
+    logged = [(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e]
+    weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+    return {"logged": logged, "weights": weights.tolist()}
+
+
+if __name__ == "__main__":
+    cases, out, model = sys.argv[1:4]
+    results = [train(case, model, Path(out).parent / "run") for case in json.loads(Path(cases).read_text())]
+    if int(os.environ.get("RANK", "0")) == 0:
+        Path(out).write_text(json.dumps(results))
