@@ -25,11 +25,11 @@ def main():
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
-    run = Run(args, data, tokenized, source)
-
     loss = make_loss(
         args.model.class_weights, args.training.label_smoothing_factor, tokenized["train"]["labels"], data.label_names
     )
+    run = Run(args, data, tokenized, source)
+
     set_seed(args.training.seed)
     model = EncoderClassifier.from_encoder(
         source, pooling=args.model.pooling, id2label=data.id2label, label2id=data.label2id

@@ -1,6 +1,6 @@
 """Train a tiny double-precision BERT with steps cut up in many ways; run on one process or under a launcher.
 
-    accelerate launch --multi_gpu --num_processes 2 tests/cuts.py CASES.json OUT.json MODEL_FOLDER
+accelerate launch --multi_gpu --num_processes 2 tests/cuts.py CASES.json OUT.json MODEL_FOLDER
 """
 
 import json

@@ -38,7 +38,9 @@ def uncut(case, processes):
     return case | {"batch": case["batch"] * case["accumulation"] * processes, "accumulation": 1}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
 @given(
     kind=st.sampled_from(KINDS),
     strategy=st.sampled_from(STRATEGIES),
@@ -168,4 +170,3 @@ def test_every_row_is_trained_on_once_an_epoch(tiny_bert, tmp_path):
     trainer.train()
     assert sorted(seen[:20]) == sorted(seen[20:]) == list(range(20))
     assert seen[:20] != seen[20:]
-

@@ -1,0 +1,84 @@
+"""An epoch's rows are dealt once each, and who gets them does not change which meet in a step."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bert_recipes.batches import StandInCollator, StepBatches
+
+STRATEGIES = ("random", "sequential", "group_by_length")
+
+
+def deal(rows, batch, accumulation, processes, strategy, epoch=0, **options):
+    """Return the micro-batches of every process and the batches themselves."""
+    dealt = []
+    for process in range(processes):
+        batches = StepBatches(
+            rows,
+            micro_batch_size=batch,
+            accumulation=accumulation,
+            processes=processes,
+            process=process,
+            strategy=strategy,
+            lengths=[i % 7 + 1 for i in range(rows)],
+            **options,
+        )
+        batches.set_epoch(epoch)
+        dealt.append(list(batches))
+        assert len(dealt[-1]) == len(batches)
+    return dealt
+
+
+def steps(dealt, accumulation):
+    """Return the set of rows of each step."""
+    rounds = list(zip(*dealt, strict=True))
+    return [
+        {row for micro_batches in rounds[i : i + accumulation] for batch in micro_batches for row in batch}
+        for i in range(0, len(rounds), accumulation)
+    ]
+
+
+@given(
+    rows=st.integers(1, 80),
+    batch=st.integers(1, 5),
+    accumulation=st.integers(1, 4),
+    processes=st.integers(1, 5),
+    strategy=st.sampled_from(STRATEGIES),
+    epoch=st.integers(0, 3),
+)
+def test_every_cut_has_the_same_rows_in_each_step(rows, batch, accumulation, processes, strategy, epoch):
+    dealt = deal(rows, batch, accumulation, processes, strategy, epoch)
+    assert sorted(row for share in dealt for b in share for row in b) == list(range(rows))
+    assert max(len(b) for share in dealt for b in share) <= batch
+    whole = deal(rows, batch * accumulation * processes, 1, 1, strategy, epoch)
+    assert steps(dealt, accumulation) == [set(b) for b in whole[0]]
+
+
+def test_epochs_differ_and_repeat():
+    first, second = (deal(30, 4, 1, 1, "random", epoch) for epoch in (0, 1))
+    assert first != second
+    assert first == deal(30, 4, 1, 1, "random", 0)
+    assert first != deal(30, 4, 1, 1, "random", 0, seed=1)
+
+
+def test_grouping_by_length_pads_less():
+    lengths = [i % 7 + 1 for i in range(700)]
+
+    def padded(strategy):
+        return sum(len(b) * max(lengths[i] for i in b) for b in deal(700, 10, 1, 1, strategy)[0])
+
+    assert padded("group_by_length") < 0.8 * padded("random")
+
+
+def test_drop_last_leaves_whole_steps():
+    dealt = deal(23, 2, 2, 2, "random", drop_last=True)
+    assert [len(b) for share in dealt for b in share] == [2] * 8
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_stand_in_counts_nothing(rows):
+    collator = StandInCollator(lambda rows: {"x": torch.tensor([row["x"] for row in rows])}, {"x": 5})
+    batch = collator([{"x": 1}] * rows)
+    assert batch["count"].tolist() == ([1.0] * rows or [0.0])
+    assert batch["x"].tolist() == ([1] * rows or [5])
