@@ -38,6 +38,9 @@ test: $(STAMP) ## run the tests (about five minutes)
 test-slow: $(STAMP) ## run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
+doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
+	@$(BIN)/python -P src/bert_recipes/doctor.py
+
 lint: $(STAMP) ## check style with ruff
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
