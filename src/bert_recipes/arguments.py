@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from bert_recipes.errors import UserError
 from bert_recipes.pooling import POOLINGS
@@ -192,6 +193,8 @@ def parse_arguments(
         conflict_handler="resolve",
     )
     parser.add_argument("--config", help="a YAML file that sets defaults; flags win")
+    # A flag that may be left out for the device to decide would always ask for a value.
+    parser.add_argument("--bf16", nargs="?", const=True, type=string_to_bool, help="bfloat16 autocast (by the device)")
     # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for the traceback.
     parser.add_argument(
         "--debug", nargs="*", default=[], help="show the traceback of an error; with a value, Trainer's"

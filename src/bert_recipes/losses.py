@@ -28,8 +28,9 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 class WeightedCrossEntropy:
     """Cross entropy whose examples weigh what their class weighs.
 
-    Averaged by the trainer as `sum(w_i * l_i) / sum(w_i)`, it equals
-    `torch.nn.CrossEntropyLoss(weight=...)` on the whole batch.
+    Averaged by the trainer as `sum(w_i * l_i) / sum(w_i)`, it equals `torch.nn.CrossEntropyLoss(weight=...)` on the
+    whole batch. With label smoothing an example still weighs what its own class weighs, while torch's loss weighs
+    the share that smoothing gives to the other classes by theirs.
     """
 
     def __init__(self, class_weights: list[float], label_smoothing: float = 0.0):
@@ -75,6 +76,9 @@ def make_loss(
     if class_weights is None:
         return partial(cross_entropy, label_smoothing=label_smoothing)
     if class_weights == ["balanced"]:
+        absent = [name for i, name in enumerate(label_names) if i not in set(labels)]
+        if absent:
+            raise UserError(f"--class_weights balanced: train has no row of {', '.join(absent)}: give the weights.")
         return WeightedCrossEntropy(balanced_class_weights(labels, len(label_names)), label_smoothing)
     try:
         weights = [float(w) for w in class_weights]
