@@ -50,7 +50,7 @@ def show_data(data, tokenized) -> None:
     console.print(f"[bold]{escape(data.source)}[/bold]: {escape(found)}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
-    for name in ("rows", "labels", "tokens (mean, most)", "cut"):
+    for name in ("rows", "labels", "tokens (mean, most)", "truncated"):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
         lengths = np.asarray(rows["length"])

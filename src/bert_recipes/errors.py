@@ -41,6 +41,11 @@ def run_main(main: Callable[[], None]) -> None:
             time.sleep(5)
         print(sentence, file=sys.stderr, flush=True)
         status = 128 + error.number if isinstance(error, StoppedError) else 2
+    except KeyboardInterrupt:
+        if "--debug" in sys.argv:
+            raise
+        print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        status = 128 + signal.SIGINT
     else:
         return
     sys.exit(status)
