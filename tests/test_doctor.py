@@ -18,6 +18,7 @@ import torch
 from bert_recipes import doctor
 
 SCRIPT = Path(doctor.__file__)
+NOWHERE = "http://127.0.0.1:9"  # refuses at once
 NOTEBOOKS = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -57,7 +58,7 @@ def answer(status, monkeypatch, seconds=5.0):
     """What `hub` finds where the Hub answers every request with `status`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):  # noqa: N802
+        def do_HEAD(self):
             self.send_response(status)
             self.end_headers()
 
@@ -79,9 +80,9 @@ def ask(endpoint, monkeypatch, seconds=5.0, offline=False):
 
 
 # One run for all that a whole run has to show, since importing transformers takes seconds.
-def test_a_sound_environment_with_a_silent_hub_has_no_problem(tmp_path, silent_server):
-    environment = {"HF_ENDPOINT": silent_server, "HF_HUB_OFFLINE": "0", "KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
-    status, out, seconds = run(tmp_path, **environment)
+def test_a_sound_environment_without_the_hub_has_no_problem(tmp_path):
+    environment = {"HF_ENDPOINT": NOWHERE, "HF_HUB_OFFLINE": "0", "KAGGLE_KERNEL_RUN_TYPE": "Interactive"}
+    status, out, _ = run(tmp_path, **environment)
     assert status == 0, out
     for part in ("Python 3", "Trainer can be imported", "a build for", "CPU:", "GiB free", "All is well."):
         assert part in words(out)
@@ -91,7 +92,6 @@ def test_a_sound_environment_with_a_silent_hub_has_no_problem(tmp_path, silent_s
     assert "$ kaggle competitions download -c nlp-getting-started\n" in out
     assert max(map(len, out.splitlines())) <= 80
     assert all(re.match(r"(ok|note|problem) |         ", line) for line in out.splitlines()[:-2])
-    assert seconds < 30  # on two busy cores; the Hub's share of it is measured below
 
 
 def test_an_accelerate_that_is_too_old_names_the_cure(tmp_path):
@@ -101,9 +101,10 @@ def test_an_accelerate_that_is_too_old_names_the_cure(tmp_path):
     status, out, _ = run(tmp_path, HF_HUB_OFFLINE="1", PYTHONPATH=str(tmp_path))
     assert status == 1
     assert "accelerate is too old" in words(out)
-    assert "PartialState" in out
+    assert "cannot import name" in words(out)
     assert '-m pip install -U "accelerate>=1.15"\n' in out
-    assert re.search(r"\n[12] problems?\.\n$", out)
+    assert "bert_recipes cannot be imported" in words(out)
+    assert "cure what stands above first" in out
 
 
 def test_it_runs_where_nothing_is_installed(tmp_path):
@@ -115,6 +116,27 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
     assert "bert_recipes cannot be imported" in words(out)
     assert "HF_HUB_OFFLINE is set" in words(out)
     assert seconds < 10
+
+
+@pytest.mark.parametrize(
+    ("message", "cure"),
+    [
+        ("cannot import name 'PartialState' from 'accelerate' (/site-packages/accelerate)", '-U "accelerate>=1.15"'),
+        ("Using the `Trainer` with `PyTorch` requires `accelerate>=1.1.0`", '-U "accelerate>=1.15"'),
+        ("numpy.dtype size changed", "--force-reinstall -c constraints.txt -e ."),
+    ],
+)
+def test_the_cause_is_found_under_what_transformers_wraps_it_in(message, cure, monkeypatch):
+    class Transformers:
+        @property
+        def Trainer(self):  # noqa: N802
+            raise RuntimeError("Failed to import transformers.trainer") from ImportError(message)
+
+    monkeypatch.setitem(sys.modules, "transformers", Transformers())
+    (finding,) = doctor.imports()
+    assert finding.mark == "problem"
+    assert message in finding.text
+    assert cure in finding.cure
 
 
 def test_a_python_that_is_too_old_is_a_problem():
@@ -240,19 +262,21 @@ def test_a_hub_behind_a_silent_server_costs_no_more_than_its_seconds(silent_serv
     assert "embedded:minilm" in finding.text
 
 
-def test_a_name_server_that_hangs_costs_no_more_than_the_hubs_seconds(monkeypatch):
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(20))
+def test_a_name_server_that_hangs_holds_up_neither_the_line_nor_the_end(tmp_path):
+    code = (
+        f"import socket, sys, time; sys.path.insert(0, {str(SCRIPT.parent)!r}); import doctor\n"
+        "assert doctor.HUB_SECONDS <= 6; doctor.HUB_SECONDS = 0.3\n"
+        "socket.getaddrinfo = lambda *_, **__: time.sleep(60)\n"
+        "print(*doctor.hub())"
+    )
+    environment = os.environ | {"HF_ENDPOINT": "https://hub.invalid", "HF_HUB_OFFLINE": "0"}
     started = time.monotonic()
-    (finding,) = ask("https://hub.invalid", monkeypatch, seconds=0.3)
-    assert time.monotonic() - started < 2
-    assert "nothing within" in finding.text
+    out = subprocess.check_output([sys.executable, "-P", "-c", code], text=True, cwd=tmp_path, env=environment)
+    assert time.monotonic() - started < 10
+    assert "nothing within" in out
 
 
-def test_the_hubs_seconds_are_few():
-    assert doctor.HUB_SECONDS <= 6
-
-
-@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "no-scheme", "http://", "http://a b"])
+@pytest.mark.parametrize("endpoint", [NOWHERE, "no-scheme", "http://", "http://a b"])
 def test_an_endpoint_that_cannot_be_asked_is_a_note(endpoint, monkeypatch):
     (finding,) = ask(endpoint, monkeypatch)
     assert finding.mark == "note"
@@ -261,15 +285,15 @@ def test_an_endpoint_that_cannot_be_asked_is_a_note(endpoint, monkeypatch):
 
 def test_offline_mode_asks_nobody(monkeypatch):
     monkeypatch.setattr(doctor, "_ask", lambda *_: pytest.fail("the Hub was asked"))
-    (finding,) = ask("http://127.0.0.1:9", monkeypatch, offline=True)
+    (finding,) = ask(NOWHERE, monkeypatch, offline=True)
     assert finding.mark == "note"
     assert "HF_HUB_OFFLINE" in finding.text
 
 
-@pytest.mark.parametrize(("variable", "cure"), zip(NOTEBOOKS, ("--model and --dataset", "Runtime ->"), strict=True))
+@pytest.mark.parametrize(("variable", "cure"), [(NOTEBOOKS[0], "--model and --dataset"), (NOTEBOOKS[1], "Runtime ->")])
 def test_a_notebook_without_internet_names_the_switch(variable, cure, monkeypatch):
     monkeypatch.setenv(variable, "1")
-    (finding,) = ask("http://127.0.0.1:9", monkeypatch)
+    (finding,) = ask(NOWHERE, monkeypatch)
     assert cure in finding.cure
 
 

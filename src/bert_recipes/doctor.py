@@ -254,7 +254,8 @@ def embedded_files() -> Iterator[Finding]:
         embedded = importlib.import_module("bert_recipes.embedded")
         user_error = importlib.import_module("bert_recipes.errors").UserError
     except BROKEN as error:
-        cure = f"$ {_pip()} install -c constraints.txt -e ."
+        here = getattr(error, "name", None) != "bert_recipes"
+        cure = "cure what stands above first" if here else f"$ {_pip()} install -c constraints.txt -e ."
         yield Finding("problem", f"embedded files: bert_recipes cannot be imported: {_reason(error)}", cure)
         return
     reads = [(name, embedded.model_path) for name in embedded.MODELS]

@@ -262,7 +262,7 @@ class Run:
         console.say(f"Next: make recipe-{other}, the other side of the fork.")
         if self.sample:
             console.say(
-                f"To submit: kaggle competitions submit -c COMPETITION -f {self.folder}/submission.csv -m {self.recipe}"
+                f"To submit: kaggle competitions submit -c NAME -f {self.folder}/submission.csv -m {self.recipe}"
             )
 
 
