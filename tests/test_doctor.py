@@ -59,7 +59,7 @@ def answer(status, monkeypatch, seconds=5.0):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
-            self.send_response(status)
+            self.send_response(status if self.path.endswith("/config.json") else 400)
             self.end_headers()
 
         def log_message(self, *_):
@@ -249,8 +249,8 @@ def test_disk_space_is_measured_where_runs_go(free, mark, tmp_path, monkeypatch)
     assert ("--output_dir" in finding.cure) == (mark != "ok")
 
 
-@pytest.mark.parametrize(("status", "mark"), [(200, "ok"), (404, "ok"), (503, "note")])
-def test_a_hub_that_answers(status, mark, monkeypatch):
+@pytest.mark.parametrize(("status", "mark"), [(200, "ok"), (404, "note"), (503, "note")])
+def test_a_hub_that_answers_has_the_file(status, mark, monkeypatch):
     assert answer(status, monkeypatch).mark == mark
 
 
@@ -280,6 +280,7 @@ def test_a_name_server_that_hangs_holds_up_neither_the_line_nor_the_end(tmp_path
 def test_an_endpoint_that_cannot_be_asked_is_a_note(endpoint, monkeypatch):
     (finding,) = ask(endpoint, monkeypatch)
     assert finding.mark == "note"
+    assert "nothing within" not in finding.text
     assert finding.cure == ""
 
 
@@ -333,10 +334,11 @@ def test_missing_competition_files_come_with_two_ways_to_get_them(competition, t
     (finding,) = doctor.competition(tmp_path)
     assert finding.mark == "ok"
     assert "train.csv 100 rows, test.csv 30 rows, sample_submission.csv 30 rows" in finding.text
-    (folder / "test.csv").write_text("")
-    (finding,) = doctor.competition(tmp_path)
-    assert finding.mark == "problem"
-    assert "test.csv" in finding.text
+    for content in ("", "id,text\n"):
+        (folder / "test.csv").write_text(content)
+        (finding,) = doctor.competition(tmp_path)
+        assert finding.mark == "problem"
+        assert "test.csv" in finding.text
 
 
 def test_a_row_over_several_lines_is_one_row(tmp_path):
@@ -345,3 +347,11 @@ def test_a_row_over_several_lines_is_one_row(tmp_path):
     for name in doctor.COMPETITION_FILES:
         (folder / name).write_text('id,text\n1,"two\nlines"\n2,"caf\xe9"\n', encoding="latin-1")
     assert "train.csv 2 rows" in next(doctor.competition(tmp_path)).text
+
+
+def test_a_command_stays_in_one_piece_and_prose_is_wrapped(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    doctor.show(doctor.Finding("problem", "word " * 12, f"$ {'option ' * 12}end\n{'prose ' * 12}"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == f"{'-> $ ':>14}{'option ' * 12}end"
+    assert all(len(line) <= 40 for line in lines[:2] + lines[3:])

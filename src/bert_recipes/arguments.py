@@ -104,7 +104,8 @@ def share_threads() -> None:
     """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // processes))
 
 
 def has_native_bf16(use_cpu: bool = False) -> bool:

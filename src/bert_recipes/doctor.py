@@ -16,7 +16,6 @@ import shutil
 import sys
 import textwrap
 import threading
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,10 +23,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HUB_SECONDS = 5.0
+HUB_FILE = "/google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
 COMPETITION = Path("data/disaster-tweets")
 COMPETITION_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 WITHOUT_HUB = "embedded:minilm, embedded:fine-foods, embedded:bbc-news and your own files work without it"
+RESTART = "then, in a notebook, restart the kernel"
 BF16 = ("bfloat16 not native, so float32 is used", "bfloat16 native")
 
 # What an import raises where packages do not fit together, are built for another numpy, or lack a shared library.
@@ -71,7 +72,8 @@ def packages(root: Path = ROOT) -> Iterator[Finding]:
             other.append(f"{name} {here} (tested with {tested[_normal(name)]})")
     if bad:
         where = f"'.[{','.join(sorted(extras))}]'" if extras else "."
-        yield Finding("problem", f"packages: {'; '.join(bad)}", f"$ {_pip()} install -c constraints.txt -e {where}")
+        cure = f"$ {_pip()} install -c constraints.txt -e {where}\n{RESTART}"
+        yield Finding("problem", f"packages: {'; '.join(bad)}", cure)
     if other:
         yield Finding("note", f"packages of other versions than the tested ones: {', '.join(other)}")
     if not bad and not other:
@@ -126,7 +128,7 @@ def imports() -> Iterator[Finding]:
         if "PartialState" in reason or "accelerate" in reason:
             text = ", since accelerate is too old for it or missing"
             least = _requirements(ROOT)["accelerate"][0]
-            cure = f'$ {_pip()} install -U "accelerate>={least}"\nthen restart the notebook\'s kernel, if it is one'
+            cure = f'$ {_pip()} install -U "accelerate>={least}"\n{RESTART}'
         yield Finding("problem", f"transformers' Trainer cannot be imported{text}: {reason}", cure)
     else:
         yield Finding("ok", "transformers' Trainer can be imported")
@@ -239,11 +241,11 @@ def hub() -> Iterator[Finding]:
 
 def _ask(endpoint: str, answers: list[str]) -> None:
     """Put what went wrong into `answers`: an empty string where nothing did."""
+    # A file, since what stands between here and the Hub may answer for it with a page of its own.
     try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_SECONDS).close()
+        request = urllib.request.Request(endpoint + HUB_FILE, method="HEAD")
+        urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
         answers.append("")
-    except urllib.error.HTTPError as error:
-        answers.append(str(error) if error.code >= 500 else "")
     except (OSError, ValueError, http.client.HTTPException) as error:
         answers.append(str(getattr(error, "reason", error)))
 

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,12 +238,22 @@ def why_hub_is_out_of_reach() -> str | None:
     """Return why the Hub cannot be asked, within a few seconds, or None where it answers."""
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    url = urlparse(constants.ENDPOINT)
+    # A thread, since a name server that hangs heeds no timeout of a socket's.
+    answers: list[str | None] = []
+    asking = threading.Thread(target=_connect, args=(constants.ENDPOINT, answers), daemon=True)
+    asking.start()
+    asking.join(HUB_TIMEOUT + 1)
+    return answers[0] if answers else f"nothing within {HUB_TIMEOUT:.0f} seconds"
+
+
+def _connect(endpoint: str, answers: list[str | None]) -> None:
+    url = urlparse(endpoint)
     try:
-        socket.create_connection((url.hostname, url.port or 443), timeout=HUB_TIMEOUT).close()
+        port = url.port or {"http": 80}.get(url.scheme, 443)
+        socket.create_connection((url.hostname, port), timeout=HUB_TIMEOUT).close()
+        answers.append(None)
     except OSError as error:
-        return str(error)
-    return None
+        answers.append(str(error))
 
 
 def require_hub(what: str, alternatives: list[str]) -> None:
