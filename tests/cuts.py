@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from bert_recipes.arguments import RecipeTrainingArguments
+from bert_recipes.errors import run_main
 from bert_recipes.losses import WeightedCrossEntropy, make_loss
 from bert_recipes.models import EncoderClassifier
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
@@ -85,8 +86,12 @@ def train(case, folder, output_dir):
     return {"logged": logged, "weights": weights.tolist()}
 
 
-if __name__ == "__main__":
+def main():
     cases, out, model = sys.argv[1:4]
     results = [train(case, model, Path(out).parent / "run") for case in json.loads(Path(cases).read_text())]
     if int(os.environ.get("RANK", "0")) == 0:
         Path(out).write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import torch
 from safetensors import SafetensorError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -47,8 +48,16 @@ def run_main(main: Callable[[], None]) -> None:
         print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
         status = 128 + signal.SIGINT
     else:
+        _leave_together()
         return
     sys.exit(status)
+
+
+def _leave_together() -> None:
+    # A process that ends with its group open may abort in one of gloo's threads: the launcher would report a failure.
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def _sentence(error: Exception) -> str | None:
