@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate.utils import str_to_bool
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
 
@@ -94,6 +95,8 @@ class RecipeTrainingArguments(TrainingArguments):
                 f"--metric_for_best_model {self.metric_for_best_model} is none of {', '.join(BEST_METRICS)}."
             )
         super().__post_init__()
+        if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
+            raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
         share_threads()
         if self.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.

@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
 
 
 class UserError(Exception):
@@ -28,8 +30,9 @@ class StoppedError(Exception):
 def run_main(main: Callable[[], None]) -> None:
     """Run a script's `main` and end the process.
 
-    The status is 2 after a `UserError` or a full disk, told in one sentence on stderr, and 128 + the signal's number
-    after a `StoppedError`. `--debug` anywhere on the command line lets the traceback through instead.
+    The status is 2 after a `UserError`, a full disk or the loss of another process, told in one sentence on stderr,
+    and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
+    through instead.
     """
     try:
         main()
@@ -68,4 +71,13 @@ def _sentence(error: Exception) -> str | None:
     # safetensors and torch.save tell a full disk by other classes than OSError.
     if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
         return f"error: there is no space left to write to ({error}): free some and give the same command again."
+    if "RANK" in os.environ and (_of_torch_distributed(error) or any(words in str(error) for words in PEER_GONE)):
+        return (
+            f"error: process {os.environ.get('RANK', '0')} has lost another process of this run, which was ended or "
+            "cannot be reached: once that is mended the same command goes on from the last checkpoint."
+        )
     return None
+
+
+def _of_torch_distributed(error: Exception) -> bool:
+    return torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)

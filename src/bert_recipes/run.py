@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 from scipy.special import softmax
 
@@ -83,11 +84,11 @@ class Run:
                     f"--output_dir {self.folder} cannot be written ({error.strerror}): name another."
                 ) from error
             self._check_room(Path(source))
-            self._drop_unsound_checkpoints()
-        PartialState().wait_for_everyone()
+        self.checkpoint = self._last_checkpoint()
         console.quiet_libraries()
         console.show_data(data, tokenized)
         console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
+        _say_which_gpus_idle(self.recipe, args.training)
 
     def _open(self, overwrite: bool) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -131,19 +132,29 @@ class Run:
                 f"{needed / 2**30:.1f}: free some, name another folder, or lower --save_total_limit."
             )
 
-    def _drop_unsound_checkpoints(self) -> None:
-        sound, unsound = last_sound(self.folder / "checkpoints")
-        for checkpoint, wrong in unsound.items():
-            console.warn(
-                f"{checkpoint.name} cannot be used ({wrong}): going on from {sound.name if sound else 'the start'}."
+    def _last_checkpoint(self) -> str | None:
+        """Return the last sound checkpoint, if there is one: the main process finds it, the others take its word."""
+        found = [None]
+        if PartialState().is_main_process:
+            sound, unsound = last_sound(self.folder / "checkpoints")
+            start = sound.name if sound else "the start"
+            for checkpoint, wrong in unsound.items():
+                console.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
+                remove(checkpoint)
+            found = [str(sound) if sound else None]
+            if sound and self.training.world_size != (before := len(list(sound.glob("rng_state*.pth")))):
+                console.warn(
+                    f"{sound.name} was left by {before} processes, and this run has {self.training.world_size}: it "
+                    "goes on, though not as if it had never stopped."
+                )
+        # Also the wait until the main process has opened the folder.
+        broadcast_object_list(found)
+        if not (self.folder / "run.yaml").is_file():
+            raise UserError(
+                f"--output_dir {self.folder} is not seen by process {PartialState().process_index} as the main "
+                "process sees it: name a folder on a file system that all machines share."
             )
-            remove(checkpoint)
-
-    @property
-    def checkpoint(self) -> str | None:
-        """The last sound checkpoint to go on from, if there is one."""
-        sound, _ = last_sound(self.folder / "checkpoints")
-        return str(sound) if sound else None
+        return found[0]
 
     def finish(self, trainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
@@ -296,6 +307,12 @@ def _device(training) -> str:
     name = torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper()
     count = f"{training.world_size} x {name}" if training.world_size > 1 else name
     return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
+
+
+def _say_which_gpus_idle(recipe: str, training) -> None:
+    gpus = torch.cuda.device_count()
+    if gpus > 1 and training.world_size == 1 and not training.use_cpu:
+        console.say(f"{gpus} GPUs are here and one is used: make recipe-{recipe} PROCS={gpus} takes them all.")
 
 
 def _train_scores(trainer) -> dict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlparse
 
+from accelerate import PartialState
 from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -47,6 +48,12 @@ def model_source(name: str) -> str:
     Raises:
         UserError: it is none of these, or the Hub is out of reach.
     """
+    # The main process asks the network, the others then find the files in the cache.
+    with PartialState().main_process_first():
+        return _model_source(name)
+
+
+def _model_source(name: str) -> str:
     if embedded.is_embedded(name):
         return str(embedded.model_path(name))
     path = Path(name).expanduser()
