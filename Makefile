@@ -8,7 +8,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom exactness test test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -61,6 +61,9 @@ endef
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 	$(call run-recipe,stock)
+
+exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
+	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)

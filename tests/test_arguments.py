@@ -147,9 +147,10 @@ def test_every_needed_flag_is_tested():
 HONOURED = {
     *("output_dir", "per_device_train_batch_size", "num_train_epochs", "max_steps", "learning_rate", "seed"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
-    *("adam_epsilon", "gradient_accumulation_steps", "max_grad_norm", "label_smoothing_factor", "bf16", "fp16", "tf32"),
+    *("adam_epsilon", "gradient_accumulation_steps", "max_grad_norm", "label_smoothing_factor", "bf16", "fp16"),
     *("activation_checkpointing", "gradient_checkpointing", "torch_compile", "torch_compile_backend"),
-    *("torch_compile_mode", "neftune_noise_alpha", "torch_empty_cache_steps", "logging_strategy", "logging_steps"),
+    *("tf32", "torch_compile_mode"),
+    *("neftune_noise_alpha", "torch_empty_cache_steps", "logging_strategy", "logging_steps"),
     *("logging_first_step", "log_on_each_node", "logging_nan_inf_filter", "include_num_input_tokens_seen"),
     *("log_level", "log_level_replica", "disable_tqdm", "report_to", "eval_strategy", "eval_steps", "eval_delay"),
     *("per_device_eval_batch_size", "eval_on_start", "eval_accumulation_steps", "save_strategy", "save_steps"),
