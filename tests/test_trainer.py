@@ -21,11 +21,20 @@ CUTS = Path(__file__).with_name("cuts.py")
 KINDS = (
     {"kind": "stock"},
     {"kind": "stock", "smoothing": 0.2},
+    {"kind": "stock", "task": "multi-label"},
+    {"kind": "stock", "task": "regression"},
     {"kind": "custom"},
     {"kind": "custom", "smoothing": 0.1},
-    {"kind": "custom", "weights": [0.5, 3.0]},
-    {"kind": "custom", "weights": [2.0, 0.25], "smoothing": 0.1},
+    {"kind": "custom", "choices": {"class_weights": ["0.5", "3"]}},
+    {"kind": "custom", "choices": {"class_weights": ["2", "0.25"]}, "smoothing": 0.1},
+    {"kind": "custom", "choices": {"loss": "focal", "class_weights": ["0.5", "3"], "pooling": "mean"}},
+    {"kind": "custom", "choices": {"loss": "r_drop", "pooling": "layer_mix"}},
+    {"kind": "custom", "choices": {"dropout_samples": 3, "pooling": "attention"}},
+    {"kind": "custom", "task": "multi-label", "choices": {"pos_weight": ["2", "0.5"]}},
+    {"kind": "custom", "task": "multi-label", "choices": {"loss": "asymmetric", "pooling": "max"}},
+    {"kind": "custom", "task": "regression", "choices": {"loss": "huber"}},
 )
+WEIGHTED = next(kind for kind in KINDS if "choices" in kind)
 STRATEGIES = ("random", "sequential", "group_by_length")
 
 
@@ -67,7 +76,7 @@ def test_a_step_does_not_depend_on_the_processes(processes, tiny_bert, tmp_path)
         for kind in KINDS
     ]
     # One row in the last step: all processes but one have none.
-    cases.append({"kind": "custom", "weights": [0.5, 3.0], "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
+    cases.append({**WEIGHTED, "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
     cases.append({"kind": "stock", "batch": 2, "accumulation": 1, "rows": 2 * processes + 1})
     (tmp_path / "cases.json").write_text(json.dumps(cases))
     launch(processes, tmp_path / "cases.json", tmp_path / "out.json", tiny_bert)
@@ -82,7 +91,7 @@ def launch(processes, *arguments):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]], ids=["stock", "weighted"])
+@pytest.mark.parametrize("kind", [KINDS[0], WEIGHTED], ids=["stock", "weighted"])
 def test_in_float32_the_embedded_model_agrees_too(kind, tmp_path):
     folder = embedded.model_path("embedded:minilm")
     logged = []
