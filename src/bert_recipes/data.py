@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from bert_recipes.arguments import DataArguments
 from bert_recipes.embedded import is_embedded
 from bert_recipes.errors import UserError
-from bert_recipes.labels import MULTI_LABEL, REGRESSION, Labels, Where, find_labels, some
+from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, Where, find_labels, some
 from bert_recipes.sources import SPLITS, positions_of, read_rows
 
 TEXT_NAMES = ("text", "sentence", "review", "tweet", "comment", "content", "message", "document")
@@ -244,10 +244,11 @@ def split_off_validation(train: Dataset, size: float, seed: int, problem_type: s
         stratum_of.setdefault(key, stratum)
     counts = np.bincount(list(stratum_of.values()))
     drawable = [key for key, stratum in stratum_of.items() if counts[stratum] > 1]
+    strata = [stratum_of[key] for key in drawable]
+    if problem_type != SINGLE_LABEL and size * len(drawable) < len(set(strata)):
+        strata = None  # too few rows to have one of each: unlike classes, these strata only even things out
     try:
-        _, drawn = train_test_split(
-            np.arange(len(drawable)), test_size=size, random_state=seed, stratify=[stratum_of[k] for k in drawable]
-        )
+        _, drawn = train_test_split(np.arange(len(drawable)), test_size=size, random_state=seed, stratify=strata)
     except ValueError as error:
         raise UserError(
             f"train has too few distinct texts ({len(stratum_of)}) to cut a validation split from: "

@@ -219,7 +219,9 @@ def find_labels(where: Where, columns: list[str], task: str | None, delimiter: s
         if problem_type == REGRESSION or len(columns) > 1:
             raise UserError("--labels orders the labels of one column: here --label_column does.")
         if sorted(wanted) != sorted(names):
-            raise UserError(f"--labels names {some(wanted, 20)}, and train holds {some(names, 20)}: name each once.")
+            raise UserError(
+                f"--labels names {some(wanted, most=20)}, and train holds {some(names, most=20)}: name each once."
+            )
         names = wanted
     return Labels(task, list(names), list(columns), delimiter)
 
