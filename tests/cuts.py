@@ -78,7 +78,14 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
         choices = CustomArguments(**case.get("choices", {}))
         model = build_classifier(str(folder), choices, labels)
         loss = make_loss(choices, case.get("smoothing", 0.0), labels, rows["labels"][:])
-        trainer = PerExampleTrainer(model, args, loss=loss, **shared)
+        trainer = PerExampleTrainer(
+            model,
+            args,
+            loss=loss,
+            layer_decay=choices.layer_decay,
+            head_learning_rate=choices.head_learning_rate,
+            **shared,
+        )
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
