@@ -93,18 +93,42 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
 
 
 def train(case, folder, output_dir):
-    """Return what the steps of a case logged and the weights they ended with."""
-    trainer = trainer_of(case, folder, output_dir)
+    """Return what the steps of a case logged and the weights they ended with, in double precision."""
+    trainer = trainer_of(case, folder, output_dir, **case.get("options", {}))
     trainer.model.double()
     trainer.train()
-    logged = [(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e]
     weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-    return {"logged": logged, "weights": weights.tolist()}
+    return {"logged": logged(trainer), "weights": weights.tolist()}
+
+
+def train_in_float32(case, folder, output_dir):
+    """Return what the steps of a case logged, in single precision."""
+    trainer = trainer_of(case, folder, output_dir, **case.get("options", {}))
+    trainer.train()
+    return {"logged": logged(trainer)}
+
+
+def predict(case, folder, output_dir):
+    """Return the predictions and scores of a case."""
+    trainer = trainer_of(case, folder, output_dir, **case.get("options", {}))
+    output = trainer.predict(trainer.eval_dataset)
+    scores = {name: output.metrics[f"test_{name}"] for name in ("loss", "accuracy", "f1")}
+    return {"logits": output.predictions.tolist(), "labels": output.label_ids.tolist(), "scores": scores}
+
+
+def logged(trainer):
+    return [(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e]
+
+
+DO = {"train": train, "train_in_float32": train_in_float32, "predict": predict}
 
 
 def main():
-    cases, out, model = sys.argv[1:4]
-    results = [train(case, model, Path(out).parent / "run") for case in json.loads(Path(cases).read_text())]
+    cases, out, folder = sys.argv[1:4]
+    results = [
+        DO[case.get("do", "train")](case, case.get("model", folder), Path(out).parent / "run")
+        for case in json.loads(Path(cases).read_text())
+    ]
     if int(os.environ.get("RANK", "0")) == 0:
         Path(out).write_text(json.dumps(results))
 

@@ -12,6 +12,7 @@ import yaml
 from accelerate.utils import str_to_bool
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
+from transformers.integrations import get_available_reporting_integrations
 
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.labels import PROBLEM_TYPES
@@ -150,21 +151,44 @@ class RecipeTrainingArguments(TrainingArguments):
     overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
 
     def __post_init__(self):
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
+            self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
         if self.bf16 is None:
             self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
+        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
+            raise ValueError(
+                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
+                "there and --bf16 or --fp16 here."
+            )
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         for name, (wanted, why) in FIXED.items():
-            value = getattr(self, name)
+            value = getattr(self, name, wanted[0])  # not every version of transformers has every field
             if getattr(value, "value", value) not in wanted:
                 raise ValueError(f"--{name} {getattr(value, 'value', value)} cannot be honoured: {why}.")
+        for name, (holds, what) in NEEDED.items():
+            if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
+                raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
         super().__post_init__()
+        absent = set(self.report_to) - set(get_available_reporting_integrations())
+        if absent:
+            raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
         if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
             raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
+        if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != self.world_size:
+            raise ValueError(
+                f"{launched} processes were launched and do not see each other: take recipes/launch/cpu.yaml for CPUs."
+            )
         share_threads()
         if self.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
             self._n_gpu = 1
+
+
+def _reports_to(args: TrainingArguments, tracker: str | None) -> bool:
+    trackers = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []
+    return any((name != "none" and tracker in (None, name)) or name == "all" for name in trackers)
 
 
 def share_threads() -> None:
@@ -205,10 +229,56 @@ FIXED = {
         "it changes the step; lower --per_device_train_batch_size and raise --gradient_accumulation_steps alike",
     ),
     "push_to_hub": ((False,), "share the finished run's model/ folder instead"),
+    "hub_model_id": ((None,), "nothing is pushed to the Hub: share the finished run's model/ folder instead"),
+    "hub_token": ((None,), "nothing is pushed to the Hub: `hf auth login` gives the token for reading"),
+    "hub_private_repo": ((None,), "nothing is pushed to the Hub"),
+    "hub_strategy": (("every_save",), "nothing is pushed to the Hub"),
+    "hub_always_push": ((False,), "nothing is pushed to the Hub"),
+    "hub_revision": ((None,), "nothing is pushed to the Hub: --model and --dataset take owner/name@revision"),
     "average_tokens_across_devices": ((True,), "a step's loss is divided once, by the whole step"),
     "accelerator_config": ((None,), "a recipe cuts its own batches"),
     "save_only_model": ((False,), "a run could not go on from such a checkpoint"),
     "ignore_data_skip": ((False,), "a run that goes on sees the rows that an undisturbed one would"),
+    "enable_jit_checkpoint": ((False,), "SIGTERM saves a checkpoint here without it"),
+    "save_on_each_node": ((False,), "all machines share one run folder"),
+    "dataloader_in_order": ((True,), "a step must have the same rows whenever it is repeated"),
+    "length_column_name": (("length",), "a recipe counts the tokens itself"),
+    "eval_use_gather_object": ((False,), "logits are gathered as tensors"),
+    "use_liger_kernel": ((False,), "it has no kernels for encoders, and Trainer would go on without"),
+    "liger_kernel_config": ((None,), "it has no kernels for encoders"),
+    "use_cache": ((False,), "an encoder keeps no cache"),
+    "parallelism_config": ((None,), "a recipe deals rows to processes, and never parts of one row"),
+    "local_rank": ((-1,), "the launcher tells each process its rank by the environment"),
+}
+# What has a meaning beside another value only: (what must hold, which that is).
+NEEDED = {
+    "run_name": (lambda args: _reports_to(args, None), "it needs --report_to"),
+    "project": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_bucket_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_static_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "dataloader_persistent_workers": (lambda args: args.dataloader_num_workers, "it needs --dataloader_num_workers"),
+    "dataloader_multiprocessing_context": (
+        lambda args: args.dataloader_num_workers,
+        "it needs --dataloader_num_workers",
+    ),
+    "activation_checkpointing_kwargs": (
+        lambda args: args.gradient_checkpointing or getattr(args, "activation_checkpointing", False),
+        "it needs --gradient_checkpointing",
+    ),
+    "gradient_checkpointing_kwargs": (
+        lambda args: args.gradient_checkpointing or getattr(args, "activation_checkpointing", False),
+        "it needs --gradient_checkpointing",
+    ),
+    "ddp_timeout": (lambda args: not args.use_cpu or args.ddp_timeout == 1800, "a CPU has a fixed one"),
+    "optim_args": (
+        lambda args: not str(getattr(args.optim, "value", args.optim)).startswith(("adamw_torch", "adafactor")),
+        "the optimizer of --optim takes none",
+    ),
+    "optim_target_modules": (
+        lambda args: str(getattr(args.optim, "value", args.optim)).startswith(("galore", "apollo")),
+        "it is for GaLore and APOLLO",
+    ),
 }
 DEFAULTS = {
     "eval_strategy": "epoch",

@@ -97,7 +97,7 @@ class Run:
         self.checkpoint = self._last_checkpoint()
         console.show_data(data, tokenized)
         console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
-        _say_which_gpus_idle(self.recipe, args.training)
+        say_which_gpus_idle(self.recipe, args.training)
 
     def _check_task(self, labels: Labels) -> None:
         """Check what was asked for against the task, and settle which score chooses the best checkpoint."""
@@ -362,7 +362,8 @@ def _device(training) -> str:
     return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
 
 
-def _say_which_gpus_idle(recipe: str, training) -> None:
+def say_which_gpus_idle(recipe: str, training) -> None:
+    """Say how to use all GPUs where a run that was started alone leaves some idle."""
     gpus = torch.cuda.device_count()
     if gpus > 1 and training.world_size == 1 and not training.use_cpu:
         console.say(f"{gpus} GPUs are here and one is used: make recipe-{recipe} PROCS={gpus} takes them all.")

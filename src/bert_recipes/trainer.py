@@ -6,6 +6,7 @@ grows with gradient accumulation and with the number of processes. Here the step
 """
 
 import contextlib
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ class RecipeTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
-        for callback in (LogWithSave(), self.signals, self.progress):
+        for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
 
     @property
@@ -92,7 +93,7 @@ class RecipeTrainer(Trainer):
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,
             multiprocessing_context=args.dataloader_multiprocessing_context,
-            worker_init_fn=lambda worker: seed_worker(worker, args.dataloader_num_workers, args.process_index),
+            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         )
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -133,8 +134,10 @@ class RecipeTrainer(Trainer):
         return DEFAULT_LOSSES[self.problem_type](logits, labels, **smoothing)
 
     def _share(self, weighted_sum: Tensor, step_weight: Tensor) -> Tensor:
+        # A step in which no example weighs anything has no gradient, rather than 0/0.
+        step_weight = step_weight.clamp(min=torch.finfo(torch.float32).tiny).to(weighted_sum)
         # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
-        return weighted_sum / step_weight.to(weighted_sum) * self.accelerator.num_processes
+        return weighted_sum / step_weight * self.accelerator.num_processes
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
@@ -143,6 +146,25 @@ class RecipeTrainer(Trainer):
         return loss
 
     # Evaluation
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        """As `Trainer.get_eval_dataloader`; no row is dropped."""
+        with self._every_row():
+            return super().get_eval_dataloader(eval_dataset)
+
+    def get_test_dataloader(self, test_dataset):
+        """As `Trainer.get_test_dataloader`; no row is dropped."""
+        with self._every_row():
+            return super().get_test_dataloader(test_dataset)
+
+    @contextlib.contextmanager
+    def _every_row(self):
+        # --dataloader_drop_last is about steps of uneven size; Trainer would drop rows of the predictions too.
+        drop, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = drop
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
