@@ -12,21 +12,30 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from bert_recipes.arguments import RecipeTrainingArguments
+from bert_recipes.arguments import CustomArguments, RecipeTrainingArguments
+from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
-from bert_recipes.losses import WeightedCrossEntropy, make_loss
-from bert_recipes.models import EncoderClassifier
+from bert_recipes.labels import Labels
+from bert_recipes.losses import make_loss
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
 
+LABELS = {task: Labels(task, ["no", "yes"], ["label"]) for task in ("binary", "multi-label", "regression")}
 
-def rows_of(count, tokenizer):
+
+def label_of(i, task):
+    if task == "binary":
+        return int(i % 3 == 0)
+    return [float(i % 3 == 0), float(i % 2)] if task == "multi-label" else [i % 7 / 3, i % 5 - 2.0]
+
+
+def rows_of(count, tokenizer, task):
     words = tokenizer.convert_ids_to_tokens(range(5, len(tokenizer)))
     texts = [" ".join(words[(i * 7 + j) % len(words)] for j in range(3 + i % 9)) for i in range(count)]
     tokens = tokenizer(texts)
     return Dataset.from_dict(
         {
             **tokens,
-            "labels": [int(i % 3 == 0) for i in range(count)],
+            "labels": [label_of(i, task) for i in range(count)],
             "row": list(range(count)),
             "length": [len(ids) for ids in tokens["input_ids"]],
         }
@@ -34,9 +43,10 @@ def rows_of(count, tokenizer):
 
 
 def trainer_of(case, folder, output_dir, dropout=0.0, **options):
-    """Return a trainer for a case: kind, rows, batch, accumulation, and optionally weights, smoothing and strategy."""
+    """Return a trainer for a case: kind, rows, batch, accumulation, and perhaps task, smoothing, strategy, choices."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    rows = rows_of(case["rows"], tokenizer)
+    labels = LABELS[case.get("task", "binary")]
+    rows = rows_of(case["rows"], tokenizer, labels.task)
     defaults = {
         "bf16": False,
         "max_steps": 4,
@@ -60,16 +70,22 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
     set_seed(0)
     shared = {"train_dataset": rows, "eval_dataset": rows, "processing_class": tokenizer}
     if case["kind"] == "stock":
-        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=2, problem_type=labels.problem_type
+        )
         trainer = RecipeTrainer(model, args, **shared)
     else:
-        model = EncoderClassifier.from_encoder(str(folder))
-        loss = (
-            WeightedCrossEntropy(case["weights"], case.get("smoothing", 0.0))
-            if case.get("weights")
-            else make_loss(None, case.get("smoothing", 0.0), rows["labels"], ["0", "1"])
+        choices = CustomArguments(**case.get("choices", {}))
+        model = build_classifier(str(folder), choices, labels)
+        loss = make_loss(choices, case.get("smoothing", 0.0), labels, rows["labels"][:])
+        trainer = PerExampleTrainer(
+            model,
+            args,
+            loss=loss,
+            layer_decay=choices.layer_decay,
+            head_learning_rate=choices.head_learning_rate,
+            **shared,
         )
-        trainer = PerExampleTrainer(model, args, loss=loss, **shared)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout

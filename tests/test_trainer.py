@@ -21,11 +21,20 @@ CUTS = Path(__file__).with_name("cuts.py")
 KINDS = (
     {"kind": "stock"},
     {"kind": "stock", "smoothing": 0.2},
+    {"kind": "stock", "task": "multi-label"},
+    {"kind": "stock", "task": "regression"},
     {"kind": "custom"},
     {"kind": "custom", "smoothing": 0.1},
-    {"kind": "custom", "weights": [0.5, 3.0]},
-    {"kind": "custom", "weights": [2.0, 0.25], "smoothing": 0.1},
+    {"kind": "custom", "choices": {"class_weights": ["0.5", "3"]}},
+    {"kind": "custom", "choices": {"class_weights": ["2", "0.25"]}, "smoothing": 0.1},
+    {"kind": "custom", "choices": {"loss": "focal", "class_weights": ["0.5", "3"], "pooling": "mean"}},
+    {"kind": "custom", "choices": {"loss": "r_drop", "pooling": "layer_mix"}},
+    {"kind": "custom", "choices": {"dropout_samples": 3, "pooling": "attention"}},
+    {"kind": "custom", "task": "multi-label", "choices": {"pos_weight": ["2", "0.5"]}},
+    {"kind": "custom", "task": "multi-label", "choices": {"loss": "asymmetric", "pooling": "max"}},
+    {"kind": "custom", "task": "regression", "choices": {"loss": "huber"}},
 )
+WEIGHTED = next(kind for kind in KINDS if "choices" in kind)
 STRATEGIES = ("random", "sequential", "group_by_length")
 
 
@@ -66,7 +75,7 @@ def training_cases(processes):
         for kind in KINDS
     ]
     # One row in the last step: all processes but one have none.
-    cases.append({"kind": "custom", "weights": [0.5, 3.0], "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
+    cases.append({**WEIGHTED, "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
     cases.append({"kind": "stock", "batch": 2, "accumulation": 1, "rows": 2 * processes + 1})
     # A loss logged over several steps, and gradients that are not clipped.
     options = {"logging_steps": 2, "max_grad_norm": 0.0}
@@ -93,7 +102,7 @@ def prediction_cases():
 def embedded_cases():
     folder = str(embedded.model_path("embedded:minilm"))
     shared = {"do": "train_in_float32", "model": folder, "batch": 4, "accumulation": 2, "rows": 20}
-    return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], KINDS[4])]
+    return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], WEIGHTED)]
 
 
 @pytest.fixture(scope="module", params=[2, 3, 4])
@@ -147,7 +156,7 @@ def test_in_float32_the_embedded_model_agrees_on_two_processes(launched, tmp_pat
         np.testing.assert_allclose(cut["logged"], whole["logged"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]], ids=["stock", "weighted"])
+@pytest.mark.parametrize("kind", [KINDS[0], WEIGHTED], ids=["stock", "weighted"])
 def test_in_float32_the_embedded_model_agrees_too(kind, tmp_path):
     folder = embedded.model_path("embedded:minilm")
     case = {**kind, "batch": 4, "accumulation": 4, "rows": 40, "options": {"max_steps": 2}}

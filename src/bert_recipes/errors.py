@@ -1,12 +1,13 @@
 """How a run ends when it cannot go on: a user's mistake, said in one sentence, or a signal."""
 
 import atexit
+import difflib
 import errno
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from safetensors import SafetensorError
@@ -28,6 +29,12 @@ class StoppedError(Exception):
         self.number = number
 
 
+def nearest(word: str, valid: Iterable[str], prefix: str = "") -> str:
+    """Return `; did you mean X` for the one of `valid` that is most like `word`, or nothing if none is like it."""
+    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    return f"; did you mean {prefix}{near[0]}" if near else ""
+
+
 def run_main(main: Callable[[], None]) -> None:
     """Run a script's `main` and end the process.
 
@@ -35,6 +42,9 @@ def run_main(main: Callable[[], None]) -> None:
     and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
     through instead.
     """
+    from bert_recipes.console import quiet_libraries  # it needs what is defined here
+
+    quiet_libraries()
     try:
         main()
         status = 0
