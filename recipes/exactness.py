@@ -26,11 +26,12 @@ from transformers import (
     set_seed,
 )
 
-from bert_recipes.arguments import RecipeTrainingArguments
+from bert_recipes.arguments import CustomArguments, RecipeTrainingArguments
 from bert_recipes.console import quiet_libraries
+from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
+from bert_recipes.labels import Labels
 from bert_recipes.losses import cross_entropy
-from bert_recipes.models import EncoderClassifier
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
 
 STEP, STEPS = 32, 10
@@ -74,7 +75,7 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
     }
     set_seed(0)
     if kind == "custom":
-        model = EncoderClassifier.from_encoder(encoder)
+        model = build_classifier(encoder, CustomArguments(), Labels("binary", ["no", "yes"], ["label"]))
         trainer_class, more = PerExampleTrainer, {"loss": cross_entropy}
     else:
         model = AutoModelForSequenceClassification.from_pretrained(encoder)

@@ -124,6 +124,9 @@ def test_nothing_that_cannot_be_honoured_is_ignored(name, tmp_path):
         (["--optim_args", "momentum=0.9"], ["--optim", "sgd"]),
         (["--optim_target_modules", "all-linear"], ["--optim", "galore_adamw"]),
         (["--ddp_timeout", "60"], None),
+        (["--hub_model_id", "me/x"], ["--push_to_hub"]),
+        (["--hub_token", "x"], ["--push_to_hub"]),
+        (["--hub_private_repo", "true"], ["--push_to_hub"]),
     ],
     ids=lambda flags: flags and flags[0],
 )
@@ -154,7 +157,7 @@ HONOURED = {
     *("restore_callback_states_from_checkpoint", "full_determinism", "data_seed", "use_cpu", "dataloader_drop_last"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_find_unused_parameters"),
     *("ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend", "fsdp", "fsdp_config"),
-    *("deepspeed", "debug", "skip_memory_metrics"),
+    *("deepspeed", "debug", "skip_memory_metrics", "push_to_hub"),
 }
 
 
