@@ -62,8 +62,8 @@ endef
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 	$(call run-recipe,stock)
 
-exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
-	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)
-
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)
+
+exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
+	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)
