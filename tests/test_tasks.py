@@ -191,3 +191,14 @@ def test_a_run_with_code_of_ones_own_says_so_and_repeats(tiny_bert, competition,
     assert (tmp_path / "own/model/mine.py").exists()
     recipe("custom", tmp_path / "again", competition, tiny_bert, "--config", str(tmp_path / "own/run.yaml"), *own)
     assert predictions(tmp_path / "again") == predictions(tmp_path / "own")
+
+
+def test_a_score_that_is_undefined_on_validation_cannot_choose(tiny_bert, tmp_path):
+    write_csv(tmp_path / "train.csv", [["text", "label"], *([sentence(i) + f" {i}", i % 2] for i in range(40))])
+    write_csv(tmp_path / "validation.csv", [["text", "label"], *([sentence(i) + f" {i}", 1] for i in range(8))])
+    flags = ["--max_steps", "2", "--metric_for_best_model"]
+    with pytest.raises(UserError, match="roc_auc is undefined on these validation rows, where a class is absent"):
+        recipe("stock", tmp_path / "run", tmp_path, tiny_bert, *flags, "roc_auc")
+    recipe("stock", tmp_path / "other", tmp_path, tiny_bert, *flags, "accuracy")
+    scores = json.loads((tmp_path / "other/metrics.json").read_text())["validation"]
+    assert "roc_auc" not in scores
