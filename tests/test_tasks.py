@@ -72,6 +72,15 @@ def test_a_task_end_to_end(name, data, tiny_bert, tmp_path, capsys):
     assert [row["id"] for row in rows] == [str(i) for i in range(80, 100)]
     card = (tmp_path / "run/README.md").read_text()
     assert f"Task: {guessed}" in card
+    losses = {"multi-label": "bce", "regression": "mse"}
+    own = (
+        f"pooling `pooler`, loss `{losses.get(guessed, 'cross_entropy')}`."
+        if name == "custom"
+        else "stock model's own."
+    )
+    assert f"Head and loss: {own}" in card.replace("the stock", "stock")
+    if guessed == "multi-label":
+        assert list(scores["per_label"]) == list(config.id2label.values())
     check_predictions(guessed, rows, config)
     if not pair:
         check_against_pipeline(guessed, rows, config, tmp_path / "run/model", folder)

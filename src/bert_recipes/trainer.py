@@ -181,6 +181,8 @@ class RecipeTrainer(Trainer):
         weights = self.weights_of(logits_and_labels[1]).double()
         loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
         scores = {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.model.config.id2label.values(), scores["per_label"], strict=True))
         chosen_by = self.args.metric_for_best_model
         if self.is_in_train and self.args.load_best_model_at_end and chosen_by not in scores:
             raise UserError(
