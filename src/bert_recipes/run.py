@@ -26,6 +26,7 @@ from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData
 from bert_recipes.errors import UserError
 from bert_recipes.hub import HubPush
 from bert_recipes.labels import REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
+from bert_recipes.losses import LOSSES
 from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER
 
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
@@ -333,9 +334,16 @@ class Run:
         )
 
     def _own_choices(self) -> dict:
-        """Return what the custom recipe was asked for beside the model: pooling, head and loss."""
-        names = {field.name for field in dataclasses.fields(CustomArguments)} - {"model"}
-        return {name: value for name, value in self.configuration.items() if name in names and value is not None}
+        """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
+        if "pooling" not in self.configuration:
+            return {}
+        loss = self.configuration["loss"] or next(iter(LOSSES[self.data.labels.problem_type]))
+        others = {
+            field.name: self.configuration[field.name]
+            for field in dataclasses.fields(CustomArguments)
+            if field.name not in ("model", "pooling", "loss") and self.configuration[field.name] != field.default
+        }
+        return {"pooling": self.configuration["pooling"], "loss": loss, **others}
 
     def _say_what_next(self) -> None:
         files = ["metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else []), "model/"]
