@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,7 +22,9 @@ from bert_recipes.anatomy.tour import (
     numbers,
     source_of,
 )
-from bert_recipes.models import EncoderClassifier
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
+from bert_recipes.labels import Labels
 
 # 13
 
@@ -183,7 +186,9 @@ def measured(repository: Path) -> PerLanguage:
     found = {}
     for language, places in EVIDENCE.items():
         found[language] = [
-            table for file, heading in places for table in tables_under(heading, repository.joinpath(file).read_text("utf-8"))
+            replace(table, title=Said("measured", file=file))
+            for file, heading in places
+            for table in tables_under(heading, repository.joinpath(file).read_text(encoding="utf-8"))
         ]
     return PerLanguage(found)
 
@@ -201,12 +206,11 @@ def tables_under(heading: str, markdown: str) -> list[Table]:
 
 def zero_point(source, num_labels):
     """Build the stock model and the custom recipe's, each after the same seed."""
-    names = {f"LABEL_{i}": i for i in range(num_labels)}
-    labels = {"label2id": names, "id2label": {i: name for name, i in names.items()}}
+    labels = Labels("multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"])
     set_seed(42)
-    stock = AutoModelForSequenceClassification.from_pretrained(source, ignore_mismatched_sizes=True, **labels)
+    stock = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels)
     set_seed(42)
-    custom = EncoderClassifier.from_encoder(source, pooling="pooler", **labels)
+    custom = build_classifier(source, CustomArguments(pooling="pooler"), labels)
     return stock.eval(), custom.eval()
 
 

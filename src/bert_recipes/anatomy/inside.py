@@ -1,5 +1,7 @@
 """Stations 1 to 7: what is loaded, what the modules are, and how a text becomes logits."""
 
+from pathlib import Path
+
 import torch
 from safetensors import safe_open
 from torch import nn
@@ -61,8 +63,6 @@ def loaded(tour: Tour) -> Station:
 
 
 def _stored(tour: Tour) -> int:
-    from pathlib import Path
-
     count = 0
     for path in Path(tour.source).glob("*.safetensors"):
         with safe_open(path, "pt") as file:
@@ -216,7 +216,7 @@ def tokenizer(tour: Tour) -> Station:
     ]
     if made.unk_token is not None and made.unk_token in sign:
         checks.append(Check(Said("sign_unknown", unk=made.unk_token), sign == [made.unk_token]))
-    blocks.append(Said("reversible" if "tokenizer" and sign != [made.unk_token] else "irreversible"))
+    blocks.append(Said("irreversible" if sign == [made.unk_token] else "reversible"))
     if "token_type_ids" in pair:
         types = pair["token_type_ids"]
         seconds = [number == 1 for number in pair.sequence_ids()]

@@ -251,3 +251,14 @@ def begin(model: str, text: str, num_labels: int, repository: Path) -> Tour:
 def versions() -> dict[str, str]:
     """Return the versions that the answers hold for."""
     return {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]}
+
+
+def verdict_of(told: Station | Trap, language: str) -> tuple[str, str]:
+    """Return a station's or a trap's verdict in a language, and what happens instead."""
+    words, version = texts(language)["common"], versions()["transformers"]
+    if isinstance(told, Trap):
+        key = "unsafe" if not told.safe else "still" if told.still else "fixed"
+        return words[key].format(version=version), ""
+    instead = told.instead or ([told.elsewhere] if told.elsewhere is not None else [])
+    said = "; ".join(text_of(each, language, told.key).rstrip(".") for each in instead)
+    return words[told.verdict].format(version=version), f"{said}." if said else ""

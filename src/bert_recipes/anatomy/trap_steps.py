@@ -3,6 +3,7 @@
 accelerate launch --multi_gpu --num_processes 2 -m bert_recipes.anatomy.trap_steps OUT.json
 """
 
+import gc
 import json
 import os
 import sys
@@ -27,6 +28,7 @@ from tokenizers.models import WordLevel
 from bert_recipes.anatomy.answers import tiny_config
 from bert_recipes.arguments import RecipeTrainingArguments
 from bert_recipes.batches import COUNT
+from bert_recipes.console import TrainingProgress
 from bert_recipes.errors import run_main
 from bert_recipes.losses import cross_entropy
 from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
@@ -81,7 +83,7 @@ def trainer_of(trainer_class: type[Trainer], rows: Dataset, model=None, **option
         data_collator=DataCollatorWithPadding(padding_tokenizer()),
         **({"loss": cross_entropy} if per_example else {}),
     )
-    for callback in (PrinterCallback, ProgressCallback):
+    for callback in (PrinterCallback, ProgressCallback, TrainingProgress):
         trainer.remove_callback(callback)
     return trainer
 
@@ -112,6 +114,7 @@ def rows_counted(trainer_class: type[Trainer], count: int) -> float:
 
 def main():
     """Measure what several processes do, and write it down on the first."""
+    gc.freeze()  # Trainer collects garbage at every start, which takes longer than a step among all that is loaded
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     threads = torch.get_num_threads()
     steps = {name: one_step(each, per_device_train_batch_size=16 // processes) for name, each in TRAINERS.items()}

@@ -1,6 +1,7 @@
 """Station 15: what plain `Trainer` and its companions do behind your back, and what this project does."""
 
 import contextlib
+import gc
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -18,7 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from transformers import BertForSequenceClassification, BertModel, Trainer, set_seed
+from transformers import BertForSequenceClassification, BertModel, Trainer, TrainingArguments, set_seed
 
 from bert_recipes import embedded
 from bert_recipes.anatomy.answers import chosen_loss, tiny_config
@@ -89,32 +91,41 @@ class Launches:
 # One step, cut up
 
 
-def cut_by_accumulation(**options):
-    """Train the same 16 rows as one batch and as four."""
+SGD = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.4}
+
+
+@cache
+def cut_by_accumulation():
+    """Train the same 16 rows as one batch and as four, by plain gradient descent with clipping."""
     whole, cut = {}, {}
     for name, trainer_class in TRAINERS.items():
-        whole[name] = one_step(trainer_class, per_device_train_batch_size=16, **options)
+        whole[name] = one_step(trainer_class, per_device_train_batch_size=16, **SGD)
         cut[name] = one_step(
-            trainer_class, per_device_train_batch_size=4, gradient_accumulation_steps=4, **options
+            trainer_class, per_device_train_batch_size=4, gradient_accumulation_steps=4, **SGD
         )
     return whole, cut
 
 
 def accumulation(launched) -> Trap:
+    """Loss and gradient grow with the pieces of a step."""
     whole, cut = cut_by_accumulation()
     return _same_step("accumulation", source_of(cut_by_accumulation, one_step), whole, cut)
 
 
 def processes(launched) -> Trap:
-    whole = {name: one_step(each, per_device_train_batch_size=16) for name, each in TRAINERS.items()}
-    return _same_step("processes", TWO, whole, launched[0]["steps"])
+    """Loss and gradient grow with the processes."""
+    return _same_step("processes", TWO, cut_by_accumulation()[0], launched[0]["steps"])
 
 
 def _same_step(key: str, code: str, whole: dict, cut: dict) -> Trap:
     def told(name):
-        values = {f"{part}_{measure}": numbers(step[name][measure], 3 if measure == "loss" else 4)
-                  for part, step in (("whole", whole), ("cut", cut)) for measure in ("loss", "grad_norm")}
-        return Said("step", **values)
+        return Said(
+            "step",
+            whole_loss=numbers(whole[name]["loss"], 3),
+            whole_norm=numbers(whole[name]["grad_norm"], 3),
+            cut_loss=numbers(cut[name]["loss"], 3),
+            cut_norm=numbers(cut[name]["grad_norm"], 3),
+        )
 
     same = {
         name: all(np.isclose(whole[name][m], cut[name][m], rtol=1e-4) for m in ("loss", "grad_norm")) for name in whole
@@ -123,21 +134,16 @@ def _same_step(key: str, code: str, whole: dict, cut: dict) -> Trap:
     return Trap(key, code, told("Trainer"), told("RecipeTrainer"), not same["Trainer"], safe)
 
 
-def clipped_steps(max_grad_norm=0.4):
-    """How far plain gradient descent at learning rate 1 goes: the gradient's norm, clipped."""
-    sgd = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_grad_norm": max_grad_norm}
-    return cut_by_accumulation(**sgd)
-
-
 def clipping(launched) -> Trap:
-    whole, cut = clipped_steps()
+    """A gradient that is too long is clipped where the whole step's would not be."""
+    whole, cut = cut_by_accumulation()
 
     def told(name):
-        return Said("moved", whole=numbers(whole[name]["moved"]), cut=numbers(cut[name]["moved"]))
+        return Said("moved", whole=numbers(whole[name]["moved"], 3), cut=numbers(cut[name]["moved"], 3))
 
     same = {name: np.isclose(whole[name]["moved"], cut[name]["moved"], rtol=1e-3) for name in whole}
     safe = bool(same["RecipeTrainer"] and same["PerExampleTrainer"])
-    return Trap("clipping", source_of(clipped_steps), told("Trainer"), told("RecipeTrainer"), not same["Trainer"], safe)
+    return Trap("clipping", f"SGD = {SGD}", told("Trainer"), told("RecipeTrainer"), not same["Trainer"], safe)
 
 
 def loss_with_smoothing():
@@ -239,29 +245,20 @@ def swallowed(launched) -> Trap:
     return Trap("swallowed", source_of(labels_to_plain), Code(plain), Code(ours), plain != "TypeError", ours == "TypeError")
 
 
-def ratings_as_labels(folder):
-    """Classify by a column of real numbers."""
-    told, problem_type, _ = chosen_loss(1, torch.tensor([4.5, 3.0, 4.5, 2.5]))
-    file = Path(folder) / "ratings.csv"
-    pd.DataFrame({"text": ["a", "b", "c", "d"], "label": [4.5, 3.0, 4.5, 2.5]}).to_csv(file, index=False)
-    try:
-        load_data(DataArguments(dataset=str(file)))
-    except UserError as error:
-        return told, problem_type, str(error)
-    return told, problem_type, None
+def task_of_classes(folder):
+    """Classify by the class ids 0 and 1: a stock model with num_labels=1, and the task that this project reads."""
+    chosen, problem_type, _ = chosen_loss(1, torch.tensor([0, 1, 1, 0]))
+    file = Path(folder) / "classes.csv"
+    pd.DataFrame({"text": [f"text {i}" for i in range(40)], "label": [0, 1] * 20}).to_csv(file, index=False)
+    return chosen, problem_type, load_data(DataArguments(dataset=str(file))).labels.task
 
 
 def regression(launched) -> Trap:
+    """One label is silently a regression."""
     with tempfile.TemporaryDirectory() as folder:
-        told, problem_type, sentence = ratings_as_labels(folder)
-    return Trap(
-        "regression",
-        source_of(ratings_as_labels),
-        Said("silently", loss=Code(told), kind=Code(problem_type)),
-        Said("sentence") if sentence else Said("silently", loss=Code(told), kind=Code(problem_type)),
-        problem_type == "regression",
-        sentence is not None and "regression" in sentence,
-    )
+        chosen, problem_type, task = task_of_classes(folder)
+    plain = Said("silently", loss=Code(chosen), kind=Code(problem_type))
+    return Trap("regression", source_of(task_of_classes), plain, Said("task", task=task), problem_type == "regression", task == "binary")
 
 
 # Randomness and precision
@@ -281,8 +278,6 @@ def heads_of_two_runs(seed_first):
 
 
 def _trainer_around(model, seed: int) -> Trainer:
-    from transformers import TrainingArguments
-
     return Trainer(model, TrainingArguments(tempfile.gettempdir(), seed=seed, use_cpu=True, report_to="none"))
 
 
@@ -400,7 +395,14 @@ def traps(tour: Tour, launches: Launches) -> Station:
     """Spring every trap, those that need several processes last."""
     alone = (accumulation, clipping, rescaling, order, no_labels, smoothing, swallowed, regression)
     alone += (seed, precision, diverged, metric, padding_of(tour))
-    sprung = [trap(None) for trap in alone]
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(1)  # the model is too small to share among threads
+    gc.freeze()  # Trainer collects garbage at every start, which takes longer than a step among all that is loaded
+    try:
+        sprung = [trap(None) for trap in alone]
+    finally:
+        gc.unfreeze()
+        torch.set_num_threads(threads_before)
     launched = launches.results()
     sprung += [trap(launched) for trap in (processes, repeated, cpu, threads)]
     by_key = {trap.key: trap for trap in sprung}
