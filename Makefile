@@ -8,7 +8,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom choices exactness test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom anatomy anatomy-docs choices exactness test test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -64,6 +64,13 @@ recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)
+
+anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+
+anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python recipes/choices.py --write docs/customising.md $(ARGS)

@@ -35,9 +35,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def parse() -> argparse.Namespace:
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--model", default="embedded:minilm", help="a Hub id, a folder, or embedded:minilm")
     parser.add_argument("--text", default="Forest fire near La Ronge Sask. Canada", help="the sentence to look at")
     parser.add_argument("--num_labels", type=int, default=5, help="labels of the stock model")
@@ -48,7 +46,10 @@ def parse() -> argparse.Namespace:
 
 
 class Parser(argparse.ArgumentParser):
+    """A parser whose errors end as every other mistake does."""
+
     def error(self, message):
+        """Raise the message as a `UserError`."""
         raise UserError(f"{message}: see --help.")
 
 
@@ -68,7 +69,9 @@ def main():
             show_station(console, number, stations[-1], args.language)
     for language, suffix in zip(LANGUAGES, ("", ".ko"), strict=True):
         for kind, render in (("md", markdown), ("html", page)):
-            (args.output_dir / f"anatomy{suffix}.{kind}").write_text(render(tour, stations, language), encoding="utf-8")
+            (args.output_dir / f"anatomy{suffix}.{kind}").write_text(
+                render(tour, stations, language), encoding="utf-8"
+            )
     show_summary(console, stations, args.output_dir / "anatomy.html", args.language)
     if any(station.verdict == BROKEN for station in stations):
         sys.exit(1)

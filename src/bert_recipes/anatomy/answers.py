@@ -40,7 +40,10 @@ def decide(tour: Tour) -> Station:
         Check(Said("two_is_one"), torch.allclose(two.softmax(-1)[1], (two[1] - two[0]).sigmoid())),
         Check(Said("half_is_argmax"), (two.softmax(-1)[1] > 0.5) == (two.argmax() == 1)),
     ]
-    blocks = [Table(rows, header, marked=[int(chosen)]), Table(when, [Said("task"), Said("function"), Said("decision")])]
+    blocks = [
+        Table(rows, header, marked=[int(chosen)]),
+        Table(when, [Said("task"), Said("function"), Said("decision")]),
+    ]
     return Station("decide", source_of(answers), blocks, checks)
 
 
@@ -115,7 +118,15 @@ def problem(tour: Tour) -> Station:
     for num_labels, labels, wanted, kind in cases:
         chosen, problem_type, _ = chosen_loss(num_labels, labels)
         as_told.append((chosen, problem_type) == (wanted, kind))
-        rows.append([Code(num_labels), Code(str(labels.dtype).removeprefix("torch.")), shape(labels), Code(chosen), Code(problem_type)])
+        rows.append(
+            [
+                Code(num_labels),
+                Code(str(labels.dtype).removeprefix("torch.")),
+                shape(labels),
+                Code(chosen),
+                Code(problem_type),
+            ]
+        )
     _, first, model = chosen_loss(3, hot.float())
     then, second, _ = chosen_loss(3, ids, model)
     rows.append([Said("then_same"), Code("int64"), shape(ids), Code(then), Code(second)])

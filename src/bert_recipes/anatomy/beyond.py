@@ -51,7 +51,7 @@ def attention(tour: Tour) -> Station:
     code = source_of(attention_of_cls, change_without)
     attentions = attention_of_cls(tour.plain, encoding)
     word_ids = encoding.word_ids()
-    words = [i for i in sorted({i for i in word_ids if i is not None})]
+    words = sorted({i for i in word_ids if i is not None})
     shown = [tour.text[slice(*encoding.word_to_chars(i))].strip() for i in words]
     of_word = torch.stack(
         [attentions[:, [p for p, of in enumerate(word_ids) if of == i]].sum(1) for i in words], dim=1
@@ -95,7 +95,10 @@ BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, 
 FAMILY = {
     "google-bert/bert-base-uncased": ("bert", {}),
     "distilbert/distilbert-base-uncased": ("distilbert", {}),
-    "FacebookAI/roberta-base": ("roberta", {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}),
+    "FacebookAI/roberta-base": (
+        "roberta",
+        {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
+    ),
     "albert/albert-base-v2": ("albert", {"vocab_size": 30000, "embedding_size": 128, **BASE}),
     "google/electra-base-discriminator": ("electra", {"embedding_size": 768, **BASE}),
     "SpanBERT/spanbert-base-cased": ("bert", {"vocab_size": 28996}),
@@ -206,7 +209,9 @@ def tables_under(heading: str, markdown: str) -> list[Table]:
 
 def zero_point(source, num_labels):
     """Build the stock model and the custom recipe's, each after the same seed."""
-    labels = Labels("multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"])
+    labels = Labels(
+        "multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"]
+    )
     set_seed(42)
     stock = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels)
     set_seed(42)

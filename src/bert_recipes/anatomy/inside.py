@@ -49,7 +49,11 @@ def loaded(tour: Tour) -> Station:
     checks = [
         Check(
             Said("same_encoder", shared=len(shared)),
-            all(torch.equal(tour.plain.state_dict()[key], stock_encoder[key]) for key in shared if key not in new_of["plain"]),
+            all(
+                torch.equal(tour.plain.state_dict()[key], stock_encoder[key])
+                for key in shared
+                if key not in new_of["plain"]
+            ),
         ),
         Check(Said("new_head", head=", ".join(f"`{key}`" for key in head)), new_of["stock"] == head),
     ]
@@ -261,7 +265,11 @@ def outputs(tour: Tour) -> Station:
         Check(Said("logits_only"), list(stock) == ["logits"] and stock.logits.shape == (batch, tour.num_labels)),
     ]
     elsewhere = None
-    steps = [("input_ids", str([batch, length])), (type(tour.plain).__name__, ""), ("last_hidden_state", str([batch, length, hidden]))]
+    steps = [
+        ("input_ids", str([batch, length])),
+        (type(tour.plain).__name__, ""),
+        ("last_hidden_state", str([batch, length, hidden])),
+    ]
     if pooled is None:
         elsewhere = Said("no_pooler")
     else:

@@ -56,7 +56,7 @@ def _trap(trap: Trap, language: str) -> str:
 
 def _heading(text: str) -> str:
     # What stands in bold is the heading, and what follows it the paragraph.
-    name, _, rest = text.removeprefix("### **").partition("**")
+    name = text.removeprefix("### **").partition("**")[0]
     return f"### {name}\n\n{text.removeprefix('### ')}"
 
 
@@ -73,18 +73,27 @@ def _block(block, language: str, station: str) -> str:
         header = None if block.header is None else [said(cell) for cell in block.header]
         return title + _rows([[said(cell) for cell in row] for row in block.rows], header)
     if isinstance(block, Flow):
-        return "```text\n" + "\n".join(f"{'→ ' * bool(i)}{n} {s}".rstrip() for i, (n, s) in enumerate(block.steps)) + "\n```"
+        return (
+            "```text\n"
+            + "\n".join(f"{'→ ' * bool(i)}{n} {s}".rstrip() for i, (n, s) in enumerate(block.steps))
+            + "\n```"
+        )
     if isinstance(block, Tokens):
         header = [said(Said(name)) for name in ("token", "id", "type", "mask")]
-        rows = [[_code(token), str(i), "–" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
+        rows = [[_code(token), str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
         return title + _rows(rows, header)
     if isinstance(block, Heat):
         mean = block.rows[0][1]
-        rows = [[_code(word), f"{weight:.3f}", _bar(weight / max(mean))] for word, weight in zip(block.words, mean, strict=True)]
+        rows = [
+            [_code(word), f"{weight:.3f}", _bar(weight / max(mean))]
+            for word, weight in zip(block.words, mean, strict=True)
+        ]
         return title + _rows(rows, [said(Said("word")), said(block.rows[0][0]), ""])
     assert isinstance(block, Bars)
     most = max(value for _, value, _, _ in block.rows)
-    return title + _rows([[said(label), shown, _bar(value / most)] for label, value, shown, _ in block.rows], ["", "", ""])
+    return title + _rows(
+        [[said(label), shown, _bar(value / most)] for label, value, shown, _ in block.rows], ["", "", ""]
+    )
 
 
 def _bar(share: float, width: int = 24) -> str:

@@ -27,7 +27,7 @@ from bert_recipes.anatomy.tour import (
     versions,
 )
 
-MARKS = {"holds": "✓", "changed": "≠", "broken": "✗", "elsewhere": "–"}
+MARKS = {"holds": "✓", "changed": "≠", "broken": "✗", "elsewhere": "·"}
 
 
 def page(tour: Tour, stations: list[Station], language: str) -> str:
@@ -82,7 +82,7 @@ def _section(number: int, station: Station, language: str) -> str:
     parts += [_block(block, language, station.key) for block in station.blocks]
     parts += [_trap(trap, language) for trap in station.traps]
     checks = [
-        f'<li{"" if check.passed else " class=failed"}>{_text(check.what, language, station.key)}</li>'
+        f"<li{'' if check.passed else ' class=failed'}>{_text(check.what, language, station.key)}</li>"
         for check in station.checks
     ]
     if checks:
@@ -152,14 +152,15 @@ def _heat(block: Heat, language: str, station: str) -> str:
     ]
     for r, (label, weights) in enumerate(block.rows):
         y = top + r * height + (6 if r else 0)
-        drawn.append(f'<text class="soft" x="{left - 10}" y="{y + 15}" text-anchor="end">{_plain(label, language, station)}</text>')
+        shown = _plain(label, language, station)
+        drawn.append(f'<text class="soft" x="{left - 10}" y="{y + 15}" text-anchor="end">{shown}</text>')
         for i, weight in enumerate(weights):
             cell = f'x="{left + i * width}" y="{y}" width="{width - 2}" height="{height - 2}" rx="3"'
-            hint = f"{escape(block.words[i])}: {weight:.3f}"
-            drawn.append(f'<rect class="cell" {cell} fill-opacity="{0.05 + 0.95 * weight / most:.3f}"><title>{hint}</title></rect>')
-    size = f"0 0 {left + len(block.words) * width + 60} {top + len(block.rows) * height + 10}"
-    minimum = left + len(block.words) * width + 60
-    return f'<div class="scroll"><svg viewBox="{size}" style="min-width:{min(minimum, 560)}px" role="img" width="{minimum}">{"".join(drawn)}</svg></div>'
+            hint = f"<title>{escape(block.words[i])}: {weight:.3f}</title>"
+            drawn.append(f'<rect class="cell" {cell} fill-opacity="{0.05 + 0.95 * weight / most:.3f}">{hint}</rect>')
+    whole = left + len(block.words) * width + 60
+    box = f'viewBox="0 0 {whole} {top + len(block.rows) * height + 10}" style="min-width:{min(whole, 560)}px"'
+    return f'<div class="scroll"><svg {box} role="img" width="{whole}">{"".join(drawn)}</svg></div>'
 
 
 def _bars(block: Bars, language: str, station: str) -> str:
@@ -169,7 +170,8 @@ def _bars(block: Bars, language: str, station: str) -> str:
         width = 360 * value / most
         drawn.append(
             f'<text x="196" y="{i * 26 + 17}" text-anchor="end">{_plain(label, language, station)}</text>'
-            f'<rect class="bar{" marked" if marked else ""}" x="204" y="{i * 26 + 4}" width="{width:.0f}" height="18" rx="4"/>'
+            f'<rect class="bar{" marked" if marked else ""}" x="204" y="{i * 26 + 4}" width="{width:.0f}" '
+            'height="18" rx="4"/>'
             f'<text class="soft" x="{212 + width:.0f}" y="{i * 26 + 17}">{escape(str(shown))}</text>'
         )
     return f'<svg viewBox="0 0 640 {len(block.rows) * 26 + 6}" width="640" role="img">{"".join(drawn)}</svg>'

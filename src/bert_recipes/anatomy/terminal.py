@@ -67,7 +67,9 @@ def _show_trap(console: Console, trap: Trap, language: str) -> None:
     console.print(_code(trap.code))
     table = RichTable(box=None, padding=(0, 2, 0, 0), show_header=False)
     colour = "red" if not trap.safe else "yellow" if trap.still else "green"
-    table.add_row(_text(words["trap_plain"]), _cell(trap.plain, language, "traps"), Text(verdict_of(trap, language)[0], colour))
+    table.add_row(
+        _text(words["trap_plain"]), _cell(trap.plain, language, "traps"), Text(verdict_of(trap, language)[0], colour)
+    )
     table.add_row(_text(words["trap_ours"]), _cell(trap.ours, language, "traps"), "")
     console.print(Padding(table, INDENT))
 
@@ -97,16 +99,23 @@ def _block(block, language: str, station: str):
         parts = []
         for i, (name, size) in enumerate(block.steps):
             arrow = "" if i == 0 else " ⇢ " if i >= block.fork else " → "
-            parts += [(arrow, "dim"), (name, "magenta" if i >= block.fork else "cyan"), (f" {size}" if size else "", "dim")]
+            parts += [
+                (arrow, "dim"),
+                (name, "magenta" if i >= block.fork else "cyan"),
+                (f" {size}" if size else "", "dim"),
+            ]
         return Text.assemble(*parts)
     if isinstance(block, Tokens):
-        cells = [[token, str(i), "–" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
+        cells = [[token, str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
         lines = [Text.assemble((text_of(block.title, language, station), "italic"))]
         for start in range(0, len(cells), 9):
             part = RichTable(box=None, padding=(0, 1, 0, 0), show_header=False)
             for number, name in enumerate(("token", "id", "type", "mask")):
                 style = "cyan" if number == 0 else "dim" if number else None
-                part.add_row(_text(text_of(Said(name), language, "common")), *(Text(c[number], style) for c in cells[start : start + 9]))
+                part.add_row(
+                    _text(text_of(Said(name), language, "common")),
+                    *(Text(c[number], style) for c in cells[start : start + 9]),
+                )
             lines.append(part)
         return Group(*lines)
     if isinstance(block, Heat):

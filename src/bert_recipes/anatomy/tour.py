@@ -211,9 +211,7 @@ SECOND = "Residents were asked to leave, and shelters are open in the next town.
 
 def load(source: str, num_labels: int) -> tuple:
     """Load the plain and the stock model, and what became of the checkpoint's weights."""
-    plain, about_plain = AutoModel.from_pretrained(
-        source, attn_implementation="eager", output_loading_info=True
-    )
+    plain, about_plain = AutoModel.from_pretrained(source, attn_implementation="eager", output_loading_info=True)
     torch.manual_seed(0)  # the new head is random
     stock, about_stock = AutoModelForSequenceClassification.from_pretrained(
         source,
@@ -234,7 +232,9 @@ def begin(model: str, text: str, num_labels: int, repository: Path) -> Tour:
     if not text.strip():
         raise UserError("--text is empty: give a sentence.")
     if num_labels < 2:
-        raise UserError(f"--num_labels {num_labels}: give 2 or more (one label would be a regression, see station 10).")
+        raise UserError(
+            f"--num_labels {num_labels}: give 2 or more (one label would be a regression, see station 10)."
+        )
     source = model_source(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     BertForSequenceClassification,
     DataCollatorWithPadding,
-    PrinterCallback,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     ProgressCallback,
     Trainer,
     TrainingArguments,
     set_seed,
 )
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 
 from bert_recipes.anatomy.answers import tiny_config
 from bert_recipes.arguments import RecipeTrainingArguments

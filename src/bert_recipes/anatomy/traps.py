@@ -100,9 +100,7 @@ def cut_by_accumulation():
     whole, cut = {}, {}
     for name, trainer_class in TRAINERS.items():
         whole[name] = one_step(trainer_class, per_device_train_batch_size=16, **SGD)
-        cut[name] = one_step(
-            trainer_class, per_device_train_batch_size=4, gradient_accumulation_steps=4, **SGD
-        )
+        cut[name] = one_step(trainer_class, per_device_train_batch_size=4, gradient_accumulation_steps=4, **SGD)
     return whole, cut
 
 
@@ -156,6 +154,7 @@ def loss_with_smoothing():
 
 
 def rescaling(launched) -> Trap:
+    """Switching label smoothing on under accumulation changes the scale of the loss."""
     losses = loss_with_smoothing()
     told = [Said("smoothed", off=numbers(off, 3), on=numbers(on, 3)) for off, on in losses.values()]
     apart = [abs(off - on) > 0.5 for off, on in losses.values()]
@@ -163,6 +162,7 @@ def rescaling(launched) -> Trap:
 
 
 def repeated(launched) -> Trap:
+    """Rows are counted twice where a step is short."""
     counted = launched[0]["counted"]
     told = [Said("counted", seen=int(counted[name]), rows=18) for name in ("Trainer", "RecipeTrainer")]
     code = f"{source_of(rows_counted)}\n\n# {TWO}"
@@ -175,9 +175,7 @@ def repeated(launched) -> Trap:
 def predict_grouped(trainer_class):
     """Predict with the sampling strategy of the training left on, and compare with the model asked row by row."""
     rows = rows_of(24)
-    trainer = trainer_of(
-        trainer_class, rows, train_sampling_strategy="group_by_length", per_device_eval_batch_size=4
-    )
+    trainer = trainer_of(trainer_class, rows, train_sampling_strategy="group_by_length", per_device_eval_batch_size=4)
     predicted = trainer.predict(rows).predictions
     model = trainer.model.eval()
     with torch.no_grad():
@@ -186,6 +184,7 @@ def predict_grouped(trainer_class):
 
 
 def order(launched) -> Trap:
+    """Predictions come in the sampler's order."""
     plain, ours = predict_grouped(Trainer), predict_grouped(RecipeTrainer)
     told = [Said("in_place", right=int(right.sum()), rows=len(right)) for right in (plain, ours)]
     return Trap("order", source_of(predict_grouped), *told, not plain.all(), bool(ours.all()))
@@ -201,8 +200,9 @@ def evaluate_without_labels_in_forward(trainer_class):
 
 
 def no_labels(launched) -> Trap:
+    """A model whose forward takes no labels is not scored."""
     plain, ours = (evaluate_without_labels_in_forward(each) for each in (Trainer, PerExampleTrainer))
-    told = [Said("scores", names=Code(names), scores=Code(", ".join(s) or "–")) for names, s in (plain, ours)]
+    told = [Said("scores", names=Code(names), scores=Code(", ".join(s) or "none")) for names, s in (plain, ours)]
     return Trap("no_labels", source_of(evaluate_without_labels_in_forward), *told, not plain[1], len(ours[1]) == 3)
 
 
@@ -223,6 +223,7 @@ def smoothing_at_work(trainer_class):
 
 
 def smoothing(launched) -> Trap:
+    """Label smoothing is ignored under an own compute_loss."""
     plain = smoothing_at_work(OwnLoss)
     ours = smoothing_at_work(RecipeTrainer)
     told = [Said("smoothed", off=numbers(off, 5), on=numbers(on, 5)) for off, on in (plain, ours)]
@@ -241,8 +242,11 @@ def labels_to_plain():
 
 
 def swallowed(launched) -> Trap:
+    """A model without a loss takes labels without a word."""
     plain, ours = labels_to_plain()
-    return Trap("swallowed", source_of(labels_to_plain), Code(plain), Code(ours), plain != "TypeError", ours == "TypeError")
+    return Trap(
+        "swallowed", source_of(labels_to_plain), Code(plain), Code(ours), plain != "TypeError", ours == "TypeError"
+    )
 
 
 def task_of_classes(folder):
@@ -258,7 +262,14 @@ def regression(launched) -> Trap:
     with tempfile.TemporaryDirectory() as folder:
         chosen, problem_type, task = task_of_classes(folder)
     plain = Said("silently", loss=Code(chosen), kind=Code(problem_type))
-    return Trap("regression", source_of(task_of_classes), plain, Said("task", task=task), problem_type == "regression", task == "binary")
+    return Trap(
+        "regression",
+        source_of(task_of_classes),
+        plain,
+        Said("task", task=task),
+        problem_type == "regression",
+        task == "binary",
+    )
 
 
 # Randomness and precision
@@ -282,6 +293,7 @@ def _trainer_around(model, seed: int) -> Trainer:
 
 
 def seed(launched) -> Trap:
+    """The seed comes after the head has been drawn."""
     plain, ours = heads_of_two_runs(seed_first=False), heads_of_two_runs(seed_first=True)
     told = [Said("heads_same" if same else "heads_differ") for same in (plain, ours)]
     return Trap("seed", source_of(heads_of_two_runs), *told, not plain, ours)
@@ -301,6 +313,7 @@ def predict_in_bf16(trainer_class):
 
 
 def precision(launched) -> Trap:
+    """Predictions are not those of the saved model."""
     plain, ours = predict_in_bf16(Trainer), predict_in_bf16(RecipeTrainer)
     told = [Said("as_saved" if same else "not_as_saved") for same in (plain, ours)]
     return Trap("precision", source_of(predict_in_bf16), *told, not plain, ours)
@@ -316,6 +329,7 @@ def diverge(trainer_class):
 
 
 def diverged(launched) -> Trap:
+    """A loss that is not a number is logged as zero."""
     plain, ours = diverge(Trainer), diverge(RecipeTrainer)
     told = [Said("logged", loss=Code(loss)) for loss in (plain, ours)]
     return Trap("diverged", source_of(diverge), *told, not np.isnan(plain), bool(np.isnan(ours)))
@@ -351,19 +365,22 @@ def score_without_network():
 
 
 def metric(launched) -> Trap:
+    """A metric's code is fetched at run time."""
     library_asks, we_ask, f1 = score_without_network()
     told = (Said("asks_network" if library_asks else "asks_nothing"), Said("scored", f1=numbers(f1, 1)))
     return Trap("metric", source_of(score_without_network), *told, library_asks, not we_ask)
 
 
 def cpu(launched) -> Trap:
+    """One process is started where two were asked for."""
     started = [len(launched[1]), launched[0]["processes"]]
     told = [Said("started", processes=number, asked=2) for number in started]
     return Trap("cpu", f"{CPU}\n{TWO}", *told, started[0] != 2, started[1] == 2)
 
 
 def threads(launched) -> Trap:
-    alone, (before, after) = launched[0]["OMP_NUM_THREADS"], launched[0]["threads"]
+    """Each process is left one thread."""
+    alone, (_, after) = launched[0]["OMP_NUM_THREADS"], launched[0]["threads"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shared = after == max(1, cores // 2)
     plain = Said("one_thread") if alone == "1" else Said("share_of_cores")
