@@ -158,6 +158,7 @@ DEFAULTS = {
     "load_best_model_at_end": True,
     "metric_for_best_model": "f1",
     "logging_steps": 10,
+    "train_sampling_strategy": "group_by_length",
     "report_to": "none",
     "label_names": ["labels"],
     "ddp_find_unused_parameters": False,

@@ -6,21 +6,24 @@ grows with gradient accumulation and with the number of processes. Here the step
 """
 
 import contextlib
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import PredictionOutput, rotate_checkpoints, seed_worker
 
-from bert_recipes.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes import cpu
+from bert_recipes.batches import COUNT, EvaluationBatches, StandInCollator, StepBatches, StepLoader
 from bert_recipes.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.console import TrainingProgress
 from bert_recipes.errors import UserError
 from bert_recipes.losses import Loss, cross_entropy, losses_and_weights
 from bert_recipes.metrics import scores_from_logits
 
-ROW, LABELS = "row", "labels"
+ROW, LABELS, LENGTH = "row", "labels", "length"
 
 
 class RecipeTrainer(Trainer):
@@ -41,6 +44,9 @@ class RecipeTrainer(Trainer):
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (LogWithSave(), self.signals, self.progress):
             self.add_callback(callback)
+        if self.args.device.type == "cpu":
+            cpu.quicken(self.model)
+            cpu.keep_memory()
 
     def train(self, *args, **kwargs):
         """As `Trainer.train`; the terminal and the signals are given back however it ends."""
@@ -68,24 +74,26 @@ class RecipeTrainer(Trainer):
             process=args.process_index,
             seed=args.seed if args.data_seed is None else args.data_seed,
             strategy=args.train_sampling_strategy,
-            lengths=self.train_dataset[args.length_column_name][:]
-            if args.train_sampling_strategy == "group_by_length"
-            else None,
+            lengths=_lengths(self.train_dataset) if args.train_sampling_strategy == "group_by_length" else None,
             drop_last=args.dataloader_drop_last,
         )
         if len(batches) == 0:
             raise UserError(f"train has {len(rows)} rows, too few for one step of {batches.step_size}.")
-        return StepLoader(
-            rows,
-            batch_sampler=batches,
-            collate_fn=StandInCollator(self.data_collator, rows[0]),
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            worker_init_fn=lambda worker: seed_worker(worker, args.dataloader_num_workers, args.process_index),
-        )
+        collate = StandInCollator(self.data_collator, rows[0])
+        return StepLoader(rows, batch_sampler=batches, collate_fn=collate, **self._loading())
+
+    def _loading(self) -> dict:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory and torch.accelerator.is_available(),
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context,
+            "worker_init_fn": partial(
+                seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index
+            ),
+        }
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
@@ -131,6 +139,22 @@ class RecipeTrainer(Trainer):
         return loss
 
     # Evaluation
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Return this process's batches of the validation split, sorted by length."""
+        return self._evaluation_loader(self.eval_dataset if eval_dataset is None else eval_dataset)
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        """Return this process's batches of `test_dataset`, sorted by length."""
+        return self._evaluation_loader(test_dataset)
+
+    def _evaluation_loader(self, dataset) -> DataLoader:
+        args = self.args
+        batches = EvaluationBatches(
+            _lengths(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+        )
+        rows = self._remove_unused_columns(dataset, description="evaluation")
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
@@ -222,6 +246,10 @@ class PerExampleTrainer(RecipeTrainer):
 
 def _for_model(inputs: dict) -> dict:
     return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+
+
+def _lengths(dataset) -> np.ndarray:
+    return dataset.with_format("numpy")[LENGTH][:]
 
 
 def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:
