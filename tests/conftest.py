@@ -19,6 +19,9 @@ def cache(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("datasets-cache"))
     patch.setattr("datasets.config.HF_DATASETS_CACHE", folder)
     patch.setenv("HF_DATASETS_CACHE", folder)
+    modules = str(tmp_path_factory.mktemp("modules-cache"))
+    patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
+    patch.setenv("HF_MODULES_CACHE", modules)
     yield
     patch.undo()
 
