@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +21,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 import bert_recipes.models  # noqa: F401  registers the custom recipe's architecture
 from bert_recipes.arguments import has_native_bf16
-from bert_recipes.data import ID_NAMES, PAIR_NAMES, TEXT_NAMES
+from bert_recipes.data import ID, ID_NAMES, PAIR_NAMES, TEXT_NAMES
 from bert_recipes.errors import UserError
-from bert_recipes.sources import check_encoding, model_source
+from bert_recipes.labels import REGRESSION, SINGLE_LABEL, predictions_of, probabilities_of
+from bert_recipes.sources import check_encoding, model_source, positions_of
 
 # A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
 WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20
@@ -55,13 +56,16 @@ class Predictor:
         self.tokens_per_batch = TOKENS_PER_BATCH["cpu" if model.device.type == "cpu" else "gpu"]
 
     @classmethod
-    def load(cls, name: str, *, max_length: int | None = None, bf16: bool | None = None) -> "Predictor":
+    def load(
+        cls, name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
+    ) -> "Predictor":
         """Load a model for prediction on the GPU, if there is one, and else on the CPU.
 
         Args:
             name: a run folder, a model folder or a Hub id.
             max_length: by default what the run was trained with, or else the most that the model takes.
             bf16: whether to compute in bfloat16; by default where the device has it natively.
+            trust_remote_code: whether code that the model carries may run.
 
         Raises:
             UserError: there is no such model, or it takes fewer tokens than `max_length`.
@@ -72,13 +76,12 @@ class Predictor:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         half = has_native_bf16() if bf16 is None else bf16
         model = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=torch.bfloat16 if half else torch.float32
+            source, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=trust_remote_code
         )
         if half:
             _score_in_float32(model)
-        most = min(tokenizer.model_max_length, _positions(model.config))
-        trained = run_configuration(name).get("max_length")
-        max_length = max_length or (min(trained, most) if trained else most)
+        most = min(tokenizer.model_max_length, positions_of(source))
+        max_length = max_length or run_configuration(name).get("max_length") or min(most, 512)
         if max_length > most:
             raise UserError(f"--max_length {max_length} is more than the {most} that the model takes.")
         return cls(model.to(device), tokenizer, max_length)
@@ -142,13 +145,6 @@ def _score_in_float32(model: PreTrainedModel) -> None:
         layers[-1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
 
 
-def _positions(config) -> int:
-    # RoBERTa and its kin count positions from the padding id on.
-    inner = getattr(config, "encoder", None) or config
-    positions = getattr(inner, "max_position_embeddings", None) or 512
-    return positions - (inner.pad_token_id + 1 if "roberta" in inner.model_type else 0)
-
-
 def run_configuration(name: str) -> dict:
     """Return what `run.yaml` says of the run that `name` is, or whose `model/` it is; nothing, where there is none."""
     folder = Path(name).expanduser()
@@ -156,6 +152,31 @@ def run_configuration(name: str) -> dict:
         if path and path.is_file():
             return yaml.safe_load(path.read_text(encoding="utf-8"))
     return {}
+
+
+def write_predictions(file: TextIO, predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:
+    """Write `id`, `prediction` and a column of probabilities per label for a stream of rows, as a run does.
+
+    A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.
+
+    Yields:
+        After each window, how many rows are written.
+    """
+    config = predictor.model.config
+    problem_type = config.problem_type or SINGLE_LABEL
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    # As in a run: the value of a single target stands in `prediction` alone.
+    columns = [] if problem_type == REGRESSION and len(names) == 1 else names
+    out = csv.writer(file)
+    out.writerow([ID, "prediction", *columns])
+    written = 0
+    for window, logits in predictor.logits(rows):
+        probabilities = probabilities_of(logits, problem_type)
+        predictions = predictions_of(probabilities, names, problem_type)
+        for row, prediction, numbers in zip(window, predictions, probabilities, strict=True):
+            out.writerow([row.id, prediction, *(f"{number:.8f}" for number in numbers[: len(columns)])])
+        written += len(window)
+        yield written
 
 
 # Reading
@@ -203,28 +224,23 @@ def _columns(names: list[str], wanted: dict[str, str | None], trained_on: dict, 
     for part, name in wanted.items():
         if name is not None and name not in names:
             raise UserError(f"--{part}_column {name}: {path} has no such column; it has {', '.join(names)}.")
-    found = dict(wanted)
-    if found["text"] is None:
-        pairs = [pair for pair in PAIR_NAMES if set(pair) <= set(names)]
-        for part in ("text", "text_pair"):
-            found[part] = found[part] or (
-                trained_on.get(f"{part}_column") if trained_on.get(f"{part}_column") in names else None
-            )
-        if found["text"] is None and len(pairs) == 1:
-            found["text"], found["text_pair"] = pairs[0]
-        if found["text"] is None:
-            found["text"] = _usual(names, TEXT_NAMES)
-    if found["text"] is None:
+
+    def trained(part):
+        name = trained_on.get(f"{part}_column")
+        return name if name in names else None
+
+    pairs = [pair for pair in PAIR_NAMES if set(pair) <= set(names)]
+    usual_pair = pairs[0] if len(pairs) == 1 and wanted["text"] is None and trained("text") is None else (None, None)
+    text = wanted["text"] or trained("text") or _usual(names, TEXT_NAMES) or usual_pair[0]
+    pair = wanted["text_pair"] or trained("text_pair") or (usual_pair[1] if text == usual_pair[0] else None)
+    if text is None:
         raise UserError(f"{path}: which column is the text? Name it with --text_column; it has {', '.join(names)}.")
-    if trained_on.get("text_pair_column") and found["text_pair"] is None:
+    if pair is None and trained_on.get("text_pair_column"):
         raise UserError(
             f"{path}: the model was trained on pairs: name the second text with --text_pair_column; it has "
             f"{', '.join(names)}."
         )
-    if found["id"] is None:
-        trained = trained_on.get("id_column")
-        found["id"] = trained if trained in names else _usual(names, ID_NAMES)
-    return found
+    return {"text": text, "text_pair": pair, "id": wanted["id"] or trained("id") or _usual(names, ID_NAMES)}
 
 
 def _usual(names: list[str], usual: tuple[str, ...]) -> str | None:
