@@ -79,12 +79,16 @@ def quicken(model: PreTrainedModel) -> None:
         model.set_attn_implementation(ATTENTION)
 
 
-def keep_memory() -> None:
+def keep_memory(mapped: int = 2**30, trimmed: int = 2**31 - 1) -> None:
     """Let glibc keep the memory that a training step frees: the next one wants as much, page by page from the kernel.
 
     Gradients alone are as large as the model. Where the C library is another, nothing is changed.
+
+    Args:
+        mapped: bytes from which on a block is asked of the kernel by itself and given back when it is freed.
+        trimmed: bytes free at the end of the heap from which on they are given back.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, 2**30)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_MMAP_THRESHOLD, mapped)
+        libc.mallopt(M_TRIM_THRESHOLD, trimmed)
