@@ -102,7 +102,7 @@ def prediction_cases():
 def embedded_cases():
     folder = str(embedded.model_path("embedded:minilm"))
     shared = {"do": "train_in_float32", "model": folder, "batch": 4, "accumulation": 2, "rows": 20}
-    return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], KINDS[4])]
+    return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], WEIGHTED)]
 
 
 @pytest.fixture(scope="module", params=[2, 3, 4])

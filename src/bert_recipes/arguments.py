@@ -228,13 +228,9 @@ FIXED = {
         (False,),
         "it changes the step; lower --per_device_train_batch_size and raise --gradient_accumulation_steps alike",
     ),
-    "push_to_hub": ((False,), "share the finished run's model/ folder instead"),
-    "hub_model_id": ((None,), "nothing is pushed to the Hub: share the finished run's model/ folder instead"),
-    "hub_token": ((None,), "nothing is pushed to the Hub: `hf auth login` gives the token for reading"),
-    "hub_private_repo": ((None,), "nothing is pushed to the Hub"),
-    "hub_strategy": (("every_save",), "nothing is pushed to the Hub"),
-    "hub_always_push": ((False,), "nothing is pushed to the Hub"),
-    "hub_revision": ((None,), "nothing is pushed to the Hub: --model and --dataset take owner/name@revision"),
+    "hub_strategy": (("every_save",), "a run is pushed once, when it is finished"),
+    "hub_always_push": ((False,), "a run is pushed once, when it is finished"),
+    "hub_revision": ((None,), "a run is pushed to the main branch"),
     "average_tokens_across_devices": ((True,), "a step's loss is divided once, by the whole step"),
     "accelerator_config": ((None,), "a recipe cuts its own batches"),
     "save_only_model": ((False,), "a run could not go on from such a checkpoint"),
@@ -252,6 +248,9 @@ FIXED = {
 }
 # What has a meaning beside another value only: (what must hold, which that is).
 NEEDED = {
+    "hub_model_id": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "hub_token": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "hub_private_repo": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
     "run_name": (lambda args: _reports_to(args, None), "it needs --report_to"),
     "project": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
     "trackio_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),

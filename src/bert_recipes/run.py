@@ -21,13 +21,16 @@ from datasets import DatasetDict
 from bert_recipes import console
 from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import last_sound, remove
+from bert_recipes.custom_code import is_own_code
 from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData
 from bert_recipes.errors import UserError
+from bert_recipes.hub import HubPush
 from bert_recipes.labels import REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
+from bert_recipes.losses import LOSSES
 from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER
 
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
-NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir"}
+NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
 F1_NOTE = {
     "binary": "F1, precision and recall are those of the second label.",
     "multi-class": "F1, precision and recall are macro averages over the labels.",
@@ -85,6 +88,7 @@ class Run:
         }
         self._check_task(data.labels)
         self.sample = _read_sample(data)
+        self.hub_push = self._prepare_push()
         args.training.output_dir = str(self.folder / "checkpoints")
         if PartialState().is_main_process:
             try:
@@ -98,6 +102,19 @@ class Run:
         console.show_data(data, tokenized)
         console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
         say_which_gpus_idle(self.recipe, args.training)
+
+    def _prepare_push(self) -> HubPush | None:
+        """Take the push out of Trainer's hands, which would begin it before there is a model to push."""
+        if not self.training.push_to_hub:
+            return None
+        self.training.push_to_hub = False
+        # The token is a secret: it must reach neither run.yaml nor the checkpoints, which keep all arguments.
+        self.configuration.pop("hub_token", None)
+        token, self.training.hub_token = self.training.hub_token, None
+        if not PartialState().is_main_process:
+            return None
+        name = self.training.hub_model_id or self.folder.resolve().name
+        return HubPush(name, token, self.training.hub_private_repo)
 
     def _check_task(self, labels: Labels) -> None:
         """Check what was asked for against the task, and settle which score chooses the best checkpoint."""
@@ -211,6 +228,8 @@ class Run:
             json.dump(scores, file, indent=2)
         console.show_scores(self.recipe, scores)
         self._say_what_next()
+        if self.hub_push:
+            console.say(f"Pushed to {self.hub_push.push(self.folder)}.")
 
     def _save_model(self, trainer) -> None:
         beside, model = self.folder / ".model", self.folder / "model"
@@ -255,7 +274,7 @@ class Run:
             "threads": torch.get_num_threads(),
             "seed": self.training.seed,
             "data": _digests(self.data),
-            "command": " ".join(sys.argv),
+            "command": " ".join("***" if self.hub_push and word == self.hub_push.token else word for word in sys.argv),
         }
 
     def _write_model_card(self, scores: dict) -> None:
@@ -266,6 +285,9 @@ class Run:
             "metrics": ["mse", "pearsonr"] if self.data.labels.problem_type == REGRESSION else ["accuracy", "f1"],
         }
         labels = self.data.labels
+        own_code = is_own_code(self.configuration.get("pooling") or "")
+        address = self.hub_push.repository if self.hub_push else self.folder / "model"
+        remote = ", trust_remote_code=True" if own_code or (self.hub_push and self.recipe == "custom") else ""
         lines = [
             "---",
             yaml.safe_dump(front, sort_keys=False).strip(),
@@ -281,6 +303,7 @@ class Run:
             "- Head and loss: "
             + (", ".join(f"{key} `{value}`" for key, value in self._own_choices().items()) or "the stock model's own")
             + ".",
+            *([self._own_code_note()] if own_code else []),
             "",
         ]
         header, *rows = console.scores_table(scores)
@@ -291,10 +314,10 @@ class Run:
             "The best checkpoint was chosen by its score on validation, so that score is a little too kind.",
             "",
             "```python",
-            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" else []),
+            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" and not remote else []),
             "from transformers import pipeline",
             "",
-            f'classify = pipeline("text-classification", model="{self.folder / "model"}", top_k=None)',
+            f'classify = pipeline("text-classification", model="{address}", top_k=None{remote})',
             f"print(classify({self.data.splits['validation'][0][TEXT][:80]!r}))",
             "```",
             "",
@@ -303,10 +326,24 @@ class Run:
         with writing(self.folder / "README.md") as file:
             file.write("\n".join(lines) + "\n")
 
+    def _own_code_note(self) -> str:
+        file = Path(self.configuration["pooling"].partition(".py:")[0]).name
+        return (
+            f"- Code: the pooling is `{file}.py` in the model's folder. It runs only with `trust_remote_code=True`: "
+            "read it first."
+        )
+
     def _own_choices(self) -> dict:
-        """Return what the custom recipe was asked for beside the model: pooling, head and loss."""
-        names = {field.name for field in dataclasses.fields(CustomArguments)} - {"model"}
-        return {name: value for name, value in self.configuration.items() if name in names and value is not None}
+        """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
+        if "pooling" not in self.configuration:
+            return {}
+        loss = self.configuration["loss"] or next(iter(LOSSES[self.data.labels.problem_type]))
+        others = {
+            field.name: self.configuration[field.name]
+            for field in dataclasses.fields(CustomArguments)
+            if field.name not in ("model", "pooling", "loss") and self.configuration[field.name] != field.default
+        }
+        return {"pooling": self.configuration["pooling"], "loss": loss, **others}
 
     def _say_what_next(self) -> None:
         files = ["metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else []), "model/"]

@@ -21,6 +21,7 @@ from transformers import CONFIG_MAPPING, AutoConfig
 
 from bert_recipes import embedded
 from bert_recipes.errors import UserError
+from bert_recipes.models import EncoderClassifierConfig
 
 HUB_TIMEOUT = 5.0  # seconds
 
@@ -67,14 +68,16 @@ def _model_source(name: str) -> str:
         )
     files = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        return snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
+        return _checked_model(Path(found), name)
     except (OSError, ValueError):
         pass  # not in the local cache: ask the Hub
     require_hub(f"--model {name}", ["--model embedded:minilm"])
     try:
-        return snapshot_download(repository, revision=revision or None, allow_patterns=files)
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=files)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"--model {name} cannot be had from the Hub: {str(error).splitlines()[0]}") from error
+    return _checked_model(Path(found), name)
 
 
 def _checked_model(path: Path, name: str) -> str:
@@ -87,6 +90,10 @@ def _checked_model(path: Path, name: str) -> str:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in CONFIG_MAPPING:
         raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
+    if kind == EncoderClassifierConfig.model_type:
+        raise UserError(
+            f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
+        )
     if not list(path.glob("*.safetensors")):
         pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
         raise UserError(

@@ -23,7 +23,7 @@ from bert_recipes.encoders import merge_lora
 from bert_recipes.errors import UserError
 from bert_recipes.labels import SINGLE_LABEL
 from bert_recipes.losses import DEFAULT_LOSSES, Loss, losses_and_weights
-from bert_recipes.metrics import scores_from_logits
+from bert_recipes.metrics import CHOOSING, scores_from_logits
 from bert_recipes.optimization import parameter_groups
 
 ROW, LABELS, LENGTH = "row", "labels", "length"
@@ -182,7 +182,16 @@ class RecipeTrainer(Trainer):
         logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
         weights = self.weights_of(logits_and_labels[1]).double()
         loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
-        return {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
+        scores = {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.model.config.id2label.values(), scores["per_label"], strict=True))
+        chosen_by = self.args.metric_for_best_model
+        if self.is_in_train and self.args.load_best_model_at_end and chosen_by not in scores:
+            raise UserError(
+                f"--metric_for_best_model {chosen_by} is undefined on these validation rows, where a class is absent "
+                f"or all predictions are the same: take another, such as {next(iter(CHOOSING[self.problem_type]))}."
+            )
+        return scores
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
