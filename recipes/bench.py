@@ -45,7 +45,7 @@ from bert_recipes.arguments import DataArguments, RecipeTrainingArguments, has_n
 from bert_recipes.data import load_data
 from bert_recipes.errors import run_main
 from bert_recipes.run import writing
-from bert_recipes.sources import model_source
+from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
 
 MAX_LENGTH, BATCH = 128, 32
@@ -63,6 +63,8 @@ class Bench:
         )
         self.source = model_source(args.model or "embedded:minilm")
         self.tokenizer = AutoTokenizer.from_pretrained(self.source)
+        self.most = min(positions_of(self.source), self.tokenizer.model_max_length)
+        self.max_length = min(MAX_LENGTH, self.most)
         if args.dataset:
             self.texts = load_data(DataArguments(dataset=args.dataset)).splits["train"]["text"][: args.rows]
         else:
@@ -76,7 +78,7 @@ class Bench:
         torch.manual_seed(0)
         return AutoModelForSequenceClassification.from_config(BertConfig(), **options)
 
-    def rows(self, texts, padding=False, max_length=MAX_LENGTH) -> Dataset:
+    def rows(self, texts, max_length, padding=False) -> Dataset:
         """Return tokenized rows with labels; `padding` pads each to `max_length`."""
         options = {"padding": "max_length"} if padding else {}
         tokens = self.tokenizer(texts, truncation=True, max_length=max_length, **options)
@@ -142,8 +144,9 @@ GPU_ONLY = {
 class TrainingLine:
     """One line of the training table: a model that goes on being trained, round by round."""
 
-    def __init__(self, bench, name, texts=None, batch=BATCH, max_length=MAX_LENGTH):
-        self.bench, self.name, self.texts, self.max_length = bench, name, texts or bench.texts, max_length
+    def __init__(self, bench, name, texts=None, batch=BATCH, max_length=None):
+        self.bench, self.name, self.texts = bench, name, texts or bench.texts
+        self.max_length = max_length or bench.max_length
         self.make, self.padding, options, self.patches = (TRAINING | GPU_ONLY)[name]
         self.options = {"per_device_train_batch_size": batch} | options
         self.rows, self.model, self.seconds_to_first_step, self.rounds = None, None, None, []
@@ -152,7 +155,7 @@ class TrainingLine:
         """Train `steps` steps and note what they cost; the step before them warms up, the one after ends the time."""
         started = time.perf_counter()
         if self.model is None:
-            self.rows = self.bench.rows(self.texts, self.padding, self.max_length)
+            self.rows = self.bench.rows(self.texts, self.max_length, self.padding)
             self.model = self.bench.model()
         # What glibc comes to by itself after some steps.
         cpu.keep_memory(mapped=32 * 2**20, trimmed=64 * 2**20)
@@ -213,11 +216,11 @@ def _figures(lengths, padded, seconds, operations, rate) -> dict:
 class PredictionLine:
     """One line of the prediction table: texts in, logits or scores out."""
 
-    def __init__(self, bench, name, texts=None, max_length=MAX_LENGTH):
+    def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
         self.batch_size, options, rows = PREDICTION[name]
-        self.texts, self.max_length = texts or bench.texts[:rows], max_length
-        self.lengths = np.array(bench.rows(self.texts, max_length=max_length)["length"])
+        self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
+        self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         if self.batch_size:
             self.classify = pipeline(
                 "text-classification", model=bench.model(), tokenizer=bench.tokenizer, device=bench.device, **options
@@ -228,7 +231,7 @@ class PredictionLine:
         else:
             half = options.get("bf16", has_native_bf16())
             model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
-            self.predictor = prediction.Predictor(model, bench.tokenizer, max_length)
+            self.predictor = prediction.Predictor(model, bench.tokenizer, self.max_length)
             cut = prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch)
             self.batches = [self.lengths[batch] for batch in cut]
 
@@ -308,7 +311,7 @@ def measure(bench, args) -> dict:
 
 def _by_length(bench, args, rate) -> dict:
     results = {}
-    for length in LENGTHS:
+    for length in (length for length in LENGTHS if length <= bench.most):
         _say(f"texts of {length} tokens")
         rows = max(4, 2048 // length)
         texts = list(benchmark.synthetic_texts(4 * rows, bench.tokenizer, length=length))
@@ -328,7 +331,7 @@ def _grid(bench, args, rate) -> dict:
         for length in (None, 128, 512):
             _say(f"{batch} texts of {length or 'tweet'} tokens")
             texts = list(benchmark.synthetic_texts(4 * batch, bench.tokenizer, length=length))
-            line = TrainingLine(bench, OURS, texts, batch=batch, max_length=length or MAX_LENGTH)
+            line = TrainingLine(bench, OURS, texts, batch=batch, max_length=length)
             try:
                 for number in range(args.rounds):
                     line.run(args.steps, number, rate())
