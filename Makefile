@@ -11,7 +11,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs exactness test test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -76,3 +76,6 @@ bench: $(STAMP) ## measure training and prediction beside the usual defaults (si
 
 bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python recipes/bench.py --write_docs
+
+exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
+	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)

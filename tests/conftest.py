@@ -1,5 +1,7 @@
 import csv
+import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -48,6 +50,17 @@ def tiny_bert(tmp_path_factory, tokenizer):
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def without_dropout(tiny_bert, tmp_path_factory):
+    """The tiny model without dropout, which draws other numbers on two processes than on one."""
+    folder = tmp_path_factory.mktemp("without-dropout")
+    shutil.copytree(tiny_bert, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -124,6 +124,9 @@ def test_nothing_that_cannot_be_honoured_is_ignored(name, tmp_path):
         (["--optim_args", "momentum=0.9"], ["--optim", "sgd"]),
         (["--optim_target_modules", "all-linear"], ["--optim", "galore_adamw"]),
         (["--ddp_timeout", "60"], None),
+        (["--hub_model_id", "me/x"], ["--push_to_hub"]),
+        (["--hub_token", "x"], ["--push_to_hub"]),
+        (["--hub_private_repo", "true"], ["--push_to_hub"]),
     ],
     ids=lambda flags: flags and flags[0],
 )
@@ -143,17 +146,10 @@ def test_every_needed_flag_is_tested():
 HONOURED = {
     *("output_dir", "per_device_train_batch_size", "num_train_epochs", "max_steps", "learning_rate", "seed"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
-    *(
-        "adam_epsilon",
-        "gradient_accumulation_steps",
-        "max_grad_norm",
-        "label_smoothing_factor",
-        "bf16",
-        "fp16",
-        "tf32",
-    ),
+    *("adam_epsilon", "gradient_accumulation_steps", "max_grad_norm", "label_smoothing_factor", "bf16", "fp16"),
     *("activation_checkpointing", "gradient_checkpointing", "torch_compile", "torch_compile_backend"),
-    *("torch_compile_mode", "neftune_noise_alpha", "torch_empty_cache_steps", "logging_strategy", "logging_steps"),
+    *("tf32", "torch_compile_mode"),
+    *("neftune_noise_alpha", "torch_empty_cache_steps", "logging_strategy", "logging_steps"),
     *("logging_first_step", "log_on_each_node", "logging_nan_inf_filter", "include_num_input_tokens_seen"),
     *("log_level", "log_level_replica", "disable_tqdm", "report_to", "eval_strategy", "eval_steps", "eval_delay"),
     *("per_device_eval_batch_size", "eval_on_start", "eval_accumulation_steps", "save_strategy", "save_steps"),
@@ -161,7 +157,7 @@ HONOURED = {
     *("restore_callback_states_from_checkpoint", "full_determinism", "data_seed", "use_cpu", "dataloader_drop_last"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_find_unused_parameters"),
     *("ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend", "fsdp", "fsdp_config"),
-    *("deepspeed", "debug", "skip_memory_metrics"),
+    *("deepspeed", "debug", "skip_memory_metrics", "push_to_hub"),
 }
 
 

@@ -176,10 +176,6 @@ class RecipeTrainingArguments(TrainingArguments):
             raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
         if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
             raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
-        if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != self.world_size:
-            raise ValueError(
-                f"{launched} processes were launched and do not see each other: take recipes/launch/cpu.yaml for CPUs."
-            )
         share_threads()
         if self.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
@@ -286,6 +282,7 @@ DEFAULTS = {
     "load_best_model_at_end": True,
     "logging_steps": 10,
     "train_sampling_strategy": "group_by_length",
+    "per_device_eval_batch_size": 64,
     "report_to": "none",
     "label_names": ["labels"],
     "ddp_find_unused_parameters": False,
