@@ -408,13 +408,38 @@ def _table(title: str, first: str, table: dict) -> list[str]:
 
 
 def write_docs(results: dict, table: str) -> None:
-    """Put the tables between the markers of docs/performance.md that name the kind of device."""
+    """Put the tables between the markers of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if "grid" in results else "cpu"
-    start, end = f"<!-- bench {device} -->\n", f"<!-- end of bench {device} -->"
+    start, end = f"<!-- make bench on {device}: start -->\n", f"<!-- make bench on {device}: end -->"
     text = DOCS.read_text(encoding="utf-8")
     before, rest = text.split(start)
     with writing(DOCS) as file:
         file.write(before + start + table + end + rest.split(end)[1])
+    if "length" in results:
+        plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
+
+
+def plot_lengths(results: dict, path: Path) -> None:
+    """Plot the time of a text against its length, beside a line of equal time for every token."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    lengths = [int(length) for length in results["length"]]
+    for part, colour, marker in (("training", "#0072b2", "o"), ("prediction", "#d55e00", "s")):
+        times = [1e3 / figures[part]["rows_per_second"] for figures in results["length"].values()]
+        axes.loglog(lengths, times, color=colour, marker=marker, label=part, base=2)
+        axes.loglog(lengths, [times[1] * n / lengths[1] for n in lengths], color=colour, ls=":", lw=1, base=2)
+    axes.plot([], [], color="grey", ls=":", lw=1, label=f"as much a token as at {lengths[1]} tokens")
+    axes.set(
+        xlabel="tokens of a text", ylabel="milliseconds a text", title=f"{results['model']}, {results['machine']}"
+    )
+    axes.title.set_fontsize(8)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def parse_arguments():

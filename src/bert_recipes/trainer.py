@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer
+from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import PredictionOutput, rotate_checkpoints, seed_worker
 
 from bert_recipes import cpu
@@ -50,6 +50,9 @@ class RecipeTrainer(Trainer):
         if self.args.device.type == "cpu":
             cpu.quicken(self.model)
             cpu.keep_memory()
+        elif isinstance(self.data_collator, DataCollatorWithPadding):
+            # Tensor cores take lengths that are multiples of 8.
+            self.data_collator.pad_to_multiple_of = 8
 
     @property
     def problem_type(self) -> str:
