@@ -11,7 +11,8 @@ VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs exactness test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs choices exactness test test-slow lint format \
+  doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -36,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 setup: $(STAMP) ## make the environment in .venv
 
 test: $(STAMP) ## run the tests (about five minutes)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -76,6 +77,9 @@ bench: $(STAMP) ## measure training and prediction beside the usual defaults (si
 
 bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python recipes/bench.py --write_docs
+
+choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
+	@$(BIN)/python recipes/choices.py --write docs/customising.md $(ARGS)
 
 exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
 	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)

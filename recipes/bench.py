@@ -43,6 +43,7 @@ from transformers import (
 from bert_recipes import benchmark, cpu, prediction
 from bert_recipes.arguments import DataArguments, RecipeTrainingArguments, has_native_bf16
 from bert_recipes.data import load_data
+from bert_recipes.documents import put_between_marks
 from bert_recipes.errors import run_main
 from bert_recipes.run import writing
 from bert_recipes.sources import model_source, positions_of
@@ -410,11 +411,7 @@ def _table(title: str, first: str, table: dict) -> list[str]:
 def write_docs(results: dict, table: str) -> None:
     """Put the tables between the markers of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if "grid" in results else "cpu"
-    start, end = f"<!-- make bench on {device}: start -->\n", f"<!-- make bench on {device}: end -->"
-    text = DOCS.read_text(encoding="utf-8")
-    before, rest = text.split(start)
-    with writing(DOCS) as file:
-        file.write(before + start + table + end + rest.split(end)[1])
+    put_between_marks(DOCS, f"bench on {device}", table.strip())
     if "length" in results:
         plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
 

@@ -28,6 +28,7 @@ from transformers import (
 
 from bert_recipes.arguments import CustomArguments, RecipeTrainingArguments
 from bert_recipes.console import quiet_libraries
+from bert_recipes.documents import put_between_marks
 from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
 from bert_recipes.labels import Labels
@@ -36,7 +37,6 @@ from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
 
 STEP, STEPS = 32, 10
 ACCUMULATIONS, PROCESSES = (1, 2, 4, 8), (1, 2, 4)
-MARKS = "<!-- make exactness: begin -->", "<!-- make exactness: end -->"
 HEADER = (
     *("accumulation", "processes", "loss: `Trainer`", "recipes", "gradient norm: `Trainer`", "recipes"),
     *("weights: `Trainer`", "stock", "custom"),
@@ -160,9 +160,7 @@ def main():
     measured = table(measure_all(args.bf16))
     print(measured)
     if args.write:
-        before, rest = args.write.read_text(encoding="utf-8").split(MARKS[0])
-        after = rest.split(MARKS[1])[1]
-        args.write.write_text(f"{before}{MARKS[0]}\n{measured}\n{MARKS[1]}{after}", encoding="utf-8")
+        put_between_marks(args.write, "exactness", measured)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-# One thread each: the processes that some tests start would otherwise fight over two cores.
+# One thread each, here and in the processes that tests start: side by side they would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 WORDS = ["fire", "flood", "storm", "smoke", "rescue", "lovely", "sunny", "party", "cake", "music", "a", "in", "of"]
 

@@ -43,12 +43,12 @@ def test_a_table_has_the_ratio_to_its_first_line_and_the_unit_of_each_column():
 def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     bench = runpy.run_path(str(BENCH))
     docs = tmp_path / "performance.md"
-    docs.write_text("a\n<!-- make bench on cpu: start -->\nold\n<!-- make bench on cpu: end -->\nb\n")
+    docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
     bench["write_docs"].__globals__["DOCS"] = docs
     plain = {name: value for name, value in results().items() if name != "length"}
     bench["write_docs"](plain, "new\n")
     bench["write_docs"](plain, "newer\n")
-    assert docs.read_text() == "a\n<!-- make bench on cpu: start -->\nnewer\n<!-- make bench on cpu: end -->\nb\n"
+    assert docs.read_text() == "a\n<!-- make bench on cpu: begin -->\nnewer\n<!-- make bench on cpu: end -->\nb\n"
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bert_recipes.documents import between_marks
+
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/exactness.md"
 
@@ -15,14 +17,12 @@ def script():
     return runpy.run_path(str(ROOT / "recipes/exactness.py"))
 
 
-def written(script):
-    begin, end = script["MARKS"]
-    text = DOCUMENT.read_text(encoding="utf-8")
-    return text.split(begin)[1].split(end)[0].strip().splitlines()
+def written():
+    return between_marks(DOCUMENT, "exactness").splitlines()
 
 
 def test_the_table_has_every_cut_and_says_what_the_rule_says(script):
-    header, _, *lines = written(script)
+    header, _, *lines = written()
     rows = [dict(enumerate(line.strip("| ").split(" | "))) for line in lines]
     assert header.strip("| ").split(" | ") == list(script["HEADER"])
     assert [(int(row[1]), int(row[0])) for row in rows] == [
@@ -42,7 +42,7 @@ def test_measured_again_on_one_process_the_lines_are_the_documents(script, tmp_p
     kinds = ("Trainer", "stock", "custom")
     results = [script["measure"](str(tmp_path), kind, a, 1) for a in (1, 4) for kind in kinds]
     for line in script["table"](results).splitlines():
-        assert line in written(script)
+        assert line in written()
 
 
 def test_the_document_links_only_to_what_is_there():

@@ -266,6 +266,24 @@ def test_a_saved_model_loads_where_this_project_is_not_installed(pooling, own_fi
     assert [scores[name] for name in LABELS.names] == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_own_file_may_be_named_as_a_library_and_not_as_what_a_model_carries(tiny_bert, tmp_path):
+    for name in ("json.py", "pooling.py"):
+        (tmp_path / name).write_text(OWN)
+    assert build(tiny_bert, pooling=f"{tmp_path}/json.py:LastToken").config.pooling == "json.py:LastToken"
+    import json
+
+    assert json.loads("1") == 1
+    with pytest.raises(UserError, match=r"a saved model carries a file pooling\.py of its own: rename yours"):
+        build(tiny_bert, pooling=f"{tmp_path}/pooling.py:LastToken")
+
+
+def test_fsdp_is_told_which_layers_to_shard(tiny_bert, tmp_path):
+    model = build(tiny_bert)
+    assert "BertLayer" in model._no_split_modules
+    model.save_pretrained(tmp_path)
+    assert "BertLayer" in AutoModelForSequenceClassification.from_pretrained(tmp_path)._no_split_modules
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

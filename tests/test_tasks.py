@@ -211,3 +211,12 @@ def test_a_score_that_is_undefined_on_validation_cannot_choose(tiny_bert, tmp_pa
     recipe("stock", tmp_path / "other", tmp_path, tiny_bert, *flags, "accuracy")
     scores = json.loads((tmp_path / "other/metrics.json").read_text())["validation"]
     assert "roc_auc" not in scores
+
+
+def test_weights_balanced_by_the_labels_of_train(tiny_bert, tmp_path):
+    rows = [[i, sentence(i) + f" {i}", ["hot", "wet", "hot|wet", "", "hot"][i % 5], i % 3 // 2] for i in range(60)]
+    write_csv(tmp_path / "train.csv", [["id", "text", "tags", "label"], *rows])
+    for column, flag in (("tags", "--pos_weight"), ("label", "--class_weights")):
+        flags = ["--label_column", column, flag, "balanced", "--max_steps", "1"]
+        recipe("custom", tmp_path / column, tmp_path / "train.csv", tiny_bert, *flags)
+        assert f"{flag.removeprefix('--')} `['balanced']`" in (tmp_path / column / "README.md").read_text()

@@ -49,19 +49,19 @@ def load_object(spec: str, flag: str) -> Callable:
 
 
 def _run(path: Path, what: str):
-    specification = importlib.util.spec_from_file_location(path.stem, path)
+    # Not the file's own name, which may be that of a library.
+    name = f"own_code:{path.resolve()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(specification)
-    before = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     # What stands beside the file can be imported by it, as when it is run as a script.
     sys.path.insert(0, str(path.parent.resolve()))
     try:
         specification.loader.exec_module(module)
     except CODE_ERRORS as error:
-        if before is None:
-            del sys.modules[path.stem]
-        else:
-            sys.modules[path.stem] = before
+        del sys.modules[name]
         raise UserError(f"{what}: {path} does not run: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))

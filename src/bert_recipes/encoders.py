@@ -15,6 +15,9 @@ from bert_recipes.labels import Labels
 from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
 from bert_recipes.pooling import POOLINGS
 
+# The modules that travel with every saved model, beside a pooling of the user's own.
+CARRIED = ("models", "pooling")
+
 
 def build_classifier(source: str, args: CustomArguments, labels: Labels) -> EncoderClassifier:
     """Return the encoder in the folder `source` under the head that `args` ask for.
@@ -38,7 +41,6 @@ def build_classifier(source: str, args: CustomArguments, labels: Labels) -> Enco
         head_activation=args.head_activation,
         head_dropout=args.head_dropout,
         dropout_samples=args.dropout_samples,
-        loss=args.loss,
         id2label=labels.id2label,
         label2id=labels.label2id,
         problem_type=labels.problem_type,
@@ -69,6 +71,9 @@ def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
 
 def _pooling_class(name: str) -> type[nn.Module]:
     if is_own_code(name):
+        file = Path(name.partition(".py:")[0]).name
+        if file in CARRIED:
+            raise UserError(f"--pooling {name}: a saved model carries a file {file}.py of its own: rename yours.")
         return load_object(name, "--pooling")
     if name not in POOLINGS:
         raise UserError(

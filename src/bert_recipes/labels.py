@@ -172,7 +172,9 @@ class Labels:
         return value
 
 
-def find_labels(where: Where, columns: list[str], task: str | None, delimiter: str | None, order: list[str] | None):
+def find_labels(
+    where: Where, columns: list[str], task: str | None, delimiter: str | None, order: list[str] | None
+) -> Labels:
     """Decide the task and name the labels.
 
     Several columns are a multi-label task if all their cells are 0 or 1, and a regression otherwise. In one column,

@@ -171,7 +171,7 @@ def losses_and_weights(loss: Loss, logits: Tensor, labels: Tensor) -> tuple[Tens
 
 def balanced_class_weights(labels: list[int], num_labels: int) -> list[float]:
     """Weights that make every class count alike: `rows / (num_labels * rows of the class)`, as in scikit-learn."""
-    counts = torch.bincount(torch.as_tensor(labels), minlength=num_labels)
+    counts = torch.bincount(torch.as_tensor(labels[:]), minlength=num_labels)
     return (len(labels) / (num_labels * counts.to(torch.float64))).tolist()
 
 
@@ -299,5 +299,5 @@ def _weights(flag: str, given: list[str], labels: Labels, train_labels: list) ->
 
 def _balanced_pos_weight(labels: list[list[float]], num_labels: int) -> list[float]:
     """Rows without the label to rows with it, label by label, as torch's documentation recommends."""
-    holds = torch.as_tensor(labels, dtype=torch.float64).sum(0)
+    holds = torch.as_tensor(labels[:], dtype=torch.float64).sum(0)
     return ((len(labels) - holds) / holds).tolist()

@@ -34,7 +34,6 @@ class EncoderClassifierConfig(PretrainedConfig):
         head_activation: after each of them, a name from `transformers.activations.ACT2FN`.
         head_dropout: before each linear layer of the head; by default the encoder's own for a classifier.
         dropout_samples: dropout masks over the classifier's input (multi-sample dropout, arXiv:1905.09788).
-        loss: what the model was trained with, for its reader.
     """
 
     model_type = "encoder_classifier"
@@ -49,7 +48,6 @@ class EncoderClassifierConfig(PretrainedConfig):
         head_activation="gelu",
         head_dropout=None,
         dropout_samples=1,
-        loss=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -63,7 +61,6 @@ class EncoderClassifierConfig(PretrainedConfig):
         self.head_activation = head_activation
         self.head_dropout = head_dropout
         self.dropout_samples = dropout_samples
-        self.loss = loss
 
     def to_dict(self):
         """Return the configuration as plain values, the encoder's included."""
@@ -100,6 +97,7 @@ class EncoderClassifier(PreTrainedModel):
             # Weights that get no gradient would make DDP wait for one.
             encoder.pooler = None
         self.encoder = encoder
+        self._no_split_modules = encoder._no_split_modules  # what FSDP shards one by one
         self.pooling = pooling
         size, dropout = config.pooled_size or config.encoder.hidden_size, _head_dropout(config)
         hidden = []
@@ -186,8 +184,9 @@ def _head_dropout(config: EncoderClassifierConfig) -> float:
     if config.head_dropout is not None:
         return config.head_dropout
     encoder = config.encoder
-    # classifier_dropout_prob: ALBERT's; seq_classif_dropout: DistilBERT's.
-    for name in ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "hidden_dropout_prob"):
+    # classifier_dropout_prob is ALBERT's, seq_classif_dropout DistilBERT's, cls_dropout DeBERTa's.
+    names = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout")
+    for name in (*names, "hidden_dropout_prob"):
         if getattr(encoder, name, None) is not None:
             return getattr(encoder, name)
     return 0.1

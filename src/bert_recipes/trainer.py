@@ -71,7 +71,9 @@ class RecipeTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
-        self._signature_columns += [column for column in (ROW, LABELS) if column not in self._signature_columns]
+        # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
+        taken = set(self._signature_columns) - {"label", "label_ids"}
+        self._signature_columns = sorted(taken | {ROW, LABELS})
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the micro-batches of this process, dealt by `StepBatches`."""
