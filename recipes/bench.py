@@ -411,9 +411,10 @@ def _table(title: str, first: str, table: dict) -> list[str]:
 def write_docs(results: dict, table: str) -> None:
     """Put the tables between the markers of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if "grid" in results else "cpu"
-    put_between_marks(DOCS, f"bench on {device}", table.strip())
     if "length" in results:
         plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
+        table += f"\n![time of a text against its length](length_{device}.svg)"
+    put_between_marks(DOCS, f"bench on {device}", table.strip())
 
 
 def plot_lengths(results: dict, path: Path) -> None:
