@@ -11,8 +11,8 @@ VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs choices exactness test test-slow lint format \
-  doctor clean
+.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs anatomy anatomy-docs choices exactness test \
+  test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -77,6 +77,13 @@ bench: $(STAMP) ## measure training and prediction beside the usual defaults (si
 
 bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python recipes/bench.py --write_docs
+
+anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+
+anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python recipes/choices.py --write docs/customising.md $(ARGS)

@@ -149,6 +149,8 @@ class RecipeTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
     )
     overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
+    # Trainer would log 0.0 for a loss that is no number any more.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
 
     def __post_init__(self):
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
