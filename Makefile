@@ -3,12 +3,16 @@ PYTHON ?= python3
 CONFIG ?= recipes/configs/quickstart.yaml
 ARGS   ?=
 PROCS  ?= 1
+MODEL  ?= runs/stock
+INPUT  ?= -
+OUTPUT ?= -
 
 VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom anatomy anatomy-docs choices exactness test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs anatomy anatomy-docs choices exactness test \
+  test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -64,6 +68,15 @@ recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)
+
+predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
+	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+
+bench: $(STAMP) ## measure training and prediction beside the usual defaults (six minutes)
+	@$(BIN)/python recipes/bench.py $(ARGS)
+
+bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
+	@$(BIN)/python recipes/bench.py --write_docs
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
 	@$(BIN)/python recipes/anatomy.py $(ARGS)

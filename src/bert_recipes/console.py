@@ -12,6 +12,7 @@ from rich.table import Table
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from bert_recipes.data import column
 from bert_recipes.labels import MULTI_LABEL, REGRESSION
 
 console = Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
@@ -69,8 +70,8 @@ def show_data(data, tokenized) -> None:
     for name in ("rows", "labels", "tokens (mean, most)", "truncated"):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
-        lengths = np.asarray(rows["length"])
-        cut = np.mean(rows["truncated"])
+        lengths = column(rows, "length")
+        cut = column(rows, "truncated").mean()
         table.add_row(
             split,
             f"{len(rows):,}",
@@ -87,16 +88,16 @@ def _balance(rows, labels) -> str:
     if "labels" not in rows.column_names:
         return "none"
     if labels.problem_type == REGRESSION:
-        values = np.asarray(rows["labels"][:])
+        values = column(rows, "labels")
         shown = [
-            f"{name} {column.mean():.4g} ± {column.std():.3g}"
-            for name, column in zip(labels.names, values.T, strict=True)
+            f"{name} {target.mean():.4g} ± {target.std():.3g}"
+            for name, target in zip(labels.names, values.T, strict=True)
         ]
     else:
         counts = (
-            np.asarray(rows["labels"][:]).sum(axis=0)
+            column(rows, "labels").sum(axis=0)
             if labels.problem_type == MULTI_LABEL
-            else np.bincount(rows["labels"][:], minlength=len(labels.names))
+            else np.bincount(column(rows, "labels"), minlength=len(labels.names))
         )
         shown = [f"{name} {count / len(rows):.0%}" for name, count in zip(labels.names, counts, strict=True)]
     return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])} and {len(shown) - 5} more"

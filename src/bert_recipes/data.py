@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from accelerate import PartialState
@@ -204,7 +205,7 @@ def _check_texts(where: Where, column: str) -> None:
         raise UserError(f"{where.source}: the text column '{column}' of {where.split} holds {cells.type}, not text.")
     # A text that is empty in test must still be predicted: a submission needs every row.
     if where.split != "test":
-        empty = np.flatnonzero([not str(cell or "").strip() for cell in cells.to_pylist()])
+        empty = np.flatnonzero(np.concatenate([_is_empty(chunk) for chunk in cells.chunks]))
         if len(empty):
             raise UserError(
                 f"{where.source}: the text column '{column}' is empty in {where.which(empty)} of {where.split}: "
@@ -212,7 +213,18 @@ def _check_texts(where: Where, column: str) -> None:
             )
 
 
-def strata_of(labels: list, problem_type: str) -> np.ndarray:
+def _is_empty(texts: pa.Array) -> np.ndarray:
+    if pa.types.is_null(texts.type):
+        return np.ones(len(texts), dtype=bool)
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True).to_numpy(zero_copy_only=False)
+
+
+def column(rows: Dataset, name: str) -> np.ndarray:
+    """Return a column of numbers, `[rows]` or `[rows, num_labels]`, without a Python object for each."""
+    return rows.with_format("numpy")[name][:]
+
+
+def strata_of(labels: np.ndarray, problem_type: str) -> np.ndarray:
     """Return the stratum of each row, `[rows]`, so that parts cut by strata are alike in their labels.
 
     A class is a stratum. A row of several labels is in the stratum of its rarest one; a regression's strata are the
@@ -229,6 +241,30 @@ def strata_of(labels: list, problem_type: str) -> np.ndarray:
     return values
 
 
+def distinct_texts(rows: Dataset, at_once: int = 10_000) -> tuple[np.ndarray, np.ndarray]:
+    """Number the distinct texts, or pairs of texts, in the order in which they appear.
+
+    Texts are told apart by a 64-bit hash, so that none is held: among a million the chance that two share one is
+    3e-8, and those two would merely be taken for copies.
+
+    Returns:
+        The number of each row's text, `[rows]`, and the first row of each text, `[texts]`.
+    """
+    names = [name for name in (TEXT, TEXT_PAIR) if name in rows.column_names]
+    frames = rows.select_columns(names).with_format("pandas")
+    hashes = np.concatenate(
+        [
+            pd.util.hash_pandas_object(frames[start : start + at_once], index=False, categorize=False).to_numpy()
+            for start in range(0, len(rows), at_once)
+        ]
+    )
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    appearance = np.argsort(first)
+    number = np.empty_like(appearance)
+    number[appearance] = np.arange(len(first))
+    return number[inverse], first[appearance]
+
+
 def split_off_validation(train: Dataset, size: float, seed: int, problem_type: str) -> tuple[Dataset, Dataset]:
     """Cut a validation split of about `size` of the rows from `train`; both keep the file's order.
 
@@ -238,24 +274,20 @@ def split_off_validation(train: Dataset, size: float, seed: int, problem_type: s
     Raises:
         UserError: there are too few distinct texts to cut from.
     """
-    keys = list(zip(train[TEXT], train[TEXT_PAIR], strict=True)) if TEXT_PAIR in train.column_names else train[TEXT][:]
-    stratum_of: dict = {}
-    for key, stratum in zip(keys, strata_of(train[LABELS][:], problem_type).tolist(), strict=True):
-        stratum_of.setdefault(key, stratum)
-    counts = np.bincount(list(stratum_of.values()))
-    drawable = [key for key, stratum in stratum_of.items() if counts[stratum] > 1]
-    strata = [stratum_of[key] for key in drawable]
-    if problem_type != SINGLE_LABEL and size * len(drawable) < len(set(strata)):
+    texts, first = distinct_texts(train)
+    strata = strata_of(column(train, LABELS), problem_type)[first]
+    drawable = np.flatnonzero(np.bincount(strata)[strata] > 1)
+    strata = strata[drawable]
+    if problem_type != SINGLE_LABEL and size * len(drawable) < len(np.unique(strata)):
         strata = None  # too few rows to have one of each: unlike classes, these strata only even things out
     try:
         _, drawn = train_test_split(np.arange(len(drawable)), test_size=size, random_state=seed, stratify=strata)
     except ValueError as error:
         raise UserError(
-            f"train has too few distinct texts ({len(stratum_of)}) to cut a validation split from: "
+            f"train has too few distinct texts ({len(first)}) to cut a validation split from: "
             f"give a validation file or another --validation_size ({error})."
         ) from error
-    chosen = {drawable[i] for i in drawn}
-    inside = np.array([key in chosen for key in keys])
+    inside = np.isin(texts, drawable[drawn])
     return train.select(np.flatnonzero(~inside)), train.select(np.flatnonzero(inside))
 
 

@@ -388,7 +388,10 @@ def _digests(data: TextData) -> dict[str, str]:
         digest = hashlib.sha256()
         for name in (ID, TEXT, TEXT_PAIR, LABELS):
             if name in rows.column_names:
-                digest.update(json.dumps([name, rows[name][:]]).encode())
+                digest.update(name.encode())
+                cells = rows.select_columns(name)
+                for start in range(0, len(rows), 10_000):
+                    digest.update(json.dumps(cells[start : start + 10_000][name]).encode())
         digests[split] = digest.hexdigest()
     return digests
 

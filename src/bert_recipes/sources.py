@@ -112,6 +112,7 @@ POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-
 def positions_of(source: str) -> int:
     """Return how many tokens the model in the folder `source` has positions for."""
     config = AutoConfig.from_pretrained(source)
+    config = getattr(config, "encoder", None) or config
     positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
     return positions - (config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 

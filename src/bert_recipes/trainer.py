@@ -11,10 +11,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import PredictionOutput, rotate_checkpoints, seed_worker
 
-from bert_recipes.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes import cpu
+from bert_recipes.batches import COUNT, EvaluationBatches, StandInCollator, StepBatches, StepLoader
 from bert_recipes.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.console import TrainingProgress
 from bert_recipes.encoders import merge_lora
@@ -24,7 +26,7 @@ from bert_recipes.losses import DEFAULT_LOSSES, Loss, losses_and_weights
 from bert_recipes.metrics import CHOOSING, scores_from_logits
 from bert_recipes.optimization import parameter_groups
 
-ROW, LABELS = "row", "labels"
+ROW, LABELS, LENGTH = "row", "labels", "length"
 
 
 class RecipeTrainer(Trainer):
@@ -45,6 +47,12 @@ class RecipeTrainer(Trainer):
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
+        if self.args.device.type == "cpu":
+            cpu.quicken(self.model)
+            cpu.keep_memory()
+        elif isinstance(self.data_collator, DataCollatorWithPadding):
+            # Tensor cores take lengths that are multiples of 8.
+            self.data_collator.pad_to_multiple_of = 8
 
     @property
     def problem_type(self) -> str:
@@ -79,24 +87,24 @@ class RecipeTrainer(Trainer):
             process=args.process_index,
             seed=args.seed if args.data_seed is None else args.data_seed,
             strategy=args.train_sampling_strategy,
-            lengths=self.train_dataset[args.length_column_name][:]
-            if args.train_sampling_strategy == "group_by_length"
-            else None,
+            lengths=_lengths(self.train_dataset) if args.train_sampling_strategy == "group_by_length" else None,
             drop_last=args.dataloader_drop_last,
         )
         if len(batches) == 0:
             raise UserError(f"train has {len(rows)} rows, too few for one step of {batches.step_size}.")
-        return StepLoader(
-            rows,
-            batch_sampler=batches,
-            collate_fn=StandInCollator(self.data_collator, rows[0]),
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
-        )
+        collate = StandInCollator(self.data_collator, rows[0])
+        return StepLoader(rows, batch_sampler=batches, collate_fn=collate, **self._loading())
+
+    def _loading(self) -> dict:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory and torch.accelerator.is_available(),
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context,
+            "worker_init_fn": partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        }
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
@@ -149,24 +157,21 @@ class RecipeTrainer(Trainer):
 
     # Evaluation
 
-    def get_eval_dataloader(self, eval_dataset=None):
-        """As `Trainer.get_eval_dataloader`; no row is dropped."""
-        with self._every_row():
-            return super().get_eval_dataloader(eval_dataset)
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Return this process's batches of the validation split, sorted by length."""
+        return self._evaluation_loader(self.eval_dataset if eval_dataset is None else eval_dataset)
 
-    def get_test_dataloader(self, test_dataset):
-        """As `Trainer.get_test_dataloader`; no row is dropped."""
-        with self._every_row():
-            return super().get_test_dataloader(test_dataset)
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        """Return this process's batches of `test_dataset`, sorted by length."""
+        return self._evaluation_loader(test_dataset)
 
-    @contextlib.contextmanager
-    def _every_row(self):
-        # --dataloader_drop_last is about steps of uneven size; Trainer would drop rows of the predictions too.
-        drop, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
-        try:
-            yield
-        finally:
-            self.args.dataloader_drop_last = drop
+    def _evaluation_loader(self, dataset) -> DataLoader:
+        args = self.args
+        batches = EvaluationBatches(
+            _lengths(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+        )
+        rows = self._remove_unused_columns(dataset, description="evaluation")
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
@@ -297,6 +302,10 @@ class PerExampleTrainer(RecipeTrainer):
 
 def _for_model(inputs: dict) -> dict:
     return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+
+
+def _lengths(dataset) -> np.ndarray:
+    return dataset.with_format("numpy")[LENGTH][:]
 
 
 def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:
