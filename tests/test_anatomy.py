@@ -8,8 +8,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_models import encoders  # noqa: F401 (a fixture)
+from test_models import FAMILY
+from transformers import AutoModel, AutoTokenizer
 
+from bert_recipes import embedded
 from bert_recipes.anatomy.markdown import markdown
 from bert_recipes.anatomy.page import page
 from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts
@@ -102,9 +104,13 @@ def test_the_page_needs_nothing_else(language, toured):
 
 
 @pytest.mark.parametrize("family", ["distilbert", "roberta"])
-def test_another_model_is_told_what_is_not_so_for_it(family, encoders):  # noqa: F811
+def test_another_model_is_told_what_is_not_so_for_it(family, tmp_path):
+    # A relative with BERT's real vocabulary, which the tokenizer's station speaks of.
+    AutoTokenizer.from_pretrained(embedded.model_path("embedded:minilm")).save_pretrained(tmp_path)
+    config = FAMILY[family].__class__.from_dict(FAMILY[family].to_dict() | {"vocab_size": 30522})
+    AutoModel.from_config(config).save_pretrained(tmp_path)
     script = runpy.run_path(str(ROOT / "recipes/anatomy.py"))
-    tour = begin(str(encoders[family]), "<script>alert(1)</script> fire", 3, ROOT)
+    tour = begin(str(tmp_path), "<script>alert(1)</script> fire", 3, ROOT)
     stations = [station(tour) for station in script["STATIONS"] if station.__name__ != "traps"]
     verdicts = [station.verdict for station in stations]
     assert "broken" not in verdicts
