@@ -133,8 +133,8 @@ class CustomArguments(ModelArguments):
             raise ValueError(f"--layer_decay {self.layer_decay}: give more than 0, and at most 1.")
         if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
             raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
-        if self.dropout_samples > 1 and self.loss == "r_drop":
-            raise ValueError("--dropout_samples and --loss r_drop both draw dropout anew for one text: take one.")
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise ValueError(f"--head_learning_rate {self.head_learning_rate}: give more than 0.")
         if self.lora_rank is not None:
             for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
                 if getattr(self, name):

@@ -276,10 +276,13 @@ def split_off_validation(train: Dataset, size: float, seed: int, problem_type: s
     """
     texts, first = distinct_texts(train)
     strata = strata_of(column(train, LABELS), problem_type)[first]
+    if problem_type != SINGLE_LABEL:
+        # Unlike classes, these strata only even things out: those of a single text are taken together.
+        strata = np.where(np.bincount(strata)[strata] > 1, strata, strata.max() + 1)
     drawable = np.flatnonzero(np.bincount(strata)[strata] > 1)
     strata = strata[drawable]
     if problem_type != SINGLE_LABEL and size * len(drawable) < len(np.unique(strata)):
-        strata = None  # too few rows to have one of each: unlike classes, these strata only even things out
+        strata = None  # too few rows to have one of each
     try:
         _, drawn = train_test_split(np.arange(len(drawable)), test_size=size, random_state=seed, stratify=strata)
     except ValueError as error:
