@@ -28,7 +28,7 @@ def main():
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, tokenized["train"]["labels"])
 
     set_seed(args.training.seed)
-    model = build_classifier(source, args.model, data.labels)
+    model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
     run = Run(args, data, tokenized, source)
     trainer = PerExampleTrainer(
         model,

@@ -253,7 +253,7 @@ OWN = {
     "negative": ("def own(logits, labels):\n    return logits[:, 0], 0 * logits[:, 0] - 1\n", "a weight under 0"),
     "by logits": (
         "def own(logits, labels):\n    return logits[:, 0], logits[:, 0] ** 2\n",
-        "weights examples by their",
+        "weights examples by",
     ),
     "needs more": (
         "class own:\n    def __init__(self, factor):\n        self.factor = factor\n",

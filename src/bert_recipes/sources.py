@@ -95,7 +95,7 @@ def _checked_model(path: Path, name: str, finished: bool) -> str:
         raise UserError(
             f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
         )
-    if not list(path.glob("*.safetensors")):
+    if not any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
         pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
         raise UserError(
             f"--model {name} has no weights in the safetensors format{pickled}: a pickle can run code when it is "
@@ -108,14 +108,25 @@ def _checked_model(path: Path, name: str, finished: bool) -> str:
 
 # Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"}
+POSITIONS_AFTER_PADDING |= {"data2vec-text", "ibert", "xmod"}
 
 
 def positions_of(source: str) -> int:
     """Return how many tokens the model in the folder `source` has positions for."""
     config = AutoConfig.from_pretrained(source)
     config = getattr(config, "encoder", None) or config
-    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    if positions <= 0:  # as XLNet says that it has no limit
+        return sys.maxsize
     return positions - (config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
+
+
+def takes_token_types(source: str) -> bool:
+    """Whether the model in the folder `source` tells the two texts of a pair apart by token type ids.
+
+    RoBERTa has an embedding for a single type, though a tokenizer that came with it may make two.
+    """
+    return (getattr(AutoConfig.from_pretrained(source), "type_vocab_size", None) or 0) > 1
 
 
 def read_rows(names: list[str], encoding: str) -> Source:
