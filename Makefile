@@ -3,12 +3,16 @@ PYTHON ?= python3
 CONFIG ?= recipes/configs/quickstart.yaml
 ARGS   ?=
 PROCS  ?= 1
+MODEL  ?= runs/stock
+INPUT  ?= -
+OUTPUT ?= -
 
 VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom test test-slow lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs anatomy anatomy-docs choices exactness test \
+  test-slow lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -33,7 +37,7 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 setup: $(STAMP) ## make the environment in .venv
 
 test: $(STAMP) ## run the tests (about five minutes)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -64,3 +68,25 @@ recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)
+
+predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
+	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+
+bench: $(STAMP) ## measure training and prediction beside the usual defaults (six minutes)
+	@$(BIN)/python recipes/bench.py $(ARGS)
+
+bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
+	@$(BIN)/python recipes/bench.py --write_docs
+
+anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+
+anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
+	@$(BIN)/python recipes/anatomy.py $(ARGS)
+	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
+
+choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
+	@$(BIN)/python recipes/choices.py --write docs/customising.md $(ARGS)
+
+exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
+	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)

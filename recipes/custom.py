@@ -11,9 +11,9 @@ from transformers import AutoTokenizer, set_seed
 
 from bert_recipes.arguments import CustomArguments, parse_arguments
 from bert_recipes.data import load_data, tokenize
+from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
 from bert_recipes.losses import make_loss
-from bert_recipes.models import EncoderClassifier
 from bert_recipes.run import Run
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import PerExampleTrainer
@@ -24,16 +24,12 @@ def main():
     data = load_data(args.data)
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
-    loss = make_loss(
-        args.model.class_weights, args.training.label_smoothing_factor, tokenized["train"]["labels"], data.label_names
-    )
-    run = Run(args, data, tokenized, source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
+    loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, tokenized["train"]["labels"])
 
     set_seed(args.training.seed)
-    model = EncoderClassifier.from_encoder(
-        source, pooling=args.model.pooling, id2label=data.id2label, label2id=data.label2id
-    )
+    model = build_classifier(source, args.model, data.labels)
+    run = Run(args, data, tokenized, source)
     trainer = PerExampleTrainer(
         model,
         args.training,
@@ -41,6 +37,8 @@ def main():
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,
         loss=loss,
+        layer_decay=args.model.layer_decay,
+        head_learning_rate=args.model.head_learning_rate,
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)
     run.finish(trainer)

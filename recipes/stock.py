@@ -22,11 +22,16 @@ def main():
     data = load_data(args.data)
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length)
-    run = Run(args, data, tokenized, source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
 
     set_seed(args.training.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(source, id2label=data.id2label, label2id=data.label2id)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        id2label=data.labels.id2label,
+        label2id=data.labels.label2id,
+        problem_type=data.labels.problem_type,
+    )
+    run = Run(args, data, tokenized, source)
     trainer = RecipeTrainer(
         model,
         args.training,

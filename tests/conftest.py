@@ -1,13 +1,16 @@
 import csv
+import json
 import os
+import shutil
 
 import pytest
 import torch
 from datasets import Dataset
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-# One thread each: the processes that some tests start would otherwise fight over two cores.
+# One thread each, here and in the processes that tests start: side by side they would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 WORDS = ["fire", "flood", "storm", "smoke", "rescue", "lovely", "sunny", "party", "cake", "music", "a", "in", "of"]
 
@@ -19,6 +22,9 @@ def cache(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("datasets-cache"))
     patch.setattr("datasets.config.HF_DATASETS_CACHE", folder)
     patch.setenv("HF_DATASETS_CACHE", folder)
+    modules = str(tmp_path_factory.mktemp("modules-cache"))
+    patch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
+    patch.setenv("HF_MODULES_CACHE", modules)
     yield
     patch.undo()
 
@@ -45,6 +51,17 @@ def tiny_bert(tmp_path_factory, tokenizer):
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def without_dropout(tiny_bert, tmp_path_factory):
+    """The tiny model without dropout, which draws other numbers on two processes than on one."""
+    folder = tmp_path_factory.mktemp("without-dropout")
+    shutil.copytree(tiny_bert, folder, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

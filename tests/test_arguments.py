@@ -1,11 +1,15 @@
 """Flags are laid over YAML; what is not known or cannot be honoured is an error that says what is."""
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from transformers import TrainingArguments
 
-from bert_recipes.arguments import FIXED, CustomArguments, StockArguments, parse_arguments
+from bert_recipes.arguments import FIXED, NEEDED, CustomArguments, StockArguments, parse_arguments
 from bert_recipes.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "recipes/configs").glob("*.yaml"))
@@ -26,8 +30,6 @@ def config(tmp_path, text):
 def test_the_shipped_configurations_are_valid(path, recipe):
     args = parse("--config", str(path), recipe=recipe)
     assert args.training.output_dir == f"runs/{recipe}"
-    assert args.training.metric_for_best_model == "f1"
-    assert args.training.greater_is_better
 
 
 def test_flags_win_over_yaml_and_yaml_over_defaults(tmp_path):
@@ -54,12 +56,10 @@ def test_a_configuration_read_again_is_the_same(recipe, tmp_path):
     [
         (["--learning_rat", "1"], "no flag --learning_rat; did you mean --learning_rate"),
         (["--learning_rate", "fast"], "invalid float value: 'fast'"),
-        (["--pooling", "max"], "invalid choice: 'max'"),
         (["stray"], "'stray' belongs to no flag"),
         (["--config", "none.yaml"], "--config none.yaml cannot be read: No such file"),
         (["--fp16", "--bf16"], "(?i)fp16.*bf16|bf16.*fp16"),
         (["--eval_strategy", "no"], "load_best_model_at_end"),
-        (["--metric_for_best_model", "f2"], "none of loss, accuracy, f1"),
         (["--validation_size", "0"], "give a number between 0 and 1"),
         (["--do_train", "true"], "--do_train has no meaning here"),
     ],
@@ -95,6 +95,9 @@ OTHER_VALUES = {
     "train_sampling_strategy": "batch_rebalance",
     "resume_from_checkpoint": "x",
     "accelerator_config": "x.json",
+    "hub_strategy": "end",
+    "length_column_name": "tokens",
+    "local_rank": 1,
 }
 
 
@@ -104,6 +107,119 @@ def test_nothing_that_cannot_be_honoured_is_ignored(name, tmp_path):
     value = OTHER_VALUES.get(name, not wanted[0])
     with pytest.raises(UserError, match=f"--{name} .* cannot be honoured"):
         parse(*config(tmp_path, yaml.safe_dump({name: value})))
+
+
+@pytest.mark.parametrize(
+    ("flags", "cure"),
+    [
+        (["--run_name", "x"], ["--report_to", "all"]),
+        (["--project", "x"], ["--report_to", "all"]),
+        (["--trackio_space_id", "x"], ["--report_to", "all"]),
+        (["--trackio_bucket_id", "x"], ["--report_to", "all"]),
+        (["--trackio_static_space_id", "x"], ["--report_to", "all"]),
+        (["--dataloader_persistent_workers"], ["--dataloader_num_workers", "1"]),
+        (["--dataloader_multiprocessing_context", "spawn"], ["--dataloader_num_workers", "1"]),
+        (["--activation_checkpointing_kwargs", '{"use_reentrant": false}'], ["--activation_checkpointing"]),
+        (["--gradient_checkpointing_kwargs", '{"use_reentrant": false}'], ["--gradient_checkpointing"]),
+        (["--optim_args", "momentum=0.9"], ["--optim", "sgd"]),
+        (["--optim_target_modules", "all-linear"], ["--optim", "galore_adamw"]),
+        (["--ddp_timeout", "60"], None),
+        (["--hub_model_id", "me/x"], ["--push_to_hub"]),
+        (["--hub_token", "x"], ["--push_to_hub"]),
+        (["--hub_private_repo", "true"], ["--push_to_hub"]),
+    ],
+    ids=lambda flags: flags and flags[0],
+)
+def test_what_has_a_meaning_beside_another_flag_only_says_so(flags, cure):
+    with pytest.raises(UserError, match=f"{flags[0]} .* would be ignored"):
+        parse("--use_cpu", *flags)
+    if cure:
+        parse("--use_cpu", *flags, *cure)
+
+
+def test_every_needed_flag_is_tested():
+    mark = test_what_has_a_meaning_beside_another_flag_only_says_so.pytestmark[0]
+    assert {flags[0].removeprefix("--") for flags, _ in mark.args[1]} == set(NEEDED)
+
+
+# What Trainer or the recipes honour as it is set. A new version's field must be put here, or be refused in FIXED.
+HONOURED = {
+    *("output_dir", "per_device_train_batch_size", "num_train_epochs", "max_steps", "learning_rate", "seed"),
+    *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
+    *("adam_epsilon", "gradient_accumulation_steps", "max_grad_norm", "label_smoothing_factor", "bf16", "fp16"),
+    *("activation_checkpointing", "gradient_checkpointing", "torch_compile", "torch_compile_backend"),
+    *("tf32", "torch_compile_mode"),
+    *("neftune_noise_alpha", "torch_empty_cache_steps", "logging_strategy", "logging_steps"),
+    *("logging_first_step", "log_on_each_node", "logging_nan_inf_filter", "include_num_input_tokens_seen"),
+    *("log_level", "log_level_replica", "disable_tqdm", "report_to", "eval_strategy", "eval_steps", "eval_delay"),
+    *("per_device_eval_batch_size", "eval_on_start", "eval_accumulation_steps", "save_strategy", "save_steps"),
+    *("save_total_limit", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+    *("restore_callback_states_from_checkpoint", "full_determinism", "data_seed", "use_cpu", "dataloader_drop_last"),
+    *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_find_unused_parameters"),
+    *("ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend", "fsdp", "fsdp_config"),
+    *("deepspeed", "debug", "skip_memory_metrics", "push_to_hub"),
+}
+
+
+def test_every_argument_of_trainer_is_honoured_or_refused():
+    fields = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+    assert fields - HONOURED - set(FIXED) - set(NEEDED) == {"do_train", "do_eval", "do_predict"}
+    assert not HONOURED & (set(FIXED) | set(NEEDED))
+
+
+def test_a_tracker_that_is_not_installed_is_said_before_anything_is_written():
+    with pytest.raises(UserError, match="--report_to comet_ml cannot be honoured: it is not installed"):
+        parse("--report_to", "comet_ml")
+
+
+@pytest.mark.parametrize(
+    ("launched", "flags", "expected"),
+    [
+        ("no", ["--bf16", "false"], "no"),
+        ("bf16", [], "bf16"),
+        ("bf16", ["--bf16", "false"], None),
+        ("fp8", [], None),
+    ],
+)
+def test_the_launchers_precision_is_taken_or_refused(launched, flags, expected, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    if expected:
+        assert parse("--use_cpu", *flags).training.mixed_precision == expected
+    else:
+        with pytest.raises(UserError, match=f"accelerate launch asks for {launched}"):
+            parse("--use_cpu", *flags)
+
+
+def test_fsdp_on_cpus_where_every_process_would_train_alone_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UserError, match="FSDP cannot be honoured on CPUs"):
+        parse("--use_cpu")
+
+
+FOUR_GPUS = """
+import torch
+
+torch.cuda.is_available = torch.accelerator.is_available = lambda: True
+torch.cuda.device_count = lambda: 4
+torch.cuda.set_device = lambda device: None
+torch.cuda.is_bf16_supported = lambda **_: True
+
+from bert_recipes.arguments import StockArguments, parse_arguments
+from bert_recipes.run import say_which_gpus_idle
+
+training = parse_arguments(StockArguments, "", "stock", ["--per_device_train_batch_size", "16"]).training
+print(training.device, training.n_gpu, training.train_batch_size)
+say_which_gpus_idle("stock", training)
+"""
+
+
+def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_said():
+    # In a process of its own: accelerate keeps the devices that it has found.
+    done = subprocess.run([sys.executable, "-c", FOUR_GPUS], capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        "cuda:0 1 16",
+        "4 GPUs are here and one is used: make recipe-stock PROCS=4 takes them all.",
+    ], done.stderr
 
 
 def test_the_lowest_loss_can_choose_the_checkpoint():

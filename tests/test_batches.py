@@ -1,11 +1,13 @@
 """An epoch's rows are dealt once each, and who gets them does not change which meet in a step."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_recipes.batches import StandInCollator, StepBatches
+from bert_recipes.batches import EvaluationBatches, StandInCollator, StepBatches
+from bert_recipes.benchmark import TWEET_LENGTHS
 
 STRATEGIES = ("random", "sequential", "group_by_length")
 
@@ -69,6 +71,55 @@ def test_grouping_by_length_pads_less():
         return sum(len(b) * max(lengths[i] for i in b) for b in deal(700, 10, 1, 1, strategy)[0])
 
     assert padded("group_by_length") < 0.8 * padded("random")
+
+
+@pytest.fixture
+def tweets():
+    """The lengths of 6,852 tweets."""
+    percentiles = np.random.default_rng(0).uniform(0, 20, size=6852)
+    return np.interp(percentiles, range(21), TWEET_LENGTHS).round().astype(int)
+
+
+def test_grouped_tweets_are_padded_by_less_than_3_percent(tweets):
+    for size in (16, 32, 64):
+        steps = list(StepBatches(len(tweets), micro_batch_size=size, strategy="group_by_length", lengths=tweets))
+        padded = sum(len(step) * tweets[step].max() for step in steps)
+        assert 1 - tweets.sum() / padded < 0.03
+
+
+def test_grouped_steps_come_in_random_order_of_length(tweets):
+    batches = StepBatches(len(tweets), micro_batch_size=32, strategy="group_by_length", lengths=tweets)
+    means = np.array([tweets[step].mean() for step in batches][:-1])
+    # A sawtooth, as transformers leaves it, has neighbours alike: its correlation is near one.
+    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.25
+    # No part of the epoch sees other lengths than the whole.
+    assert [part.mean() for part in np.array_split(means, 4)] == pytest.approx([means.mean()] * 4, rel=0.15)
+
+
+def test_the_step_that_is_not_full_has_no_longer_rows_than_others(tweets):
+    last = []
+    for epoch in range(40):
+        batches = StepBatches(len(tweets), micro_batch_size=32, strategy="group_by_length", lengths=tweets)
+        batches.set_epoch(epoch)
+        last += tweets[list(batches)[-1]].tolist()
+    assert np.mean(last) == pytest.approx(tweets.mean(), abs=2)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=100),
+    size=st.integers(1, 9),
+    processes=st.integers(1, 4),
+)
+def test_an_evaluation_has_every_row_and_batches_that_can_be_gathered(lengths, size, processes):
+    dealt = [list(EvaluationBatches(np.array(lengths), size, processes, process)) for process in range(processes)]
+    assert len({tuple(map(len, batches)) for batches in dealt}) == 1
+    assert max(len(batch) for batch in dealt[0]) <= size
+    rows = [row for batches in zip(*dealt, strict=True) for batch in batches for row in batch]
+    assert set(rows) == set(range(len(lengths)))
+    assert len(rows) < len(lengths) + processes
+    assert len(dealt[0]) == len(EvaluationBatches(np.array(lengths), size, processes))
+    longest = [max(lengths[row] for batch in batches for row in batch) for batches in zip(*dealt, strict=True)]
+    assert longest == sorted(longest, reverse=True)
 
 
 def test_drop_last_leaves_whole_steps():

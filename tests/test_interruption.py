@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+KILLED = Path(__file__).with_name("killed.py")
 STEPS = 40
 
 
@@ -70,6 +71,42 @@ def test_killed_twice_with_a_damaged_checkpoint_it_ends_the_same(undisturbed, co
     assert done.returncode == 0, done.stderr
     assert f"warning: {newest.name} cannot be used" in done.stdout
     assert "Going on from step" in done.stdout
+    assert end(tmp_path / "run") == expected
+
+
+MOMENTS = {
+    "training": 7,
+    "evaluating": 10,
+    "writing the weights": 10,
+    "writing the optimizer": 15,
+    "writing the state": 20,
+    "sealing": 25,
+    "removing": 30,
+}
+
+
+FEW = ("evaluating", "writing the optimizer", "sealing")
+
+
+@pytest.mark.parametrize(
+    ("undisturbed", "moments"),
+    [
+        pytest.param("custom", FEW, id="custom-few"),
+        pytest.param("custom", tuple(MOMENTS), id="custom-all", marks=pytest.mark.slow),
+        pytest.param("stock", tuple(MOMENTS), id="stock-all", marks=pytest.mark.slow),
+    ],
+    indirect=["undisturbed"],
+)
+def test_killed_at_every_kind_of_moment_it_ends_the_same(undisturbed, moments, competition, tiny_bert, tmp_path):
+    name, expected = undisturbed
+    run = command(name, tmp_path / "run", competition, tiny_bert)
+    for moment in moments:
+        step = MOMENTS[moment]
+        killed = subprocess.run([run[0], str(KILLED), moment, str(step), *run[1:]], capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, (moment, killed.stderr)
+        assert not (tmp_path / "run/metrics.json").exists()
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert end(tmp_path / "run") == expected
 
 

@@ -17,7 +17,7 @@ def make(*arguments, root=ROOT):
 
 def test_help_lists_what_there_is():
     out = make("help").stdout
-    for target in ("setup", "recipe-stock", "recipe-custom", "test", "lint", "doctor", "clean"):
+    for target in ("setup", "recipe-stock", "recipe-custom", "exactness", "test", "lint", "doctor", "clean"):
         assert f"make {target} " in out
     assert make().stdout == out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cuts import train, trainer_of
+from cuts import predict, train, train_in_float32, trainer_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,11 +21,20 @@ CUTS = Path(__file__).with_name("cuts.py")
 KINDS = (
     {"kind": "stock"},
     {"kind": "stock", "smoothing": 0.2},
+    {"kind": "stock", "task": "multi-label"},
+    {"kind": "stock", "task": "regression"},
     {"kind": "custom"},
     {"kind": "custom", "smoothing": 0.1},
-    {"kind": "custom", "weights": [0.5, 3.0]},
-    {"kind": "custom", "weights": [2.0, 0.25], "smoothing": 0.1},
+    {"kind": "custom", "choices": {"class_weights": ["0.5", "3"]}},
+    {"kind": "custom", "choices": {"class_weights": ["2", "0.25"]}, "smoothing": 0.1},
+    {"kind": "custom", "choices": {"loss": "focal", "class_weights": ["0.5", "3"], "pooling": "mean"}},
+    {"kind": "custom", "choices": {"loss": "r_drop", "pooling": "layer_mix"}},
+    {"kind": "custom", "choices": {"dropout_samples": 3, "pooling": "attention"}},
+    {"kind": "custom", "task": "multi-label", "choices": {"pos_weight": ["2", "0.5"]}},
+    {"kind": "custom", "task": "multi-label", "choices": {"loss": "asymmetric", "pooling": "max"}},
+    {"kind": "custom", "task": "regression", "choices": {"loss": "huber"}},
 )
+WEIGHTED = next(kind for kind in KINDS if "choices" in kind)
 STRATEGIES = ("random", "sequential", "group_by_length")
 
 
@@ -53,8 +62,7 @@ def test_a_step_does_not_depend_on_its_accumulation(kind, strategy, batch, accum
     assert_same_steps(train(case, tiny_bert, tmp_path), train(uncut(case, 1), tiny_bert, tmp_path))
 
 
-@pytest.mark.parametrize("processes", [2, 3, 4])
-def test_a_step_does_not_depend_on_the_processes(processes, tiny_bert, tmp_path):
+def training_cases(processes):
     draw = random.Random(processes)
     cases = [
         {
@@ -67,12 +75,50 @@ def test_a_step_does_not_depend_on_the_processes(processes, tiny_bert, tmp_path)
         for kind in KINDS
     ]
     # One row in the last step: all processes but one have none.
-    cases.append({"kind": "custom", "weights": [0.5, 3.0], "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
+    cases.append({**WEIGHTED, "batch": 2, "accumulation": 2, "rows": 4 * processes + 1})
     cases.append({"kind": "stock", "batch": 2, "accumulation": 1, "rows": 2 * processes + 1})
-    (tmp_path / "cases.json").write_text(json.dumps(cases))
-    launch(processes, tmp_path / "cases.json", tmp_path / "out.json", tiny_bert)
-    for case, cut in zip(cases, json.loads((tmp_path / "out.json").read_text()), strict=True):
-        assert_same_steps(cut, train(uncut(case, processes), tiny_bert, tmp_path))
+    # A loss logged over several steps, and gradients that are not clipped.
+    options = {"logging_steps": 2, "max_grad_norm": 0.0}
+    cases.append({"kind": "stock", "batch": 3, "accumulation": 2, "rows": 31, "options": options})
+    return cases
+
+
+def prediction_cases():
+    return [
+        {
+            "do": "predict",
+            "kind": "custom",
+            "strategy": strategy,
+            "rows": rows,
+            "batch": 2,
+            "accumulation": 1,
+            "options": {"per_device_eval_batch_size": size, "dataloader_drop_last": True, **more},
+        }
+        for strategy in STRATEGIES
+        for rows, size, more in ((41, 1, {}), (40, 3, {"eval_accumulation_steps": 2}), (13, 7, {}), (5, 64, {}))
+    ]
+
+
+def embedded_cases():
+    folder = str(embedded.model_path("embedded:minilm"))
+    shared = {"do": "train_in_float32", "model": folder, "batch": 4, "accumulation": 2, "rows": 20}
+    return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], WEIGHTED)]
+
+
+@pytest.fixture(scope="module", params=[2, 3, 4])
+def launched(request, tiny_bert, tmp_path_factory):
+    """What so many processes made of the cases: `(processes, {kind of case: [(case, result), ...]})`."""
+    processes, folder = request.param, tmp_path_factory.mktemp("launched")
+    groups = {
+        "train": training_cases(processes),
+        "predict": prediction_cases(),
+        "embedded": embedded_cases() if processes == 2 else [],
+    }
+    cases = [case for group in groups.values() for case in group]
+    (folder / "cases.json").write_text(json.dumps(cases))
+    launch(processes, folder / "cases.json", folder / "out.json", tiny_bert)
+    results = iter(json.loads((folder / "out.json").read_text()))
+    return processes, {name: [(case, next(results)) for case in group] for name, group in groups.items()}
 
 
 def launch(processes, *arguments):
@@ -82,17 +128,40 @@ def launch(processes, *arguments):
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], KINDS[4]], ids=["stock", "weighted"])
+def test_a_step_does_not_depend_on_the_processes(launched, tiny_bert, tmp_path):
+    processes, results = launched
+    for case, cut in results["train"]:
+        assert_same_steps(cut, train(uncut(case, processes), tiny_bert, tmp_path))
+
+
+def test_predictions_and_scores_do_not_depend_on_the_processes(launched, tiny_bert, tmp_path):
+    whole = {}
+    for case, cut in launched[1]["predict"]:
+        rows = case["rows"]
+        if rows not in whole:
+            plain = {"strategy": "sequential", "options": {"per_device_eval_batch_size": 1}}
+            whole[rows] = predict(case | plain, tiny_bert, tmp_path)
+        assert len(cut["logits"]) == rows
+        assert cut["labels"] == whole[rows]["labels"]
+        np.testing.assert_allclose(cut["logits"], whole[rows]["logits"], atol=1e-5)
+        assert cut["scores"] == pytest.approx(whole[rows]["scores"], rel=1e-5)
+
+
+def test_in_float32_the_embedded_model_agrees_on_two_processes(launched, tmp_path):
+    processes, results = launched
+    if processes != 2:
+        pytest.skip("22.7 M parameters are trained on two processes only")
+    for case, cut in results["embedded"]:
+        whole = train_in_float32(uncut(case, processes), case["model"], tmp_path)
+        np.testing.assert_allclose(cut["logged"], whole["logged"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0], WEIGHTED], ids=["stock", "weighted"])
 def test_in_float32_the_embedded_model_agrees_too(kind, tmp_path):
     folder = embedded.model_path("embedded:minilm")
-    logged = []
-    for batch, accumulation in ((16, 1), (4, 4)):
-        trainer = trainer_of(
-            {**kind, "batch": batch, "accumulation": accumulation, "rows": 40}, folder, tmp_path, max_steps=2
-        )
-        trainer.train()
-        logged.append([(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e])
-    np.testing.assert_allclose(logged[1], logged[0], rtol=1e-5)
+    case = {**kind, "batch": 4, "accumulation": 4, "rows": 40, "options": {"max_steps": 2}}
+    cut, whole = (train_in_float32(c, folder, tmp_path) for c in (case, uncut(case, 1)))
+    np.testing.assert_allclose(cut["logged"], whole["logged"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("model", ["tiny", "embedded:minilm"])
@@ -112,6 +181,25 @@ def test_pooler_with_cross_entropy_is_the_stock_recipe(model, tiny_bert, tmp_pat
     np.testing.assert_allclose(custom_log[0], stock_log[0], rtol=1e-6)
     np.testing.assert_allclose([e[0] for e in custom_log], [e[0] for e in stock_log], rtol=1e-4)
     np.testing.assert_allclose(custom_logits, stock_logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", prediction_cases(), ids=lambda case: f"{case['strategy']}-{case['rows']}")
+def test_no_row_is_lost_whatever_the_batches(case, tiny_bert, tmp_path):
+    output = predict(case, tiny_bert, tmp_path)
+    plain = predict(case | {"strategy": "sequential", "options": {}}, tiny_bert, tmp_path)
+    assert output["labels"] == plain["labels"]
+    np.testing.assert_allclose(output["logits"], plain["logits"], atol=1e-5)
+
+
+def test_a_step_in_which_nothing_weighs_anything_changes_nothing(tiny_bert, tmp_path):
+    case = {"kind": "custom", "batch": 4, "accumulation": 2, "rows": 8}
+    trainer = trainer_of(case, tiny_bert, tmp_path, max_steps=1)
+    trainer.loss = lambda logits, labels: (logits[:, 0], torch.zeros(len(labels)))
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == trainer.state.log_history[0]["grad_norm"] == 0
+    for parameter, start in zip(trainer.model.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter, start, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

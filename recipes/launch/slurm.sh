@@ -17,17 +17,20 @@ set -euo pipefail
 
 cd "${SLURM_SUBMIT_DIR:?start this with sbatch}"
 gpus=${SLURM_GPUS_ON_NODE:?ask for GPUs with --gpus-per-node}
-main=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+hosts=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+main=${hosts%%$'\n'*}
+port=$((29500 + SLURM_JOB_ID % 1000)) # two jobs may share a machine
 
+stopped=0
+trap 'stopped=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
 # The step runs in the background, so that bash can take the signal while it waits, and pass it on.
+# shellcheck disable=SC2016 # each machine puts in its own SLURM_NODEID
 srun --kill-on-bad-exit=1 bash -c '
   exec .venv/bin/accelerate launch --config_file recipes/launch/multi_node.yaml \
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --num_processes "$1" \
-    --main_process_ip "$2" --main_process_port 29500 "${@:3}"
-' bash "$((SLURM_NNODES * gpus))" "$main" "$@" &
+    --main_process_ip "$2" --main_process_port "$3" "${@:4}"
+' bash "$((SLURM_NNODES * gpus))" "$main" "$port" "$@" &
 step=$!
-stopped=0
-trap 'stopped=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
 # A signal ends the first wait; the second one waits for the checkpoint.
 wait "$step" && status=0 || status=$?
 if [ "$stopped" = 1 ]; then

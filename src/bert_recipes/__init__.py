@@ -3,6 +3,11 @@
 Importing this package registers `EncoderClassifier` with the Auto classes of transformers.
 """
 
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
 from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
+
+AutoConfig.register(EncoderClassifierConfig.model_type, EncoderClassifierConfig)
+AutoModelForSequenceClassification.register(EncoderClassifierConfig, EncoderClassifier)
 
 __all__ = ["EncoderClassifier", "EncoderClassifierConfig"]

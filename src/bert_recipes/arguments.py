@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 import os
 import sys
 from dataclasses import dataclass, field
@@ -13,8 +12,10 @@ import yaml
 from accelerate.utils import str_to_bool
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
+from transformers.integrations import get_available_reporting_integrations
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, nearest
+from bert_recipes.labels import PROBLEM_TYPES
 from bert_recipes.pooling import POOLINGS
 
 
@@ -31,8 +32,17 @@ class DataArguments:
     )
     text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
     text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
-    label_column: str | None = field(default=None, metadata={"help": "column of the label (guessed)"})
+    label_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "column of the label (guessed), or several: one per label or target"},
+    )
     id_column: str | None = field(default=None, metadata={"help": "column of the id (guessed; else the row number)"})
+    task: str | None = field(
+        default=None, metadata={"help": "what the labels are (guessed from them)", "choices": list(PROBLEM_TYPES)}
+    )
+    label_delimiter: str | None = field(
+        default=None, metadata={"help": "what parts the labels in one cell of a multi-label column (guessed)"}
+    )
     labels: list[str] | None = field(
         default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
     )
@@ -42,8 +52,11 @@ class DataArguments:
     split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
 
     def __post_init__(self):
+        # A YAML file may give a single one as it is.
         if isinstance(self.dataset, str):
             self.dataset = [self.dataset]
+        if isinstance(self.label_column, str):
+            self.label_column = [self.label_column]
         if not 0 < self.validation_size < 1:
             raise ValueError(f"--validation_size {self.validation_size} is no share: give a number between 0 and 1.")
 
@@ -66,10 +79,66 @@ class StockArguments(ModelArguments):
 class CustomArguments(ModelArguments):
     """The head and the loss over the plain encoder."""
 
-    pooling: str = field(default="pooler", metadata={"help": "hidden states to one vector", "choices": list(POOLINGS)})
+    pooling: str = field(
+        default="pooler",
+        metadata={"help": f"hidden states to one vector: {', '.join(POOLINGS)}, or your own as file.py:Name"},
+    )
+    head_layers: int = field(default=0, metadata={"help": "hidden layers between pooling and classifier"})
+    head_size: int | None = field(default=None, metadata={"help": "their width (the encoder's hidden size)"})
+    head_activation: str = field(default="gelu", metadata={"help": "their activation"})
+    head_dropout: float | None = field(default=None, metadata={"help": "dropout in the head (the encoder's own)"})
+    dropout_samples: int = field(
+        default=1, metadata={"help": "dropout masks over the classifier's input, whose losses are averaged"}
+    )
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "cross_entropy, focal, r_drop; bce, focal, asymmetric for several labels; mse, huber for a "
+            "regression; or your own as file.py:name (default: the first of the task's)"
+        },
+    )
+    loss_options: list[str] | None = field(
+        default=None, metadata={"help": "keyword arguments of the loss, as in gamma=1.5"}
+    )
     class_weights: list[str] | None = field(
         default=None, metadata={"help": "'balanced', or one weight per class in the order of the class ids"}
     )
+    pos_weight: list[str] | None = field(
+        default=None, metadata={"help": "multi-label: 'balanced', or what each label counts where it holds"}
+    )
+    freeze_embeddings: bool = field(default=False, metadata={"help": "leave the embeddings as they are"})
+    freeze_layers: int = field(default=0, metadata={"help": "leave that many layers as they are, from below"})
+    reinit_layers: int = field(default=0, metadata={"help": "begin that many layers anew, from the top"})
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "learning rate of a layer as a share of that of the layer above"}
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "learning rate of pooling, head and classifier (that of the encoder)"}
+    )
+    lora_rank: int | None = field(
+        default=None, metadata={"help": "train low-rank matrices beside the frozen encoder (the extra 'lora')"}
+    )
+    lora_alpha: int = field(default=16, metadata={"help": "scale of these, over their rank"})
+
+    def __post_init__(self):
+        for name in ("head_layers", "freeze_layers", "reinit_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} {getattr(self, name)} is no count: give 0 or more.")
+        for name in ("head_size", "dropout_samples", "lora_rank", "lora_alpha"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)} is too small: give 1 or more.")
+        if self.head_dropout is not None and not 0 <= self.head_dropout < 1:
+            raise ValueError(f"--head_dropout {self.head_dropout} is no share: give 0 or more, and less than 1.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer_decay {self.layer_decay}: give more than 0, and at most 1.")
+        if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
+            raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
+        if self.dropout_samples > 1 and self.loss == "r_drop":
+            raise ValueError("--dropout_samples and --loss r_drop both draw dropout anew for one text: take one.")
+        if self.lora_rank is not None:
+            for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
+                if getattr(self, name):
+                    raise ValueError(f"--lora_rank freezes the whole encoder: leave out --{name}.")
 
 
 @dataclass
@@ -80,27 +149,44 @@ class RecipeTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
     )
     overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
+    # Trainer would log 0.0 for a loss that is no number any more.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
 
     def __post_init__(self):
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
+            self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
         if self.bf16 is None:
             self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
+        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
+            raise ValueError(
+                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
+                "there and --bf16 or --fp16 here."
+            )
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         for name, (wanted, why) in FIXED.items():
-            value = getattr(self, name)
+            value = getattr(self, name, wanted[0])  # not every version of transformers has every field
             if getattr(value, "value", value) not in wanted:
                 raise ValueError(f"--{name} {getattr(value, 'value', value)} cannot be honoured: {why}.")
-        if self.metric_for_best_model not in (None, *BEST_METRICS):
-            raise ValueError(
-                f"--metric_for_best_model {self.metric_for_best_model} is none of {', '.join(BEST_METRICS)}."
-            )
+        for name, (holds, what) in NEEDED.items():
+            if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
+                raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
         super().__post_init__()
+        absent = set(self.report_to) - set(get_available_reporting_integrations())
+        if absent:
+            raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
         if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
             raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
         share_threads()
         if self.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
             self._n_gpu = 1
+
+
+def _reports_to(args: TrainingArguments, tracker: str | None) -> bool:
+    trackers = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []
+    return any((name != "none" and tracker in (None, name)) or name == "all" for name in trackers)
 
 
 def share_threads() -> None:
@@ -140,24 +226,65 @@ FIXED = {
         (False,),
         "it changes the step; lower --per_device_train_batch_size and raise --gradient_accumulation_steps alike",
     ),
-    "push_to_hub": ((False,), "share the finished run's model/ folder instead"),
+    "hub_strategy": (("every_save",), "a run is pushed once, when it is finished"),
+    "hub_always_push": ((False,), "a run is pushed once, when it is finished"),
+    "hub_revision": ((None,), "a run is pushed to the main branch"),
     "average_tokens_across_devices": ((True,), "a step's loss is divided once, by the whole step"),
     "accelerator_config": ((None,), "a recipe cuts its own batches"),
     "save_only_model": ((False,), "a run could not go on from such a checkpoint"),
     "ignore_data_skip": ((False,), "a run that goes on sees the rows that an undisturbed one would"),
+    "enable_jit_checkpoint": ((False,), "SIGTERM saves a checkpoint here without it"),
+    "save_on_each_node": ((False,), "all machines share one run folder"),
+    "dataloader_in_order": ((True,), "a step must have the same rows whenever it is repeated"),
+    "length_column_name": (("length",), "a recipe counts the tokens itself"),
+    "eval_use_gather_object": ((False,), "logits are gathered as tensors"),
+    "use_liger_kernel": ((False,), "it has no kernels for encoders, and Trainer would go on without"),
+    "liger_kernel_config": ((None,), "it has no kernels for encoders"),
+    "use_cache": ((False,), "an encoder keeps no cache"),
+    "parallelism_config": ((None,), "a recipe deals rows to processes, and never parts of one row"),
+    "local_rank": ((-1,), "the launcher tells each process its rank by the environment"),
 }
-BEST_METRICS = (
-    *("loss", "accuracy", "f1", "f1_macro", "precision", "recall", "roc_auc", "average_precision"),
-    *("eval_loss", "eval_accuracy", "eval_f1", "eval_f1_macro", "eval_precision", "eval_recall", "eval_roc_auc"),
-    "eval_average_precision",
-)
+# What has a meaning beside another value only: (what must hold, which that is).
+NEEDED = {
+    "hub_model_id": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "hub_token": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "hub_private_repo": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "run_name": (lambda args: _reports_to(args, None), "it needs --report_to"),
+    "project": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_bucket_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "trackio_static_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
+    "dataloader_persistent_workers": (lambda args: args.dataloader_num_workers, "it needs --dataloader_num_workers"),
+    "dataloader_multiprocessing_context": (
+        lambda args: args.dataloader_num_workers,
+        "it needs --dataloader_num_workers",
+    ),
+    "activation_checkpointing_kwargs": (
+        lambda args: args.gradient_checkpointing or getattr(args, "activation_checkpointing", False),
+        "it needs --gradient_checkpointing",
+    ),
+    "gradient_checkpointing_kwargs": (
+        lambda args: args.gradient_checkpointing or getattr(args, "activation_checkpointing", False),
+        "it needs --gradient_checkpointing",
+    ),
+    "ddp_timeout": (lambda args: not args.use_cpu or args.ddp_timeout == 1800, "a CPU has a fixed one"),
+    "optim_args": (
+        lambda args: not str(getattr(args.optim, "value", args.optim)).startswith(("adamw_torch", "adafactor")),
+        "the optimizer of --optim takes none",
+    ),
+    "optim_target_modules": (
+        lambda args: str(getattr(args.optim, "value", args.optim)).startswith(("galore", "apollo")),
+        "it is for GaLore and APOLLO",
+    ),
+}
 DEFAULTS = {
     "eval_strategy": "epoch",
     "save_strategy": "epoch",
     "save_total_limit": 2,
     "load_best_model_at_end": True,
-    "metric_for_best_model": "f1",
     "logging_steps": 10,
+    "train_sampling_strategy": "group_by_length",
+    "per_device_eval_batch_size": 64,
     "report_to": "none",
     "label_names": ["labels"],
     "ddp_find_unused_parameters": False,
@@ -260,8 +387,9 @@ def _read_yaml(path: Path, valid: set[str], recipe: str) -> dict:
         raise UserError(f"--config {path} must hold keys and values.")
     if values.pop("recipe", recipe) != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
-    if isinstance(values.get("dataset"), str):
-        values["dataset"] = [values["dataset"]]
+    for key in ("dataset", "label_column"):
+        if isinstance(values.get(key), str):
+            values[key] = [values[key]]
     for key in values:
         if key not in valid:
             raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
@@ -272,5 +400,4 @@ def _nearest(word: str, valid: set[str], prefix: str) -> str:
     for other in ModelArguments.__subclasses__():
         if word in {f.name for f in dataclasses.fields(other)} - valid:
             return f" in this recipe: it is one of the {other.__name__.removesuffix('Arguments').lower()} recipe's"
-    near = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{near[0]}" if near else ""
+    return nearest(word, valid, prefix)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -38,6 +39,8 @@ def what_is_wrong(checkpoint: Path) -> str | None:
     except FileNotFoundError:
         return "it was not finished"
     except (OSError, ValueError):
+        return f"{SEAL} is damaged"
+    if not isinstance(digests, dict) or STATE not in digests:
         return f"{SEAL} is damaged"
     for name, digest in digests.items():
         file = checkpoint / name
@@ -97,7 +100,8 @@ class LogWithSave(TrainerCallback):
 class StopOnSignal(TrainerCallback):
     """On SIGTERM (a preempted job) or SIGINT (Ctrl-C): save a checkpoint after the step at hand, then stop.
 
-    A second Ctrl-C stops at once.
+    A second Ctrl-C, a second or more after the first, stops at once. Within the second it is the same one: a launcher
+    that was interrupted passes it on to processes that the terminal may have interrupted already.
 
     Raises:
         StoppedError: from within `Trainer.train`, when the checkpoint is written.
@@ -107,6 +111,7 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self):
         self.received = 0
+        self.since = 0.0
         self.before = {}
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -115,26 +120,33 @@ class StopOnSignal(TrainerCallback):
         self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def _receive(self, number, frame):
-        if self.received and number == signal.SIGINT:
+        now = time.monotonic()
+        if self.received and number == signal.SIGINT and now - self.since > 1:
             raise KeyboardInterrupt
-        self.received = number
+        self.received, self.since = number, now
+
+    def _agree(self, device: torch.device) -> int:
+        # A signal may reach one process later than another, even on the two sides of a save: where to stop is for
+        # all to decide together, or the others would wait for one that is gone.
+        received = self.received
+        if PartialState().num_processes > 1:
+            told = torch.tensor(received, device=device)
+            torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
+            received = int(told.item())
+        return received
 
     def on_step_end(self, args, state, control, **kwargs):
         """Ask for a checkpoint if a signal came, to this process or to another one."""
-        if PartialState().num_processes > 1:
-            # The signal may reach one process a step later than another: they must agree where to stop.
-            received = torch.tensor(self.received, device=args.device)
-            torch.distributed.all_reduce(received, op=torch.distributed.ReduceOp.MAX)
-            self.received = int(received.item())
-        control.should_save |= self.received > 0
+        control.should_save |= self._agree(args.device) > 0
 
     def on_save(self, args, state, control, **kwargs):
         """Stop, now that the checkpoint is there."""
-        if self.received:
+        number = self._agree(args.device)
+        if number:
             raise StoppedError(
                 f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
                 f"{checkpoint_folder(args.output_dir, state.global_step)}, and the same command goes on from there.",
-                self.received,
+                number,
             )
 
     def close(self) -> None:

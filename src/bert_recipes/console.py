@@ -12,9 +12,25 @@ from rich.table import Table
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from bert_recipes.data import column
+from bert_recipes.labels import MULTI_LABEL, REGRESSION
+
 console = Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
 
-SHOWN = {"accuracy": "accuracy", "f1": "F1", "f1_macro": "macro F1", "precision": "precision", "recall": "recall"}
+# The scores that are shown, where the task has them.
+SHOWN = {
+    "accuracy": "accuracy",
+    "f1": "F1",
+    "f1_macro": "macro F1",
+    "precision": "precision",
+    "recall": "recall",
+    "roc_auc": "ROC AUC",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+    "r2": "R²",
+    "mae": "mean abs. error",
+    "mse": "mean sq. error",
+}
 
 
 def quiet_libraries() -> None:
@@ -45,7 +61,8 @@ def warn(text: str) -> None:
 def show_data(data, tokenized) -> None:
     """Print what was read: rows, columns, label balance, lengths in tokens and how many texts were cut."""
     columns = data.columns
-    parts = {"text": columns.text, "second text": columns.text_pair, "label": columns.label, "id": columns.id}
+    label = "', '".join(columns.label)
+    parts = {"text": columns.text, "second text": columns.text_pair, "label": label, "id": columns.id}
     found = ", ".join(f"{part} in '{name}'" for part, name in parts.items() if name)
     console.print(f"[bold]{escape(data.source)}[/bold]: {escape(found)}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -53,12 +70,12 @@ def show_data(data, tokenized) -> None:
     for name in ("rows", "labels", "tokens (mean, most)", "truncated"):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
-        lengths = np.asarray(rows["length"])
-        cut = np.mean(rows["truncated"])
+        lengths = column(rows, "length")
+        cut = column(rows, "truncated").mean()
         table.add_row(
             split,
             f"{len(rows):,}",
-            escape(_balance(rows, data.label_names)),
+            escape(_balance(rows, data.labels)),
             f"{lengths.mean():.0f}, {lengths.max()}",
             f"{cut:.1%}",
         )
@@ -67,25 +84,42 @@ def show_data(data, tokenized) -> None:
         say(note, style="dim")
 
 
-def _balance(rows, names: list[str]) -> str:
+def _balance(rows, labels) -> str:
     if "labels" not in rows.column_names:
         return "none"
-    counts = np.bincount(rows["labels"], minlength=len(names))
-    shown = [f"{name} {count / counts.sum():.0%}" for name, count in zip(names, counts, strict=True)]
+    if labels.problem_type == REGRESSION:
+        values = column(rows, "labels")
+        shown = [
+            f"{name} {target.mean():.4g} ± {target.std():.3g}"
+            for name, target in zip(labels.names, values.T, strict=True)
+        ]
+    else:
+        counts = (
+            column(rows, "labels").sum(axis=0)
+            if labels.problem_type == MULTI_LABEL
+            else np.bincount(column(rows, "labels"), minlength=len(labels.names))
+        )
+        shown = [f"{name} {count / len(rows):.0%}" for name, count in zip(labels.names, counts, strict=True)]
     return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])} and {len(shown) - 5} more"
+
+
+def scores_table(scores: dict) -> list[list[str]]:
+    """Return a header and one row for each split that has scores, validation first."""
+    splits = [split for split in ("validation", "test") if split in scores]
+    shown = {key: title for key, title in SHOWN.items() if any(key in scores[split] for split in splits)}
+    rows = [["" if (cell := scores[split].get(key)) is None else f"{cell:.4f}" for key in shown] for split in splits]
+    return [["split", *shown.values()], *([split, *row] for split, row in zip(splits, rows, strict=True))]
 
 
 def show_scores(recipe: str, scores: dict) -> None:
     """Print the scores of the splits that have any."""
-    shown = SHOWN | ({"roc_auc": "ROC AUC"} if any("roc_auc" in s for s in scores.values()) else {})
+    header, *rows = scores_table(scores)
     table = Table(title=f"{recipe}: scores of the best checkpoint", title_justify="left", title_style="bold")
     table.add_column("")
-    for name in shown.values():
+    for name in header[1:]:
         table.add_column(name, justify="right")
-    for split in ("validation", "test"):
-        if split in scores:
-            cells = (scores[split].get(name) for name in shown)
-            table.add_row(split, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 
@@ -119,8 +153,9 @@ class TrainingProgress(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         """Print the scores on the validation split."""
-        shown = {"accuracy": "accuracy", "f1": "F1", "loss": "loss"}
-        scores = ", ".join(f"{label} {metrics[f'eval_{name}']:.4f}" for name, label in shown.items())
+        shown = {"accuracy": "accuracy", "f1": "F1", "pearson": "Pearson", "spearman": "Spearman", "loss": "loss"}
+        there = {label: metrics[f"eval_{name}"] for name, label in shown.items() if f"eval_{name}" in metrics}
+        scores = ", ".join(f"{label} {score:.4f}" for label, score in there.items())
         say(f"epoch {state.epoch:.4g}, step {state.global_step:,}: validation {scores}")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Scores of a classifier as an `evaluate.Metric` of this project's own, computed by scikit-learn.
+"""Scores as `evaluate.Metric`s of this project's own, computed by scikit-learn and scipy; which ones, the task says.
 
 `evaluate.load("f1")` would fetch its code from a hub at run time; a `Metric` subclass needs no network.
 """
@@ -6,8 +6,29 @@
 import datasets
 import evaluate
 import numpy as np
-from scipy.special import softmax
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
+
+from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, probabilities_of
+
+# What can choose the best checkpoint; the first one does by default.
+CHOOSING = {
+    SINGLE_LABEL: ("f1", "loss", "accuracy", "f1_macro", "precision", "recall", "roc_auc", "average_precision"),
+    MULTI_LABEL: ("f1", "loss", "accuracy", "f1_macro", "f1_micro", "precision", "recall", "roc_auc"),
+    REGRESSION: ("loss", "mse", "mae", "r2", "pearson", "spearman"),
+}
+LESS_IS_BETTER = {"loss", "mse", "mae"}
+
+
+def _information(description: str, references: datasets.Features) -> evaluate.MetricInfo:
+    return evaluate.MetricInfo(
+        description=description,
+        citation="",
+        inputs_description="predictions: [num_labels] numbers per row; references: the labels",
+        features=datasets.Features(
+            {"predictions": datasets.List(datasets.Value("float64")), "references": references}
+        ),
+    )
 
 
 class ClassificationScores(evaluate.Metric):
@@ -19,14 +40,7 @@ class ClassificationScores(evaluate.Metric):
     """
 
     def _info(self):
-        return evaluate.MetricInfo(
-            description=self.__doc__,
-            citation="",
-            inputs_description="predictions: probabilities [num_labels] per row; references: class ids",
-            features=datasets.Features(
-                {"predictions": datasets.Sequence(datasets.Value("float64")), "references": datasets.Value("int64")}
-            ),
-        )
+        return _information(self.__doc__, datasets.Value("int64"))
 
     def _compute(self, predictions, references):
         probabilities, labels = np.asarray(predictions), np.asarray(references)
@@ -53,7 +67,74 @@ class ClassificationScores(evaluate.Metric):
         return scores
 
 
-def scores_from_logits(logits: np.ndarray, labels: np.ndarray) -> dict:
-    """Return the scores of logits `[rows, num_labels]` against class ids `[rows]`."""
-    probabilities = softmax(np.asarray(logits, dtype=np.float64), axis=1)
-    return ClassificationScores().compute(predictions=probabilities, references=labels)
+class MultiLabelScores(evaluate.Metric):
+    """Micro and macro F1, precision and recall (micro), ROC AUC (macro), and the scores of every label.
+
+    A label is predicted where its probability is over one half. `accuracy` is that of whole rows (every label of the
+    row right), `f1` is the micro average, over all labels of all rows. `roc_auc` is left out where a label holds in
+    no row or in every one, since it is undefined there.
+    """
+
+    def _info(self):
+        return _information(self.__doc__, datasets.List(datasets.Value("float64")))
+
+    def _compute(self, predictions, references):
+        probabilities, labels = np.asarray(predictions), np.asarray(references).astype(int)
+        chosen = (probabilities > 0.5).astype(int)
+        micro = {"average": "micro", "zero_division": 0.0}
+        scores = {
+            "accuracy": sklearn_metrics.accuracy_score(labels, chosen),
+            "f1": sklearn_metrics.f1_score(labels, chosen, **micro),
+            "f1_micro": sklearn_metrics.f1_score(labels, chosen, **micro),
+            "f1_macro": sklearn_metrics.f1_score(labels, chosen, average="macro", zero_division=0.0),
+            "precision": sklearn_metrics.precision_score(labels, chosen, **micro),
+            "recall": sklearn_metrics.recall_score(labels, chosen, **micro),
+        }
+        share = labels.mean(axis=0)
+        if ((share > 0) & (share < 1)).all():
+            scores["roc_auc"] = sklearn_metrics.roc_auc_score(labels, probabilities, average="macro")
+        scores = {name: float(value) for name, value in scores.items()}
+        names = ("precision", "recall", "f1", "rows")
+        of_labels = sklearn_metrics.precision_recall_fscore_support(labels, chosen, average=None, zero_division=0.0)
+        per_label = [dict(zip(names, map(float, values), strict=True)) for values in zip(*of_labels, strict=True)]
+        return scores | {"per_label": per_label}
+
+
+class RegressionScores(evaluate.Metric):
+    """Mean squared and mean absolute error, R², Pearson's and Spearman's correlation; means over several targets.
+
+    A correlation is left out where predictions or labels are constant, and R² where there is a single row, since they
+    are undefined there.
+    """
+
+    def _info(self):
+        return _information(self.__doc__, datasets.List(datasets.Value("float64")))
+
+    def _compute(self, predictions, references):
+        predicted, labels = np.asarray(predictions), np.asarray(references)
+        scores = {
+            "mse": sklearn_metrics.mean_squared_error(labels, predicted),
+            "mae": sklearn_metrics.mean_absolute_error(labels, predicted),
+        }
+        if len(labels) > 1:
+            scores["r2"] = sklearn_metrics.r2_score(labels, predicted)
+        if len(labels) > 1 and (np.ptp(predicted, axis=0) > 0).all() and (np.ptp(labels, axis=0) > 0).all():
+            columns = list(zip(predicted.T, labels.T, strict=True))
+            scores["pearson"] = np.mean([stats.pearsonr(*pair).statistic for pair in columns])
+            scores["spearman"] = np.mean([stats.spearmanr(*pair).statistic for pair in columns])
+        return {name: float(value) for name, value in scores.items()}
+
+
+METRICS = {SINGLE_LABEL: ClassificationScores, MULTI_LABEL: MultiLabelScores, REGRESSION: RegressionScores}
+
+
+def scores_from_logits(logits: np.ndarray, labels: np.ndarray, problem_type: str = SINGLE_LABEL) -> dict:
+    """Return the scores of logits `[rows, num_labels]`.
+
+    Args:
+        logits: of the model.
+        labels: class ids `[rows]`, or `[rows, num_labels]` numbers for several labels or a regression.
+        problem_type: what transformers calls the task.
+    """
+    predictions = probabilities_of(logits, problem_type)
+    return METRICS[problem_type]().compute(predictions=predictions, references=labels)

@@ -1,11 +1,25 @@
-"""The plain encoder under a head of our own, as a `PreTrainedModel` that saves, loads and runs in a pipeline."""
+"""The plain encoder under a head of our own, as a `PreTrainedModel` that saves, loads and runs in a pipeline.
 
+This file and `pooling.py` travel with every saved model, so that it loads where this project is not installed, with
+`trust_remote_code=True`: they may import nothing else of this project.
+"""
+
+import inspect
+import shutil
+from contextvars import ContextVar
+from pathlib import Path
+
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bert_recipes.errors import UserError
-from bert_recipes.pooling import POOLINGS
+from .pooling import POOLINGS
+
+# Whether the model being loaded may run the code that it carries.
+_TRUSTED = ContextVar("trusted", default=False)
 
 
 class EncoderClassifierConfig(PretrainedConfig):
@@ -13,19 +27,40 @@ class EncoderClassifierConfig(PretrainedConfig):
 
     Args:
         encoder: the encoder's configuration, or the dict that its `to_dict()` gives.
-        pooling: a name from `bert_recipes.pooling.POOLINGS`.
-        head_dropout: dropout before the linear layer; by default the encoder's own for a classifier.
+        pooling: a name from `POOLINGS`, or `file.py:Name` of a file that stands in the model's folder.
+        pooled_size: size of what the pooling returns; by default the encoder's hidden size.
+        head_layers: hidden layers between the pooling and the classifier.
+        head_size: their width; by default the encoder's hidden size.
+        head_activation: after each of them, a name from `transformers.activations.ACT2FN`.
+        head_dropout: before each linear layer of the head; by default the encoder's own for a classifier.
+        dropout_samples: dropout masks over the classifier's input (multi-sample dropout, arXiv:1905.09788).
     """
 
     model_type = "encoder_classifier"
 
-    def __init__(self, encoder=None, pooling="pooler", head_dropout=None, **kwargs):
+    def __init__(
+        self,
+        encoder=None,
+        pooling="pooler",
+        pooled_size=None,
+        head_layers=0,
+        head_size=None,
+        head_activation="gelu",
+        head_dropout=None,
+        dropout_samples=1,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         if isinstance(encoder, dict):
             encoder = AutoConfig.for_model(**encoder)
         self.encoder = encoder
         self.pooling = pooling
+        self.pooled_size = pooled_size
+        self.head_layers = head_layers
+        self.head_size = head_size
+        self.head_activation = head_activation
         self.head_dropout = head_dropout
+        self.dropout_samples = dropout_samples
 
     def to_dict(self):
         """Return the configuration as plain values, the encoder's included."""
@@ -36,7 +71,14 @@ class EncoderClassifierConfig(PretrainedConfig):
 
 
 class EncoderClassifier(PreTrainedModel):
-    """An encoder, a pooling, dropout and a linear layer. `forward` takes no labels and returns logits."""
+    """An encoder, a pooling, a head and a linear classifier. `forward` takes no labels and returns logits.
+
+    Args:
+        config: of the whole.
+
+    Raises:
+        ValueError: the pooling is code that the model carries, and nobody said that it may run.
+    """
 
     config_class = EncoderClassifierConfig
     base_model_prefix = "encoder"
@@ -46,65 +88,109 @@ class EncoderClassifier(PreTrainedModel):
 
     def __init__(self, config: EncoderClassifierConfig):
         super().__init__(config)
-        self.encoder = _without_idle_pooler(AutoModel.from_config(config.encoder), config.pooling)
-        self.dropout = nn.Dropout(_head_dropout(config))
-        self.classifier = nn.Linear(config.encoder.hidden_size, config.num_labels)
+        self._assemble(AutoModel.from_config(config.encoder), _pooling_class(config)(config.encoder))
         self.post_init()
 
+    def _assemble(self, encoder: PreTrainedModel, pooling: nn.Module) -> None:
+        config = self.config
+        if config.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
+            # Weights that get no gradient would make DDP wait for one.
+            encoder.pooler = None
+        self.encoder = encoder
+        self._no_split_modules = encoder._no_split_modules  # what FSDP shards one by one
+        self.pooling = pooling
+        size, dropout = config.pooled_size or config.encoder.hidden_size, _head_dropout(config)
+        hidden = []
+        for _ in range(config.head_layers):
+            width = config.head_size or config.encoder.hidden_size
+            hidden += [nn.Dropout(dropout), nn.Linear(size, width), ACT2FN[config.head_activation]]
+            size = width
+        self.head = nn.Sequential(*hidden)
+        self.dropout = nn.Dropout(dropout)
+        # skip_init: one draw, as in the stock model, where nn.Linear's own would advance the generator before it.
+        self.classifier = nn.utils.skip_init(nn.Linear, size, config.num_labels)
+
     @classmethod
-    def from_encoder(cls, path: str, *, pooling: str = "pooler", **kwargs) -> "EncoderClassifier":
-        """Put a new head on a pretrained encoder.
+    def from_encoder(
+        cls, encoder: PreTrainedModel, config: EncoderClassifierConfig, pooling: nn.Module
+    ) -> "EncoderClassifier":
+        """Put a pooling and a new head on a pretrained encoder.
 
-        Args:
-            path: a Hub id or a folder, as `AutoModel.from_pretrained` takes it.
-            pooling: a name from `bert_recipes.pooling.POOLINGS`.
-            kwargs: for the configuration: `id2label`, `label2id`, `head_dropout`.
-
-        Raises:
-            UserError: the encoder has no pooler and `pooling` is `pooler`.
+        The linear layers of the head start as the stock model's classifier does: normal with the encoder's
+        `initializer_range`, biases zero.
         """
-        encoder = AutoModel.from_pretrained(path)
-        if pooling == "pooler" and getattr(encoder, "pooler", None) is None:
-            others = ", ".join(name for name in POOLINGS if name != "pooler")
-            raise UserError(
-                f"{type(encoder).__name__} of '{path}' has no pooler: take --pooling with one of {others}."
-            )
-        kwargs.setdefault("pad_token_id", encoder.config.pad_token_id)
-        config = EncoderClassifierConfig(encoder=encoder.config, pooling=pooling, **kwargs)
         model = cls.__new__(cls)
         PreTrainedModel.__init__(model, config)
-        model.encoder = _without_idle_pooler(encoder, pooling)
-        model.dropout = nn.Dropout(_head_dropout(config))
-        # One draw, as in the stock model: nn.Linear's own initialisation would advance the generator before it.
-        model.classifier = nn.utils.skip_init(nn.Linear, encoder.config.hidden_size, config.num_labels)
-        nn.init.normal_(model.classifier.weight, std=getattr(encoder.config, "initializer_range", 0.02))
-        nn.init.zeros_(model.classifier.bias)
+        model._assemble(encoder, pooling)
+        for layer in (*model.head, model.classifier):
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=getattr(encoder.config, "initializer_range", 0.02))
+                nn.init.zeros_(layer.bias)
         return model
 
+    @classmethod
+    def from_pretrained(cls, path, *args, trust_remote_code=None, **kwargs):
+        """As `PreTrainedModel.from_pretrained`; with `trust_remote_code=True` code that the model carries may run."""
+        # Loaded from the model's own copy of this file, that has been said already.
+        token = _TRUSTED.set(bool(trust_remote_code) or __name__.startswith("transformers_modules."))
+        try:
+            return super().from_pretrained(path, *args, trust_remote_code=trust_remote_code, **kwargs)
+        finally:
+            _TRUSTED.reset(token)
+
+    def save_pretrained(self, folder, *args, **kwargs):
+        """As `PreTrainedModel.save_pretrained`, with the file of the pooling where that is the user's own."""
+        super().save_pretrained(folder, *args, **kwargs)
+        if self.config.pooling not in POOLINGS and kwargs.get("is_main_process", True):
+            source = Path(inspect.getfile(type(self.pooling)))
+            copy = Path(folder) / f"{self.config.pooling.partition('.py:')[0]}.py"
+            if source.resolve() != copy.resolve():
+                shutil.copyfile(source, copy)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None):
-        """Return `SequenceClassifierOutput` with logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
+        """Return `SequenceClassifierOutput` with logits `[batch, num_labels]` for ids and mask `[batch, length]`.
+
+        While training with several dropout samples, the logits are `[batch, dropout_samples, num_labels]`.
+        """
         if attention_mask is None:
             attention_mask = input_ids.new_ones(input_ids.shape)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if token_type_ids is not None:
+        # DistilBERT takes none, and RoBERTa has an embedding for a single type.
+        if token_type_ids is not None and (getattr(self.config.encoder, "type_vocab_size", None) or 0) > 1:
             inputs["token_type_ids"] = token_type_ids
-        pooled = POOLINGS[self.config.pooling](self.encoder(**inputs), attention_mask)
+        if getattr(self.pooling, "all_layers", False):
+            inputs["output_hidden_states"] = True
+        pooled = self.head(self.pooling(self.encoder(**inputs), attention_mask))
+        if self.training and self.config.dropout_samples > 1:
+            samples = [self.classifier(self.dropout(pooled)) for _ in range(self.config.dropout_samples)]
+            return SequenceClassifierOutput(logits=torch.stack(samples, dim=1))
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
 
-def _without_idle_pooler(encoder: PreTrainedModel, pooling: str) -> PreTrainedModel:
-    # Weights that get no gradient would make DDP wait for one.
-    if pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
-    return encoder
+def _pooling_class(config: EncoderClassifierConfig):
+    if config.pooling in POOLINGS:
+        return POOLINGS[config.pooling]
+    file, _, name = config.pooling.partition(".py:")
+    if not _TRUSTED.get():
+        raise ValueError(
+            f"the pooling of this model is code that it carries, {name} in {file}.py of {config._name_or_path}: read "
+            "it, and load the model with trust_remote_code=True to let it run."
+        )
+    return get_class_from_dynamic_module(f"{file}.{name}", config._name_or_path)
 
 
 def _head_dropout(config: EncoderClassifierConfig) -> float:
+    """Return the dropout that was asked for, or the one that the stock model of this encoder has in its head."""
     if config.head_dropout is not None:
         return config.head_dropout
-    of_classifier = getattr(config.encoder, "classifier_dropout", None)
-    return of_classifier if of_classifier is not None else getattr(config.encoder, "hidden_dropout_prob", 0.1)
+    encoder = config.encoder
+    # classifier_dropout_prob is ALBERT's, seq_classif_dropout DistilBERT's, cls_dropout DeBERTa's.
+    names = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout")
+    for name in (*names, "hidden_dropout_prob"):
+        if getattr(encoder, name, None) is not None:
+            return getattr(encoder, name)
+    return 0.1
 
 
-AutoConfig.register("encoder_classifier", EncoderClassifierConfig)
-AutoModelForSequenceClassification.register(EncoderClassifierConfig, EncoderClassifier)
+EncoderClassifierConfig.register_for_auto_class()
+EncoderClassifier.register_for_auto_class("AutoModelForSequenceClassification")

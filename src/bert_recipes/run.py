@@ -17,16 +17,25 @@ import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
-from scipy.special import softmax
 
 from bert_recipes import console
-from bert_recipes.arguments import Arguments
+from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import last_sound, remove
+from bert_recipes.custom_code import is_own_code
 from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData
 from bert_recipes.errors import UserError
+from bert_recipes.hub import HubPush
+from bert_recipes.labels import REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
+from bert_recipes.losses import LOSSES
+from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER
 
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
-NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir"}
+NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
+F1_NOTE = {
+    "binary": "F1, precision and recall are those of the second label.",
+    "multi-class": "F1, precision and recall are macro averages over the labels.",
+    "multi-label": "Accuracy is that of whole rows; F1, precision and recall are micro averages over all labels.",
+}
 PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
 
 
@@ -66,15 +75,20 @@ class Run:
         self.data = data
         self.tokenized = tokenized
         # What was guessed is written down, so that the repeat does not have to guess.
+        one_column = len(data.columns.label) == 1 and data.labels.problem_type != REGRESSION
         self.configuration = args.configuration | {
             "dataset": [data.source],
             "text_column": data.columns.text,
             "text_pair_column": data.columns.text_pair,
             "label_column": data.columns.label,
             "id_column": data.columns.id,
-            "labels": data.label_names,
+            "task": data.labels.task,
+            "label_delimiter": data.labels.delimiter,
+            "labels": data.labels.names if one_column else None,
         }
+        self._check_task(data.labels)
         self.sample = _read_sample(data)
+        self.hub_push = self._prepare_push()
         args.training.output_dir = str(self.folder / "checkpoints")
         if PartialState().is_main_process:
             try:
@@ -85,10 +99,41 @@ class Run:
                 ) from error
             self._check_room(Path(source))
         self.checkpoint = self._last_checkpoint()
-        console.quiet_libraries()
         console.show_data(data, tokenized)
         console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
-        _say_which_gpus_idle(self.recipe, args.training)
+        say_which_gpus_idle(self.recipe, args.training)
+
+    def _prepare_push(self) -> HubPush | None:
+        """Take the push out of Trainer's hands, which would begin it before there is a model to push."""
+        if not self.training.push_to_hub:
+            return None
+        self.training.push_to_hub = False
+        # The token is a secret: it must reach neither run.yaml nor the checkpoints, which keep all arguments.
+        self.configuration.pop("hub_token", None)
+        token, self.training.hub_token = self.training.hub_token, None
+        if not PartialState().is_main_process:
+            return None
+        name = self.training.hub_model_id or self.folder.resolve().name
+        return HubPush(name, token, self.training.hub_private_repo)
+
+    def _check_task(self, labels: Labels) -> None:
+        """Check what was asked for against the task, and settle which score chooses the best checkpoint."""
+        if self.training.label_smoothing_factor and labels.problem_type != SINGLE_LABEL:
+            raise UserError(
+                f"--label_smoothing_factor smooths the classes of a binary or multi-class task: a {labels.task} task "
+                "cannot honour it."
+            )
+        valid = CHOOSING[labels.problem_type]
+        asked = self.configuration.get("metric_for_best_model")
+        name = (asked or valid[0]).removeprefix("eval_")
+        if name not in valid:
+            raise UserError(
+                f"--metric_for_best_model {asked} is no score of a {labels.task} task: take one of {', '.join(valid)}."
+            )
+        self.training.metric_for_best_model = name
+        if "greater_is_better" not in self.configuration:
+            self.training.greater_is_better = name not in LESS_IS_BETTER
+        self.configuration["metric_for_best_model"] = name
 
     def _open(self, overwrite: bool) -> None:
         if self.folder.exists() and not self.folder.is_dir():
@@ -170,10 +215,11 @@ class Run:
         if not PartialState().is_main_process:
             return
         split = "test" if "test" in predicted else "validation"
-        probabilities = softmax(predicted[split].predictions.astype("float64"), axis=1)
-        self._write_predictions(self.data.splits[split][ID], probabilities)
+        probabilities = probabilities_of(predicted[split].predictions, self.data.labels.problem_type)
+        predictions = predictions_of(probabilities, self.data.labels.names, self.data.labels.problem_type)
+        self._write_predictions(self.data.splits[split][ID], predictions, probabilities)
         if self.sample:
-            self._write_submission(probabilities)
+            self._write_submission(predictions, probabilities)
         scores["environment"] = self._environment()
         self._write_model_card(scores)
         with writing(self.folder / "trainer_state.json") as file:
@@ -182,6 +228,8 @@ class Run:
             json.dump(scores, file, indent=2)
         console.show_scores(self.recipe, scores)
         self._say_what_next()
+        if self.hub_push:
+            console.say(f"Pushed to {self.hub_push.push(self.folder)}.")
 
     def _save_model(self, trainer) -> None:
         beside, model = self.folder / ".model", self.folder / "model"
@@ -193,24 +241,30 @@ class Run:
             beside.replace(model)
         PartialState().wait_for_everyone()
 
-    def _write_predictions(self, ids, probabilities) -> None:
-        names = self.data.label_names
+    def _write_predictions(self, ids, predictions, probabilities) -> None:
+        labels = self.data.labels
+        # A regression of one target has its value in `prediction`: a column of its own would say it twice.
+        columns = [] if labels.problem_type == REGRESSION and len(labels.names) == 1 else labels.names
         with writing(self.folder / "predictions.csv") as file:
             out = csv.writer(file)
-            out.writerow([ID, "prediction", *names])
-            for name, row in zip(ids, probabilities, strict=True):
-                out.writerow([name, names[row.argmax()], *(f"{p:.8f}" for p in row)])
+            out.writerow([ID, "prediction", *columns])
+            for name, prediction, row in zip(ids, predictions, probabilities, strict=True):
+                out.writerow([name, prediction, *(f"{p:.8f}" for p in row[: len(columns)])])
 
-    def _write_submission(self, probabilities) -> None:
+    def _write_submission(self, predictions, probabilities) -> None:
         header, ids = self.sample
-        names = self.data.label_names
-        of_id = {
-            name: names[row.argmax()] for name, row in zip(self.data.splits["test"][ID], probabilities, strict=True)
-        }
+        names = self.data.labels.names
+        columns = [names.index(name) for name in header[1:]] if len(header) > 2 else None
+        cells = (
+            [[prediction] for prediction in predictions]
+            if columns is None
+            else [[f"{row[i]:.8f}" for i in columns] for row in probabilities]
+        )
+        of_id = dict(zip(self.data.splits["test"][ID], cells, strict=True))
         with writing(self.folder / "submission.csv") as file:
             out = csv.writer(file, lineterminator="\n")
             out.writerow(header)
-            out.writerows([name, of_id[name]] for name in ids)
+            out.writerows([name, *of_id[name]] for name in ids)
 
     def _environment(self) -> dict:
         return {
@@ -220,7 +274,7 @@ class Run:
             "threads": torch.get_num_threads(),
             "seed": self.training.seed,
             "data": _digests(self.data),
-            "command": " ".join(sys.argv),
+            "command": " ".join("***" if self.hub_push and word == self.hub_push.token else word for word in sys.argv),
         }
 
     def _write_model_card(self, scores: dict) -> None:
@@ -228,8 +282,12 @@ class Run:
             "library_name": "transformers",
             "pipeline_tag": "text-classification",
             "tags": ["bert-recipes", self.recipe],
-            "metrics": ["accuracy", "f1"],
+            "metrics": ["mse", "pearsonr"] if self.data.labels.problem_type == REGRESSION else ["accuracy", "f1"],
         }
+        labels = self.data.labels
+        own_code = is_own_code(self.configuration.get("pooling") or "")
+        address = self.hub_push.repository if self.hub_push else self.folder / "model"
+        remote = ", trust_remote_code=True" if own_code or (self.hub_push and self.recipe == "custom") else ""
         lines = [
             "---",
             yaml.safe_dump(front, sort_keys=False).strip(),
@@ -239,25 +297,27 @@ class Run:
             f"- Model: `{self.configuration['model']}`, fine-tuned with seed {self.training.seed}.",
             f"- Data: `{self.data.source}`, "
             + ", ".join(f"{len(rows):,} rows of {split}" for split, rows in self.data.splits.items())
-            + f"; labels {', '.join(f'`{name}`' for name in self.data.label_names)}.",
+            + ".",
+            f"- Task: {labels.task}; {'targets' if labels.problem_type == REGRESSION else 'labels'} "
+            + f"{', '.join(f'`{name}`' for name in labels.names)}.",
+            "- Head and loss: "
+            + (", ".join(f"{key} `{value}`" for key, value in self._own_choices().items()) or "the stock model's own")
+            + ".",
+            *([self._own_code_note()] if own_code else []),
             "",
-            "| split | accuracy | F1 | macro F1 |",
-            "|---|---|---|---|",
         ]
-        for split in ("validation", "test"):
-            if split in scores:
-                s = scores[split]
-                lines.append(f"| {split} | {s['accuracy']:.4f} | {s['f1']:.4f} | {s['f1_macro']:.4f} |")
+        header, *rows = console.scores_table(scores)
+        lines += [_table_row(header), "|" + "---|" * len(header), *map(_table_row, rows)]
         lines += [
             "",
-            "F1 is that of the second label where there are two, and macro F1 where there are more. The best "
-            "checkpoint was chosen by its score on validation, so that score is a little too kind.",
+            *([F1_NOTE[labels.task]] if labels.task in F1_NOTE else []),
+            "The best checkpoint was chosen by its score on validation, so that score is a little too kind.",
             "",
             "```python",
-            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" else []),
+            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" and not remote else []),
             "from transformers import pipeline",
             "",
-            f'classify = pipeline("text-classification", model="{self.folder / "model"}", top_k=None)',
+            f'classify = pipeline("text-classification", model="{address}", top_k=None{remote})',
             f"print(classify({self.data.splits['validation'][0][TEXT][:80]!r}))",
             "```",
             "",
@@ -265,6 +325,25 @@ class Run:
         ]
         with writing(self.folder / "README.md") as file:
             file.write("\n".join(lines) + "\n")
+
+    def _own_code_note(self) -> str:
+        file = Path(self.configuration["pooling"].partition(".py:")[0]).name
+        return (
+            f"- Code: the pooling is `{file}.py` in the model's folder. It runs only with `trust_remote_code=True`: "
+            "read it first."
+        )
+
+    def _own_choices(self) -> dict:
+        """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
+        if "pooling" not in self.configuration:
+            return {}
+        loss = self.configuration["loss"] or next(iter(LOSSES[self.data.labels.problem_type]))
+        others = {
+            field.name: self.configuration[field.name]
+            for field in dataclasses.fields(CustomArguments)
+            if field.name not in ("model", "pooling", "loss") and self.configuration[field.name] != field.default
+        }
+        return {"pooling": self.configuration["pooling"], "loss": loss, **others}
 
     def _say_what_next(self) -> None:
         files = ["metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else []), "model/"]
@@ -285,10 +364,21 @@ def _read_sample(data: TextData) -> tuple[list[str], list[str]] | None:
         header, *rows = csv.reader(file)
     known = set(data.splits["test"][ID])
     missing = [row[0] for row in rows if row and row[0] not in known]
-    if missing or len(header) != 2:
-        wrong = f"asks for ids that test does not have, such as {missing[0]}" if missing else "has not two columns"
+    strangers = [name for name in header[1:] if name not in data.labels.names] if len(header) > 2 else []
+    wrong = None
+    if missing:
+        wrong = f"asks for ids that test does not have, such as {missing[0]}"
+    elif len(header) < 2:
+        wrong = "has no column beside the id"
+    elif strangers:
+        wrong = f"asks for a column '{strangers[0]}', which is none of the labels {', '.join(data.labels.names)}"
+    if wrong:
         raise UserError(f"{data.sample_submission} {wrong}: correct or remove it.")
     return header, [row[0] for row in rows if row]
+
+
+def _table_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _digests(data: TextData) -> dict[str, str]:
@@ -298,7 +388,10 @@ def _digests(data: TextData) -> dict[str, str]:
         digest = hashlib.sha256()
         for name in (ID, TEXT, TEXT_PAIR, LABELS):
             if name in rows.column_names:
-                digest.update(json.dumps([name, rows[name][:]]).encode())
+                digest.update(name.encode())
+                cells = rows.select_columns(name)
+                for start in range(0, len(rows), 10_000):
+                    digest.update(json.dumps(cells[start : start + 10_000][name]).encode())
         digests[split] = digest.hexdigest()
     return digests
 
@@ -309,7 +402,8 @@ def _device(training) -> str:
     return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
 
 
-def _say_which_gpus_idle(recipe: str, training) -> None:
+def say_which_gpus_idle(recipe: str, training) -> None:
+    """Say how to use all GPUs where a run that was started alone leaves some idle."""
     gpus = torch.cuda.device_count()
     if gpus > 1 and training.world_size == 1 and not training.use_cpu:
         console.say(f"{gpus} GPUs are here and one is used: make recipe-{recipe} PROCS={gpus} takes them all.")

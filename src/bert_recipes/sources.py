@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from bert_recipes import embedded
 from bert_recipes.errors import UserError
+from bert_recipes.models import EncoderClassifierConfig
 
 HUB_TIMEOUT = 5.0  # seconds
 
@@ -66,14 +68,16 @@ def _model_source(name: str) -> str:
         )
     files = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
-        return snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
+        return _checked_model(Path(found), name)
     except (OSError, ValueError):
         pass  # not in the local cache: ask the Hub
     require_hub(f"--model {name}", ["--model embedded:minilm"])
     try:
-        return snapshot_download(repository, revision=revision or None, allow_patterns=files)
+        found = snapshot_download(repository, revision=revision or None, allow_patterns=files)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"--model {name} cannot be had from the Hub: {str(error).splitlines()[0]}") from error
+    return _checked_model(Path(found), name)
 
 
 def _checked_model(path: Path, name: str) -> str:
@@ -86,11 +90,31 @@ def _checked_model(path: Path, name: str) -> str:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in CONFIG_MAPPING:
         raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
+    if kind == EncoderClassifierConfig.model_type:
+        raise UserError(
+            f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
+        )
     if not list(path.glob("*.safetensors")):
-        raise UserError(f"--model {name} has no weights in the safetensors format (model.safetensors).")
+        pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
+        raise UserError(
+            f"--model {name} has no weights in the safetensors format{pickled}: a pickle can run code when it is "
+            "loaded, so save the model again with save_pretrained, which writes model.safetensors."
+        )
     if not any((path / file).is_file() for file in TOKENIZER_FILES):
         raise UserError(f"--model {name} has no tokenizer ({', '.join(TOKENIZER_FILES[:2])}, …): save it there too.")
     return str(path)
+
+
+# Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
+POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"}
+
+
+def positions_of(source: str) -> int:
+    """Return how many tokens the model in the folder `source` has positions for."""
+    config = AutoConfig.from_pretrained(source)
+    config = getattr(config, "encoder", None) or config
+    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    return positions - (config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 
 
 def read_rows(names: list[str], encoding: str) -> Source:

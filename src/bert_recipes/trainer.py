@@ -6,21 +6,27 @@ grows with gradient accumulation and with the number of processes. Here the step
 """
 
 import contextlib
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer
+from torch.utils.data import DataLoader
+from transformers import DataCollatorWithPadding, EvalPrediction, PrinterCallback, ProgressCallback, Trainer
 from transformers.trainer_utils import PredictionOutput, rotate_checkpoints, seed_worker
 
-from bert_recipes.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes import cpu
+from bert_recipes.batches import COUNT, EvaluationBatches, StandInCollator, StepBatches, StepLoader
 from bert_recipes.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.console import TrainingProgress
+from bert_recipes.encoders import merge_lora
 from bert_recipes.errors import UserError
-from bert_recipes.losses import Loss, cross_entropy, losses_and_weights
-from bert_recipes.metrics import scores_from_logits
+from bert_recipes.labels import SINGLE_LABEL
+from bert_recipes.losses import DEFAULT_LOSSES, Loss, losses_and_weights
+from bert_recipes.metrics import CHOOSING, scores_from_logits
+from bert_recipes.optimization import parameter_groups
 
-ROW, LABELS = "row", "labels"
+ROW, LABELS, LENGTH = "row", "labels", "length"
 
 
 class RecipeTrainer(Trainer):
@@ -39,8 +45,19 @@ class RecipeTrainer(Trainer):
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
-        for callback in (LogWithSave(), self.signals, self.progress):
+        for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
+        if self.args.device.type == "cpu":
+            cpu.quicken(self.model)
+            cpu.keep_memory()
+        elif isinstance(self.data_collator, DataCollatorWithPadding):
+            # Tensor cores take lengths that are multiples of 8.
+            self.data_collator.pad_to_multiple_of = 8
+
+    @property
+    def problem_type(self) -> str:
+        """What transformers calls the task; it is decided once, before the model is made."""
+        return self.model.config.problem_type or SINGLE_LABEL
 
     def train(self, *args, **kwargs):
         """As `Trainer.train`; the terminal and the signals are given back however it ends."""
@@ -54,7 +71,9 @@ class RecipeTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
-        self._signature_columns += [column for column in (ROW, LABELS) if column not in self._signature_columns]
+        # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
+        taken = set(self._signature_columns) - {"label", "label_ids"}
+        self._signature_columns = sorted(taken | {ROW, LABELS})
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the micro-batches of this process, dealt by `StepBatches`."""
@@ -68,24 +87,24 @@ class RecipeTrainer(Trainer):
             process=args.process_index,
             seed=args.seed if args.data_seed is None else args.data_seed,
             strategy=args.train_sampling_strategy,
-            lengths=self.train_dataset[args.length_column_name][:]
-            if args.train_sampling_strategy == "group_by_length"
-            else None,
+            lengths=_lengths(self.train_dataset) if args.train_sampling_strategy == "group_by_length" else None,
             drop_last=args.dataloader_drop_last,
         )
         if len(batches) == 0:
             raise UserError(f"train has {len(rows)} rows, too few for one step of {batches.step_size}.")
-        return StepLoader(
-            rows,
-            batch_sampler=batches,
-            collate_fn=StandInCollator(self.data_collator, rows[0]),
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.accelerator.is_available(),
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-            multiprocessing_context=args.dataloader_multiprocessing_context,
-            worker_init_fn=lambda worker: seed_worker(worker, args.dataloader_num_workers, args.process_index),
-        )
+        collate = StandInCollator(self.data_collator, rows[0])
+        return StepLoader(rows, batch_sampler=batches, collate_fn=collate, **self._loading())
+
+    def _loading(self) -> dict:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory and torch.accelerator.is_available(),
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context,
+            "worker_init_fn": partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        }
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
@@ -110,7 +129,10 @@ class RecipeTrainer(Trainer):
             outputs = model(**_for_model(inputs))
             weighted_sum = (counts * self.losses_of(outputs.logits, inputs[LABELS])).sum()
         else:
-            outputs = model(**_for_model(inputs), labels=inputs[LABELS])
+            labels = inputs[LABELS]
+            # torch's binary cross entropy takes the precision of the labels, not that of the logits.
+            labels = labels.to(self.model.dtype) if labels.is_floating_point() else labels
+            outputs = model(**_for_model(inputs), labels=labels)
             # A micro-batch is either all rows or all stand-in, so its mean times its count is its sum.
             weighted_sum = outputs.loss * counts.sum()
         loss = self._share(weighted_sum, num_items_in_batch)
@@ -118,11 +140,14 @@ class RecipeTrainer(Trainer):
 
     def losses_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
-        return cross_entropy(logits, labels, self.args.label_smoothing_factor)
+        smoothing = {"label_smoothing": s} if (s := self.args.label_smoothing_factor) else {}
+        return DEFAULT_LOSSES[self.problem_type](logits, labels, **smoothing)
 
     def _share(self, weighted_sum: Tensor, step_weight: Tensor) -> Tensor:
+        # A step in which no example weighs anything has no gradient, rather than 0/0.
+        step_weight = step_weight.clamp(min=torch.finfo(torch.float32).tiny).to(weighted_sum)
         # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
-        return weighted_sum / step_weight.to(weighted_sum) * self.accelerator.num_processes
+        return weighted_sum / step_weight * self.accelerator.num_processes
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
@@ -131,6 +156,22 @@ class RecipeTrainer(Trainer):
         return loss
 
     # Evaluation
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Return this process's batches of the validation split, sorted by length."""
+        return self._evaluation_loader(self.eval_dataset if eval_dataset is None else eval_dataset)
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        """Return this process's batches of `test_dataset`, sorted by length."""
+        return self._evaluation_loader(test_dataset)
+
+    def _evaluation_loader(self, dataset) -> DataLoader:
+        args = self.args
+        batches = EvaluationBatches(
+            _lengths(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+        )
+        rows = self._remove_unused_columns(dataset, description="evaluation")
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
@@ -146,7 +187,16 @@ class RecipeTrainer(Trainer):
         logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
         weights = self.weights_of(logits_and_labels[1]).double()
         loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
-        return {"loss": loss.item(), **scores_from_logits(logits, labels)}
+        scores = {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.model.config.id2label.values(), scores["per_label"], strict=True))
+        chosen_by = self.args.metric_for_best_model
+        if self.is_in_train and self.args.load_best_model_at_end and chosen_by not in scores:
+            raise UserError(
+                f"--metric_for_best_model {chosen_by} is undefined on these validation rows, where a class is absent "
+                f"or all predictions are the same: take another, such as {next(iter(CHOOSING[self.problem_type]))}."
+            )
+        return scores
 
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
@@ -191,14 +241,40 @@ class PerExampleTrainer(RecipeTrainer):
     Args:
         loss: `(logits, labels) -> losses [batch]`, or a pair `(losses, weights)` whose weights depend on the labels
             alone, since the step's total weight must be known before its first forward pass.
+        layer_decay: learning rate of a layer as a share of that of the layer above.
+        head_learning_rate: of pooling, head and classifier; by default that of the encoder.
 
     Raises:
         UserError: the weights turn out to depend on the logits.
     """
 
-    def __init__(self, *args, loss: Loss, **kwargs):
+    def __init__(self, *args, loss: Loss, layer_decay: float = 1.0, head_learning_rate: float | None = None, **kwargs):
         self.loss = loss
+        self.layer_decay = layer_decay
+        self.head_learning_rate = head_learning_rate
         super().__init__(*args, **kwargs)
+
+    def create_optimizer(self, model=None):
+        """As `Trainer.create_optimizer`, with a learning rate for each layer where that is asked for."""
+        if self.optimizer is None and (self.layer_decay != 1.0 or self.head_learning_rate is not None):
+            model = self.model if model is None else model
+            groups = parameter_groups(
+                model,
+                self.args.learning_rate,
+                self.args.weight_decay,
+                set(self.get_decay_parameter_names(model)),
+                self.layer_decay,
+                self.head_learning_rate,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(groups, **options)
+        return super().create_optimizer(model)
+
+    def train(self, *args, **kwargs):
+        """As `RecipeTrainer.train`; in the end what LoRA learned is a part of the encoder's weights."""
+        output = super().train(*args, **kwargs)
+        merge_lora(self.model)
+        return output
 
     def weights_of(self, labels):
         """Return the weights `[batch]` that the loss gives to the examples with these labels."""
@@ -212,8 +288,12 @@ class PerExampleTrainer(RecipeTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Return this micro-batch's part of the step's loss: the weighted sum of the per-example losses, shared."""
         labels = inputs[LABELS]
-        outputs = model(**_for_model(inputs))
-        losses, weights = losses_and_weights(self.loss, outputs.logits, labels)
+        passes = getattr(self.loss, "passes", 1)
+        outputs = model(**{name: torch.cat([value] * passes) for name, value in _for_model(inputs).items()})
+        logits = outputs.logits
+        if passes > 1:
+            logits = logits.view(passes, len(labels), -1).transpose(0, 1)
+        losses, weights = losses_and_weights(self.loss, logits, labels)
         if self.state.global_step == 0 and not torch.allclose(weights, self.weights_of(labels).to(weights)):
             raise UserError("the loss weights examples by their logits: it may weight by the labels alone.")
         loss = self._share((inputs[COUNT] * weights * losses).sum(), num_items_in_batch)
@@ -222,6 +302,10 @@ class PerExampleTrainer(RecipeTrainer):
 
 def _for_model(inputs: dict) -> dict:
     return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+
+
+def _lengths(dataset) -> np.ndarray:
+    return dataset.with_format("numpy")[LENGTH][:]
 
 
 def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:

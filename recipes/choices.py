@@ -1,0 +1,98 @@
+"""What is each pooling and each loss worth? Run them all with three seeds on one split, and put them into a table.
+
+    python recipes/choices.py                                  data/disaster-tweets, the embedded model
+    python recipes/choices.py --write docs/customising.md      put the table into the document, between its marks
+
+A run that is there is not made again, one that was interrupted goes on. Weights and checkpoints of finished runs are
+removed, since only their scores are wanted.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from bert_recipes.documents import put_between_marks
+from bert_recipes.errors import UserError, run_main
+
+SEEDS = (1, 2, 3)
+# Half an epoch: enough to see differences of a point or two, and an evening's work for the lot on two cores.
+FLAGS = ["--config", "recipes/configs/disaster_tweets.yaml", "--model", "embedded:minilm", "--learning_rate", "1e-4"]
+FLAGS += ["--num_train_epochs", "0.5"]
+CHOICES = {
+    "stock": [],
+    "cls": ["--pooling", "cls"],
+    "mean": ["--pooling", "mean"],
+    "max": ["--pooling", "max"],
+    "mean_max": ["--pooling", "mean_max"],
+    "attention": ["--pooling", "attention"],
+    "cls_last4": ["--pooling", "cls_last4"],
+    "layer_mix": ["--pooling", "layer_mix"],
+    "focal": ["--loss", "focal"],
+    "balanced": ["--class_weights", "balanced"],
+    "r_drop": ["--loss", "r_drop"],
+}
+HEADER = ("choice", "flags", "validation F1", "over the seeds", "against stock, points", "accuracy")
+
+
+def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
+    """Return the metrics of one run, made now unless it is there.
+
+    Raises:
+        UserError: the run failed.
+    """
+    run = folder / f"{name}-seed-{seed}"
+    if not (run / "metrics.json").is_file():
+        script = Path(__file__).with_name("stock.py" if name == "stock" else "custom.py")
+        own = ["--seed", str(seed), "--output_dir", str(run)]
+        status = subprocess.run([sys.executable, script, *FLAGS, *CHOICES[name], *own, *more]).returncode
+        if status:
+            raise UserError(f"the run in {run} ended with status {status}: mend what it says and start again.")
+    for part in ("checkpoints", "model"):
+        shutil.rmtree(run / part, ignore_errors=True)
+    return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+
+
+def table(runs: dict[str, list[dict]]) -> str:
+    """Return the table in Markdown, a row for each choice: means over the seeds, the best and the worst, and the mean
+    and standard deviation of the differences from the stock runs with the same seeds.
+    """
+    scores = {name: [run["validation"] for run in of_seeds] for name, of_seeds in runs.items()}
+    lines = [f"| {' | '.join(HEADER)} |", "|---|---|--:|--:|--:|--:|"]
+    for name, of_seeds in scores.items():
+        f1 = [score["f1"] for score in of_seeds]
+        apart = [100 * (score - stock["f1"]) for score, stock in zip(f1, scores["stock"], strict=True)]
+        cells = (
+            name,
+            f"`{' '.join(CHOICES[name])}`" if CHOICES[name] else "",
+            f"{statistics.mean(f1):.4f}",
+            f"{min(f1):.4f} to {max(f1):.4f}",
+            "" if name == "stock" else f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}",
+            f"{statistics.mean(score['accuracy'] for score in of_seeds):.4f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/choices"), help="where the runs go")
+    parser.add_argument("--write", type=Path, help="the document to put the table into")
+    args, more = parser.parse_known_args()  # any other flag is the recipes'
+    runs = {name: [] for name in CHOICES}
+    for seed in SEEDS:
+        for name in CHOICES:
+            runs[name].append(metrics_of(name, seed, args.output_dir, more))
+    measured = table(runs)
+    print(measured)
+    if args.write:
+        put_between_marks(args.write, "choices", measured)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,91 @@
+"""Step a: the plain model and a linear layer, as an `nn.Module` of your own.
+
+    python recipes/examples/a_linear_layer.py
+    python recipes/examples/a_linear_layer.py --dataset my.csv --num_train_epochs 1
+
+What the stock classifier hides is ten lines: an encoder, one vector per text, a linear layer. `forward` takes no
+labels and returns logits; the loss is a function beside the model.
+"""
+
+from functools import partial
+
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, set_seed
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from bert_recipes.arguments import ModelArguments, parse_arguments
+from bert_recipes.console import say
+from bert_recipes.data import load_data, tokenize
+from bert_recipes.errors import run_main
+from bert_recipes.losses import cross_entropy
+from bert_recipes.sources import model_source
+from bert_recipes.trainer import PerExampleTrainer
+
+
+class LinearOnCls(nn.Module):
+    """An encoder, the hidden state of `[CLS]`, and a linear layer.
+
+    Args:
+        source: the pretrained encoder's folder.
+        num_labels: number of labels.
+    """
+
+    def __init__(self, source: str, num_labels: int):
+        super().__init__()
+        # The trainer reads the number of labels and the task from `config`.
+        self.encoder = AutoModel.from_pretrained(
+            source, num_labels=num_labels, problem_type="single_label_classification", add_pooling_layer=False
+        )
+        self.config = self.encoder.config
+        self.classifier = nn.Linear(self.size(), num_labels)
+
+    def size(self):
+        """Return the size of the vector that `pool` makes."""
+        return self.config.hidden_size
+
+    def pool(self, output, attention_mask):
+        """Return one vector per text, `[batch, size]`: here the first token's."""
+        return output.last_hidden_state[:, 0]
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        """Return logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        return SequenceClassifierOutput(logits=self.classifier(self.pool(output, attention_mask)))
+
+
+def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None):
+    """Train `model_class` with the flags of the command line and print its scores on the validation split.
+
+    Args:
+        model_class: called with the encoder's folder and the number of labels.
+        loss: `(logits, labels) -> per-example losses`.
+        doc: the script's docstring, for `--help`.
+        name: of the run; its output goes to `runs/<name>`.
+        prepare: called with the tokenized splits; returns them with what the model takes beside the text, and the
+            model class with what it needs for it.
+    """
+    args = parse_arguments(ModelArguments, doc, name)
+    data = load_data(args.data)
+    source = model_source(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
+    if prepare is not None:
+        tokenized, options = prepare(tokenized)
+        model_class = partial(model_class, **options)
+
+    set_seed(args.training.seed)
+    trainer = PerExampleTrainer(
+        model_class(source, len(data.labels.names)),
+        args.training,
+        train_dataset=tokenized["train"],
+        eval_dataset=tokenized["validation"],
+        processing_class=tokenizer,
+        loss=loss,
+    )
+    trainer.train()
+    scores = trainer.predict(tokenized["validation"], metric_key_prefix="validation").metrics
+    say(f"{name}: validation accuracy {scores['validation_accuracy']:.4f}, F1 {scores['validation_f1']:.4f}")
+
+
+if __name__ == "__main__":
+    run_main(partial(train, LinearOnCls, doc=__doc__, name="a-linear-layer"))

@@ -1,0 +1,77 @@
+"""Predict new texts with a model that a recipe trained: a stream in, a stream out, in the order of the rows.
+
+    python recipes/predict.py --model runs/stock --input new.csv --output predictions.csv
+    echo "Forest fire near La Ronge Sask. Canada" | python recipes/predict.py --model runs/custom
+
+The output has `id`, `prediction` and one probability column per label. A file is written whole or not at all; without
+`--output` the rows go to standard output as they come. Memory does not grow with the number of rows.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from bert_recipes.errors import UserError, run_main
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors are sentences like all others here."""
+
+    def error(self, message):
+        """Raise `message` as a `UserError`."""
+        raise UserError(message)
+
+
+def parse_arguments():
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--model", required=True, help="a run folder, a model folder or a Hub id")
+    parser.add_argument(
+        "--input", default="-", help=".csv .tsv .jsonl .parquet, or .txt with a text per line (standard input)"
+    )
+    parser.add_argument("--output", default="-", help="a CSV file (standard output)")
+    parser.add_argument("--text_column", help="column of the text (the one trained on, or guessed)")
+    parser.add_argument("--text_pair_column", help="column of the second text of a pair (likewise)")
+    parser.add_argument("--id_column", help="column of the id (likewise; else the row number)")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of the input")
+    parser.add_argument("--max_length", type=int, help="tokens a text is cut to (what the model was trained with)")
+    parser.add_argument("--bf16", choices=["true", "false"], help="compute in bfloat16 (where the device has it)")
+    parser.add_argument("--trust_remote_code", action="store_true", help="let code that the model carries run")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    # Here, not above: --help needs none of it.
+    from bert_recipes import prediction
+    from bert_recipes.run import writing
+
+    rows = prediction.read_stream(
+        args.input,
+        text_column=args.text_column,
+        text_pair_column=args.text_pair_column,
+        id_column=args.id_column,
+        trained_on=prediction.run_configuration(args.model),
+        encoding=args.encoding,
+    )
+    predictor = prediction.Predictor.load(
+        args.model,
+        max_length=args.max_length,
+        bf16=None if args.bf16 is None else args.bf16 == "true",
+        trust_remote_code=args.trust_remote_code,
+    )
+    started, written = time.monotonic(), 0
+    if args.output == "-":
+        for _ in prediction.write_predictions(sys.stdout, predictor, rows):
+            sys.stdout.flush()
+        return
+    with writing(Path(args.output)) as file:
+        for written in prediction.write_predictions(file, predictor, rows):
+            rate = written / (time.monotonic() - started)
+            print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
+    print(f"\r{written:,} rows are in {args.output}.{' ' * 20}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_main(main)

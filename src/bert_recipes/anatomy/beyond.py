@@ -1,0 +1,238 @@
+"""Stations 13, 14 and 16: attention, the family, and which model to take."""
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
+
+from bert_recipes.anatomy.tour import (
+    Bars,
+    Check,
+    Code,
+    Heat,
+    PerLanguage,
+    Said,
+    Station,
+    Table,
+    Tour,
+    numbers,
+    source_of,
+)
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
+from bert_recipes.labels import Labels
+
+# 13
+
+
+@torch.no_grad()
+def attention_of_cls(plain, encoding):
+    """Return the last layer's attention of the first token, `[heads, length]`; needs attn_implementation="eager"."""
+    return plain(**encoding, output_attentions=True).attentions[-1][0, :, 0]
+
+
+@torch.no_grad()
+def change_without(plain, encoding, word, mask_id):
+    """Return how far the first token's hidden state moves when a word's pieces are masked."""
+    masked = encoding["input_ids"].clone()
+    masked[0, [i for i, of in enumerate(encoding.word_ids()) if of == word]] = mask_id
+    before = plain(**encoding).last_hidden_state[0, 0]
+    after = plain(**{**encoding, "input_ids": masked}).last_hidden_state[0, 0]
+    return torch.dist(before, after).item()
+
+
+def attention(tour: Tour) -> Station:
+    """Attention of the first token over the words, drawn."""
+    encoding = tour.tokenizer(tour.text, truncation=True, max_length=64, return_tensors="pt")
+    code = source_of(attention_of_cls, change_without)
+    attentions = attention_of_cls(tour.plain, encoding)
+    word_ids = encoding.word_ids()
+    words = sorted({i for i in word_ids if i is not None})
+    shown = [tour.text[slice(*encoding.word_to_chars(i))].strip() for i in words]
+    of_word = torch.stack(
+        [attentions[:, [p for p, of in enumerate(word_ids) if of == i]].sum(1) for i in words], dim=1
+    )
+    mean = of_word.mean(0)
+    rows = [(Said("mean"), mean.tolist())]
+    rows += [(Said("head", number=i), head.tolist()) for i, head in enumerate(of_word, start=1)]
+    blocks = [Heat(shown, rows, Said("heat"))]
+    special = attentions.mean(0)[[i for i, of in enumerate(word_ids) if of is None]].sum()
+    checks = [
+        Check(Said("sums_to_one"), torch.allclose(attentions.sum(-1), torch.ones(len(attentions)), atol=1e-5)),
+        Check(
+            Said("words_and_special", words=numbers(mean.sum(), 2), special=numbers(special, 2)),
+            torch.allclose(mean.sum() + special, torch.tensor(1.0), atol=1e-5),
+        ),
+    ]
+    if tour.tokenizer.mask_token_id is not None and len(words) > 1:
+        change = [change_without(tour.plain, encoding, i, tour.tokenizer.mask_token_id) for i in words]
+        by_change = sorted(zip(shown, mean.tolist(), change, strict=True), key=lambda row: -row[2])
+        most = max(change)
+        blocks.append(
+            Table(
+                [[Code(w), numbers(a, 3), numbers(c / most, 2)] for w, a, c in by_change[:8]],
+                [Said("word"), Said("attention"), Said("change")],
+                title=Said("by_change"),
+            )
+        )
+        blocks.append(Said("rank", rank=numbers(_rank_correlation(mean, torch.tensor(change)), 2)))
+    return Station("attention", code, blocks, checks)
+
+
+def _rank_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    ranks = torch.stack([a.argsort().argsort(), b.argsort().argsort()]).double()
+    return torch.corrcoef(ranks)[0, 1]
+
+
+# 14
+
+# What the configuration of each published checkpoint says where it differs from its class's defaults.
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+FAMILY = {
+    "google-bert/bert-base-uncased": ("bert", {}),
+    "distilbert/distilbert-base-uncased": ("distilbert", {}),
+    "FacebookAI/roberta-base": (
+        "roberta",
+        {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1},
+    ),
+    "albert/albert-base-v2": ("albert", {"vocab_size": 30000, "embedding_size": 128, **BASE}),
+    "google/electra-base-discriminator": ("electra", {"embedding_size": 768, **BASE}),
+    "SpanBERT/spanbert-base-cased": ("bert", {"vocab_size": 28996}),
+    "microsoft/deberta-v3-base": (
+        "deberta-v2",
+        {
+            "vocab_size": 128100,
+            "type_vocab_size": 0,
+            "relative_attention": True,
+            "position_buckets": 256,
+            "position_biased_input": False,
+            "norm_rel_ebd": "layer_norm",
+            "share_att_key": True,
+            "pos_att_type": ["p2c", "c2p"],
+            **BASE,
+        },
+    ),
+    "answerdotai/ModernBERT-base": ("modernbert", {}),
+}
+HAS_POOLER = {"bert", "roberta", "albert"}
+
+
+def relative(model_type, options):
+    """Build both models without weights, from a configuration alone, on the meta device."""
+    config = AutoConfig.for_model(model_type, **options)
+    with torch.device("meta"):
+        plain = AutoModel.from_config(config)
+        stock = AutoModelForSequenceClassification.from_config(config)
+    return config, plain, stock
+
+
+def family(tour: Tour) -> Station:
+    """What differs among BERT's relatives."""
+    rows, sizes, as_expected = [], [], []
+    for name, (model_type, options) in FAMILY.items():
+        config, plain, stock = relative(model_type, options)
+        pooler = getattr(plain, "pooler", None) is not None
+        in_stock = getattr(stock.base_model, "pooler", None) is not None
+        as_expected.append(pooler == (model_type in HAS_POOLER))
+        size = sum(p.numel() for p in plain.parameters())
+        head = [child for child_name, child in stock.named_children() if child is not stock.base_model]
+        rows.append(
+            [
+                Code(name.partition("/")[2]),
+                Said("pooler_in_both") if in_stock else Said("pooler_in_plain") if pooler else Said("none"),
+                Code(", ".join(type(child).__name__ for child in head)),
+                Said("none") if not getattr(config, "type_vocab_size", None) else str(config.type_vocab_size),
+                Code(_special_tokens(config)),
+                _positions(config),
+            ]
+        )
+        sizes.append((Code(name.partition("/")[2]), size, f"{size / 1e6:.1f} M", model_type == "bert"))
+    header = [Said(k) for k in ("checkpoint", "pooler", "stock_head", "types", "special", "positions")]
+    checks = [
+        Check(Said("poolers"), all(as_expected)),
+        Check(Said("albert_shares"), sizes[3][1] < sizes[0][1] / 9),
+        Check(Said("vocabulary_weighs"), sizes[6][1] > 1.6 * sizes[0][1]),
+    ]
+    return Station("family", source_of(relative), [Table(rows, header), Bars(sizes, Said("sizes"))], checks)
+
+
+def _special_tokens(config) -> str:
+    tokenizer = TOKENIZER_MAPPING[type(config)]
+    classes = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
+    of = inspect.signature(next(c for c in classes if c is not None).__init__).parameters
+    if "cls_token" not in of:  # a tokenizer without a class of its own keeps them in its file
+        return f"{config.cls_token_id} {config.sep_token_id} {config.pad_token_id}"
+    return " ".join(of[f"{name}_token"].default for name in ("cls", "sep", "pad"))
+
+
+def _positions(config):
+    most = config.max_position_embeddings
+    if config.model_type == "roberta":
+        return Said("offset", most=most - config.pad_token_id - 1, stored=most)
+    if config.model_type == "deberta-v2":
+        return Said("relative", most=most)
+    return Said("rotary", most=most) if config.model_type == "modernbert" else Said("learned", most=most)
+
+
+# 16
+
+# What was measured, by language: (file, heading under which its tables stand).
+EVIDENCE = {"en": [("README.md", "Measured")], "ko": [("README.ko.md", "측정 결과")]}
+
+
+def measured(repository: Path) -> PerLanguage:
+    """Return the tables that this repository measured, as they stand in its files."""
+    found = {}
+    for language, places in EVIDENCE.items():
+        found[language] = [
+            replace(table, title=Said("measured", file=file))
+            for file, heading in places
+            for table in tables_under(heading, repository.joinpath(file).read_text(encoding="utf-8"))
+        ]
+    return PerLanguage(found)
+
+
+def tables_under(heading: str, markdown: str) -> list[Table]:
+    """Return the tables of a Markdown text that stand under a heading of the second level."""
+    _, _, after = markdown.partition(f"\n## {heading}\n")
+    section = after.partition("\n## ")[0]
+    tables = []
+    for block in re.findall(r"(?:^\|.*\n?)+", section, flags=re.MULTILINE):
+        header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
+        tables.append(Table(rows, header))
+    return tables
+
+
+def zero_point(source, num_labels):
+    """Build the stock model and the custom recipe's, each after the same seed."""
+    labels = Labels(
+        "multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"]
+    )
+    set_seed(42)
+    stock = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels)
+    set_seed(42)
+    custom = build_classifier(source, CustomArguments(pooling="pooler"), labels)
+    return stock.eval(), custom.eval()
+
+
+def which(tour: Tour) -> Station:
+    """The advice, and what this repository measured."""
+    advice = [
+        [Said("change_nothing"), Code("make recipe-stock")],
+        [Said("change_anything"), Code("make recipe-custom")],
+    ]
+    blocks = [Table(advice, [Said("you_want"), Said("take")])]
+    blocks.append(measured(tour.repository))
+    code, checks, elsewhere = source_of(zero_point), [], None
+    if tour.has_bert_head and set(tour.about_stock["missing_keys"]) == {"classifier.weight", "classifier.bias"}:
+        stock, custom = zero_point(tour.source, tour.num_labels)
+        with torch.no_grad():
+            same = torch.equal(stock(**tour.tokens).logits, custom(**tour.tokens).logits)
+        checks.append(Check(Said("same_model"), same))
+    else:
+        elsewhere = Said("other_head")
+    return Station("which", code, blocks, checks, elsewhere=elsewhere)

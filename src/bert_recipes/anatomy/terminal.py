@@ -1,0 +1,173 @@
+"""The tour at the terminal, drawn with rich."""
+
+import re
+
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.syntax import Syntax
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bert_recipes.anatomy.tour import (
+    BROKEN,
+    CHANGED,
+    HOLDS,
+    Bars,
+    Cell,
+    Code,
+    Flow,
+    Heat,
+    PerLanguage,
+    Said,
+    Station,
+    Table,
+    Tokens,
+    Trap,
+    text_of,
+    texts,
+    verdict_of,
+)
+
+COLOURS = {HOLDS: "green", CHANGED: "yellow", BROKEN: "red"}
+INDENT = (0, 0, 0, 2)
+
+
+def show_station(console: Console, number: int, station: Station, language: str) -> None:
+    """Print one station."""
+
+    def said(key):
+        return _text(text_of(Said(key), language, station.key))
+
+    console.print()
+    console.print(Rule(Text.assemble((f"{number}  ", "dim"), said("title")), align="left", style="blue"))
+    console.print(Padding(said("claim"), INDENT))
+    if station.code:
+        console.print()
+        console.print(_code(station.code))
+    for block in station.blocks:
+        console.print()
+        console.print(Padding(_block(block, language, station.key), INDENT))
+    for trap in station.traps:
+        _show_trap(console, trap, language)
+    console.print()
+    for check in station.checks:
+        mark = ("✓ ", "green") if check.passed else ("✗ ", "yellow" if check.instead else "red")
+        console.print(Padding(Text.assemble(mark, _text(text_of(check.what, language, station.key))), INDENT))
+    verdict, instead = verdict_of(station, language)
+    line = Text.assemble((verdict, f"bold {COLOURS.get(station.verdict, 'cyan')}"))
+    console.print(Padding(Text.assemble("→ ", line, ": " if instead else "", _text(instead)), INDENT))
+
+
+def _show_trap(console: Console, trap: Trap, language: str) -> None:
+    words = texts(language)["common"]
+    console.print()
+    console.print(Padding(_text(text_of(Said(trap.key), language, "traps")), INDENT))
+    console.print(_code(trap.code))
+    table = RichTable(box=None, padding=(0, 2, 0, 0), show_header=False)
+    colour = "red" if not trap.safe else "yellow" if trap.still else "green"
+    table.add_row(
+        _text(words["trap_plain"]), _cell(trap.plain, language, "traps"), Text(verdict_of(trap, language)[0], colour)
+    )
+    table.add_row(_text(words["trap_ours"]), _cell(trap.ours, language, "traps"), "")
+    console.print(Padding(table, INDENT))
+
+
+def _code(code: str) -> Padding:
+    lexer = "python" if "def " in code or "=" in code.split("\n")[0].split(" --")[0] else "bash"
+    return Padding(Syntax(code, lexer, theme="ansi_dark", background_color="default", word_wrap=True), (0, 0, 0, 4))
+
+
+def _block(block, language: str, station: str):
+    def said(cell):
+        return _cell(cell, language, station)
+
+    if isinstance(block, PerLanguage):
+        return Group(*(_block(table, language, station) for table in block.tables[language]))
+    if isinstance(block, Said):
+        return said(block)
+    if isinstance(block, Table):
+        drawn = _titled(block, language, station)
+        drawn.show_header = block.header is not None
+        for name in block.header or block.rows[0]:
+            drawn.add_column(said(name) if block.header else "", overflow="fold")
+        for i, row in enumerate(block.rows):
+            drawn.add_row(*(said(cell) for cell in row), style="bold" if i in block.marked else None)
+        return drawn
+    if isinstance(block, Flow):
+        parts = []
+        for i, (name, size) in enumerate(block.steps):
+            arrow = "" if i == 0 else " ⇢ " if i >= block.fork else " → "
+            parts += [
+                (arrow, "dim"),
+                (name, "magenta" if i >= block.fork else "cyan"),
+                (f" {size}" if size else "", "dim"),
+            ]
+        return Text.assemble(*parts)
+    if isinstance(block, Tokens):
+        cells = [[token, str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
+        lines = [Text.assemble((text_of(block.title, language, station), "italic"))]
+        for start in range(0, len(cells), 9):
+            part = RichTable(box=None, padding=(0, 1, 0, 0), show_header=False)
+            for number, name in enumerate(("token", "id", "type", "mask")):
+                style = "cyan" if number == 0 else "dim" if number else None
+                part.add_row(
+                    _text(text_of(Said(name), language, "common")),
+                    *(Text(c[number], style) for c in cells[start : start + 9]),
+                )
+            lines.append(part)
+        return Group(*lines)
+    if isinstance(block, Heat):
+        drawn = _titled(block, language, station)
+        drawn.show_header = False
+        drawn.add_column(no_wrap=True)
+        for word, *_ in zip(block.words, strict=True):
+            drawn.add_column(min_width=min(len(word), 5))
+        drawn.add_row("", *(Text(word, "cyan") for word in block.words))
+        most = max(max(weights) for _, weights in block.rows)
+        for label, weights in block.rows:
+            drawn.add_row(said(label), *(Text(f" {w:.2f} ", _shade(w / most)) for w in weights))
+        return drawn
+    assert isinstance(block, Bars)
+    drawn = _titled(block, language, station)
+    drawn.show_header = False
+    most = max(value for _, value, _, _ in block.rows)
+    for label, value, shown, marked in block.rows:
+        bar = Text("█" * max(1, round(28 * value / most)), "magenta" if marked else "blue")
+        drawn.add_row(said(label), Text(str(shown)), bar)
+    return drawn
+
+
+def _titled(block, language: str, station: str) -> RichTable:
+    title = getattr(block, "title", None)
+    shown = None if title is None else _text(text_of(title, language, station))
+    return RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim", title=shown, title_justify="left")
+
+
+def _shade(share: float) -> str:
+    red, green, blue = (round(a + (b - a) * share) for a, b in ((32, 255), (40, 150), (60, 40)))
+    return f"{'black' if share > 0.45 else 'white'} on rgb({red},{green},{blue})"
+
+
+def _cell(cell: Cell, language: str, station: str) -> Text:
+    text = text_of(cell, language, station)
+    return Text(text, "cyan") if isinstance(cell, Code) else _text(text)
+
+
+def _text(text: str) -> Text:
+    """Return a text whose `code` and **bold** are set so."""
+    styled = escape(text)
+    styled = re.sub(r"`([^`]+)`", r"[cyan]\1[/cyan]", styled)
+    return Text.from_markup(re.sub(r"\*\*(.+?)\*\*", r"[bold]\1[/bold]", styled))
+
+
+def show_summary(console: Console, stations: list[Station], path, language: str) -> None:
+    """Print how the stations came out and where the page is."""
+    words = texts(language)["common"]
+    verdicts = [station.verdict for station in stations]
+    counts = {verdict: verdicts.count(verdict) for verdict in ("holds", "changed", "broken", "elsewhere")}
+    console.print()
+    console.print(Rule(style="blue"))
+    console.print(_text(words["summary"].format(**counts)))
+    console.print(Text(words["wrote"].format(path=path)))

@@ -1,0 +1,264 @@
+"""What a station is made of, and the models that the tour takes apart."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import transformers
+import yaml
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+
+from bert_recipes.errors import UserError
+from bert_recipes.sources import model_source
+
+LANGUAGES = ("en", "ko")
+HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
+
+
+class Said:
+    """A text by its key in `en.yaml` and `ko.yaml`, with the values that fill its places."""
+
+    def __init__(self, key: str, **values):
+        self.key = key
+        self.values = values
+
+    def __repr__(self):
+        return f"Said({self.key}, {self.values})"
+
+
+class Code(str):
+    """A cell that is set as code: a name, a shape, a value."""
+
+    __slots__ = ()
+
+
+Cell = str | Code | Said
+
+
+@dataclass
+class Table:
+    """Rows under a header; without one, a list of names and values. `marked` rows stand out."""
+
+    rows: list[list[Cell]]
+    header: list[Cell] | None = None
+    title: Said | None = None
+    marked: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Flow:
+    """Steps from left to right: `(name, shape)`; those from `fork` on belong to the stock model alone."""
+
+    steps: list[tuple[str, str]]
+    fork: int
+
+
+@dataclass
+class Tokens:
+    """The columns `token, id, type id, mask` of one encoded text; a part is None where the model takes none."""
+
+    columns: list[tuple[str, int, int | None, int]]
+    title: Said
+
+
+@dataclass
+class Heat:
+    """Weights from 0 to 1 of words, one row each for what they were taken from."""
+
+    words: list[str]
+    rows: list[tuple[Cell, list[float]]]
+    title: Said
+
+
+@dataclass
+class Bars:
+    """Lengths to compare: `(label, value, value as shown, whether it stands out)`."""
+
+    rows: list[tuple[Cell, float, Cell, bool]]
+    title: Said
+
+
+@dataclass
+class PerLanguage:
+    """Tables that stand in a file of each language, such as what the README measured."""
+
+    tables: dict[str, list[Table]]
+
+
+Block = PerLanguage | Table | Flow | Tokens | Heat | Bars | Said
+
+
+@dataclass
+class Check:
+    """Something that was tried: what should be, whether it is, and, where a release is known to differ, what is."""
+
+    what: Said
+    passed: bool
+    instead: Said | None = None
+
+
+@dataclass
+class Trap:
+    """What plain `Trainer` does, what this project does, and whether each does what a user would expect."""
+
+    key: str
+    code: str
+    plain: Cell
+    ours: Cell
+    still: bool
+    safe: bool
+
+
+@dataclass
+class Station:
+    """One stop: its key in the texts, the code that ran, what it gave and what was checked."""
+
+    key: str
+    code: str = ""
+    blocks: list[Block] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    traps: list[Trap] = field(default_factory=list)
+    elsewhere: Said | None = None
+
+    @property
+    def verdict(self) -> str:
+        """HOLDS; CHANGED, a change that is known; BROKEN, a claim that fails; ELSEWHERE, not for this model."""
+        failed = [check for check in self.checks if not check.passed]
+        if any(check.instead is None for check in failed) or not all(trap.safe for trap in self.traps):
+            return BROKEN
+        if self.elsewhere is not None:
+            return ELSEWHERE
+        return CHANGED if failed else HOLDS
+
+    @property
+    def instead(self) -> list[Said]:
+        """What happens in place of what was claimed."""
+        return [check.instead or check.what for check in self.checks if not check.passed]
+
+
+def source_of(*functions: Callable) -> str:
+    """Return the code of the functions that a station ran, as it is shown."""
+    return "\n\n".join(textwrap.dedent(inspect.getsource(function)).rstrip() for function in functions)
+
+
+def shape(tensor: torch.Tensor) -> Code:
+    """Return a tensor's shape as it is shown."""
+    return Code(list(tensor.shape))
+
+
+def numbers(values, digits: int = 4) -> Code:
+    """Return a few numbers as they are shown, rounded."""
+    shown = [f"{float(value):.{digits}f}" for value in torch.as_tensor(values).flatten()]
+    shown = [text.removeprefix("-") if float(text) == 0 else text for text in shown]
+    return Code(shown[0] if len(shown) == 1 else f"[{', '.join(shown)}]")
+
+
+@cache
+def texts(language: str) -> dict:
+    """Return all that the tour says in a language, by station and key."""
+    return yaml.safe_load(files("bert_recipes.anatomy").joinpath(f"{language}.yaml").read_text(encoding="utf-8"))
+
+
+def text_of(cell: Cell, language: str, station: str = "common") -> str:
+    """Return a cell in a language; a key is looked up among the station's texts, then among the common ones."""
+    if not isinstance(cell, Said):
+        return str(cell)
+    words = texts(language)
+    found = words.get(station, {}).get(cell.key) or words["common"][cell.key]
+    values = {k: text_of(v, language, station) if isinstance(v, Said) else v for k, v in cell.values.items()}
+    return " ".join(found.split()).format(**values)
+
+
+@dataclass
+class Tour:
+    """The plain and the stock model of one checkpoint, and one small batch: the text and a second one."""
+
+    model: str
+    source: str
+    text: str
+    num_labels: int
+    tokenizer: object
+    plain: PreTrainedModel
+    stock: PreTrainedModel
+    about_plain: dict
+    about_stock: dict
+    repository: Path
+
+    @property
+    def tokens(self) -> dict:
+        """The batch, padded: tensors `[2, length]`."""
+        return self.tokenizer([self.text, SECOND], padding=True, truncation=True, return_tensors="pt")
+
+    @property
+    def has_bert_head(self) -> bool:
+        """Whether the stock head is BERT's: dropout and a linear layer over the encoder's pooler."""
+        head = {name for name, child in self.stock.named_children() if child is not self.stock.base_model}
+        return (
+            getattr(self.plain, "pooler", None) is not None
+            and getattr(self.stock.base_model, "pooler", None) is not None
+            and head == {"dropout", "classifier"}
+            and isinstance(self.stock.classifier, torch.nn.Linear)
+        )
+
+
+SECOND = "Residents were asked to leave, and shelters are open in the next town."
+
+
+def load(source: str, num_labels: int) -> tuple:
+    """Load the plain and the stock model, and what became of the checkpoint's weights."""
+    plain, about_plain = AutoModel.from_pretrained(source, attn_implementation="eager", output_loading_info=True)
+    torch.manual_seed(0)  # the new head is random
+    stock, about_stock = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        num_labels=num_labels,
+        ignore_mismatched_sizes=True,
+        attn_implementation="eager",
+        output_loading_info=True,
+    )
+    return plain, stock, about_plain, about_stock
+
+
+def begin(model: str, text: str, num_labels: int, repository: Path) -> Tour:
+    """Load what the tour takes apart.
+
+    Raises:
+        UserError: the model is not there, or is no encoder that transformers can classify with.
+    """
+    if not text.strip():
+        raise UserError("--text is empty: give a sentence.")
+    if num_labels < 2:
+        raise UserError(
+            f"--num_labels {num_labels}: give 2 or more (one label would be a regression, see station 10)."
+        )
+    source = model_source(model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        loaded = load(source, num_labels)
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"--model {model} cannot be taken as plain and as stock model: {str(error).splitlines()[0]}"
+        ) from error
+    if tokenizer.pad_token is None or tokenizer.cls_token is None or not tokenizer.is_fast:
+        raise UserError(f"--model {model} is no encoder like BERT: its tokenizer has no [PAD] or no [CLS].")
+    return Tour(model, source, text, num_labels, tokenizer, *loaded, repository)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the answers hold for."""
+    return {"transformers": transformers.__version__, "torch": torch.__version__.partition("+")[0]}
+
+
+def verdict_of(told: Station | Trap, language: str) -> tuple[str, str]:
+    """Return a station's or a trap's verdict in a language, and what happens instead."""
+    words, version = texts(language)["common"], versions()["transformers"]
+    if isinstance(told, Trap):
+        key = "unsafe" if not told.safe else "still" if told.still else "fixed"
+        return words[key].format(version=version), ""
+    instead = told.instead or ([told.elsewhere] if told.elsewhere is not None else [])
+    said = "; ".join(text_of(each, language, told.key).rstrip(".") for each in instead)
+    return words[told.verdict].format(version=version), f"{said}." if said else ""

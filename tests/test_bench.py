@@ -1,0 +1,68 @@
+"""The tables of the bench, and that every line of them runs."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[1] / "recipes/bench.py"
+FIGURES = {"rows_per_second", "tokens_per_second", "padding", "flops", "share"}
+
+
+def line(rows, **more):
+    return dict.fromkeys(FIGURES, 0.5) | {"rows_per_second": rows, "seconds_to_first_step": 1.0} | more
+
+
+def results(**more):
+    return {
+        "machine": "a machine",
+        "versions": {"torch": "1.2"},
+        "command": "recipes/bench.py",
+        "model": "m",
+        "texts": "t",
+        "matrix_rate": 4e11,
+        "training": {"slow": line(10.0, peak_memory=2**30), "fast": line(85.0)},
+        "prediction": {"slow": line(70.0), "fast": line(350.0)},
+        "length": {16: {"training": line(100.0), "prediction": line(1000.0)}},
+        **more,
+    }
+
+
+def test_a_table_has_the_ratio_to_its_first_line_and_the_unit_of_each_column():
+    table = runpy.run_path(str(BENCH))["as_markdown"](results())
+    assert "| slow | 10.0 | 1.00 | 0 | 50.0% | 0 | 50% | 1,024 MiB | 1.0 |" in table
+    assert "| fast | 85.0 | 8.50 |" in table
+    assert "| fast | 350.0 | 5.00 |" in table
+    assert "| 16 | 10.00 | 625.0 | 1.00 | 62.5 |" in table
+    assert "a machine; torch 1.2; matrix product 400 GFLOP/s" in table
+
+
+def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
+    bench = runpy.run_path(str(BENCH))
+    docs = tmp_path / "performance.md"
+    docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
+    bench["write_docs"].__globals__["DOCS"] = docs
+    plain = {name: value for name, value in results().items() if name != "length"}
+    bench["write_docs"](plain, "new\n")
+    bench["write_docs"](plain, "newer\n")
+    assert docs.read_text() == "a\n<!-- make bench on cpu: begin -->\nnewer\n<!-- make bench on cpu: end -->\nb\n"
+
+
+@pytest.mark.slow
+def test_every_line_runs(tiny_bert, tmp_path):
+    command = [BENCH, "--model", tiny_bert, "--rows", 64, "--rounds", 1, "--steps", 1, "--output_dir", tmp_path]
+    done = subprocess.run([sys.executable, *map(str, command), "--only", "train", "predict"], capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = json.loads((tmp_path / "bench.json").read_text())
+    for table in ("training", "prediction"):
+        for name, figures in written[table].items():
+            assert figures.keys() >= FIGURES, name
+            assert figures["rows_per_second"] > 0
+            assert 0 <= figures["padding"] < 1
+    stock, same, ours = list(written["training"].values())[:3]
+    assert stock["padding"] > 0.4 > 0.1 > ours["padding"]
+    assert {"peak_memory", "seconds_to_first_step"} <= same.keys()
+    assert (tmp_path / "bench.md").read_text().startswith("`")

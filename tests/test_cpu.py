@@ -1,0 +1,119 @@
+"""What is quicker on a CPU is the same: dropout drops what it should, attention attends as it did."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from bert_recipes import cpu
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_a_mask_drops_the_share_that_it_should_and_keeps_the_mean(p):
+    torch.manual_seed(0)
+    mask = cpu.keep_mask(torch.empty(1000, 1001), p)
+    assert mask.unique().tolist() == [0.0, pytest.approx(1 / (1 - p))]
+    # Five standard errors of a million draws.
+    assert (mask == 0).double().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / 1e6) ** 0.5 + 2**-16)
+
+
+def test_a_mask_has_no_pattern():
+    torch.manual_seed(0)
+    dropped = (cpu.keep_mask(torch.empty(1 << 20), 0.5) == 0).double() - 0.5
+    for lag in (1, 2, 3, 4, 5, 8, 64, 384):
+        assert abs((dropped[lag:] * dropped[:-lag]).mean().item()) < 5 * 0.25 / 2**10
+
+
+def test_dropout_is_that_of_torch_but_for_the_draw():
+    x = torch.randn(64, 64, requires_grad=True)
+    dropout = cpu.QuickDropout(0.25)
+    y = dropout(x)
+    y.sum().backward()
+    kept = y != 0
+    torch.testing.assert_close(y, torch.where(kept, x / 0.75, 0))
+    torch.testing.assert_close(x.grad, kept / 0.75)
+    assert dropout.eval()(x) is x
+    assert cpu.QuickDropout(0.0)(x) is x
+    assert not cpu.QuickDropout(1.0)(x).any()
+    torch.manual_seed(1)
+    again = cpu.QuickDropout(0.25)(x)
+    torch.manual_seed(1)
+    assert torch.equal(again, cpu.QuickDropout(0.25)(x))
+
+
+@pytest.mark.parametrize("mask", ["none", "bool", "float"])
+def test_attention_under_dropout_is_attention_with_a_masked_softmax(mask, monkeypatch):
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 4, 7, 8)
+    module = nn.Module()
+    module.is_causal = False
+    real = torch.arange(7) < torch.tensor([[7], [4]])
+    masks = {
+        "none": None,
+        "bool": real[:, None, None, :].expand(2, 1, 7, 7),
+        "float": torch.zeros(2, 1, 7, 7).masked_fill(~real[:, None, None, :], torch.finfo(torch.float32).min),
+    }
+    expected = sdpa_attention_forward(module, query, key, value, masks[mask])[0]
+    monkeypatch.setattr(cpu, "keep_mask", lambda like, p: torch.ones_like(like))
+    torch.testing.assert_close(cpu.attention(module, query, key, value, masks[mask], dropout=0.1)[0], expected)
+    monkeypatch.undo()
+    mean = torch.stack(
+        [cpu.attention(module, query, key, value, masks[mask], dropout=0.1)[0] for _ in range(3000)]
+    ).mean(0)
+    torch.testing.assert_close(mean, expected, atol=0.05, rtol=0)
+
+
+def test_what_is_not_plain_goes_to_sdpa(monkeypatch):
+    asked = []
+    monkeypatch.setattr(cpu, "sdpa_attention_forward", lambda *args, **kwargs: asked.append(kwargs) or (None, None))
+    tensors = torch.randn(3, 1, 2, 5, 4)
+    cpu.attention(nn.Module(), *tensors, None, dropout=0.0)
+    cpu.attention(nn.Module(), *tensors, None, dropout=0.1, is_causal=True)
+    cpu.attention(nn.Module(), *tensors, None, dropout=0.1, is_causal=False, position_bias=torch.zeros(1))
+    assert [kwargs["dropout"] for kwargs in asked] == [0.0, 0.1, 0.1]
+
+
+def test_a_quickened_model_has_the_same_weights_and_scores_and_saves_the_same(tiny_bert, tokenizer, tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    inputs = tokenizer(["fire in a storm", "cake"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        before = model(**inputs).logits
+        model.save_pretrained(tmp_path / "before")
+        cpu.quicken(model)
+        assert torch.equal(model(**inputs).logits, before)
+    assert model.config._attn_implementation == cpu.ATTENTION
+    assert not any(type(module) is nn.Dropout for module in model.modules())
+    assert model.state_dict().keys() == weights.keys()
+    model.save_pretrained(tmp_path / "after")
+    assert (tmp_path / "after/config.json").read_text() == (tmp_path / "before/config.json").read_text()
+    model.train()
+    torch.manual_seed(0)
+    first = model(**inputs).logits
+    assert not torch.equal(first, model(**inputs).logits)
+    torch.manual_seed(0)
+    assert torch.equal(first, model(**inputs).logits)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
+def test_kept_memory_is_not_asked_of_the_kernel_again():
+    code = """
+import resource, torch
+from bert_recipes.cpu import keep_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(12_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(min(faults() for _ in range(5)))
+keep_memory()
+print(min(faults() for _ in range(20)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    given_back, kept = map(int, done.stdout.split())
+    assert kept < given_back / 10
