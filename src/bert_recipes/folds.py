@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
@@ -13,13 +12,13 @@ from sklearn.model_selection import StratifiedKFold
 
 from bert_recipes import console
 from bert_recipes.arguments import Arguments
-from bert_recipes.data import LABELS, TEXT, TEXT_PAIR, TextData
+from bert_recipes.data import LABELS, TextData, column, distinct_texts, strata_of
 from bert_recipes.errors import UserError
 from bert_recipes.run import Run
 
 
 def runs(args: Arguments, data: TextData, tokenized: DatasetDict, source: str | None) -> Iterator[Run]:
-    """Open the run folder and yield the runs that are still to be trained: one, or with `--folds k` up to k.
+    """Yield the runs that are still to be made, none of them open yet: one, or with `--folds k` up to k.
 
     Once all folds are finished their out-of-fold predictions and the mean of their test probabilities become those of
     the run folder itself.
@@ -33,56 +32,54 @@ def runs(args: Arguments, data: TextData, tokenized: DatasetDict, source: str | 
     Raises:
         UserError: as `Run`; or train has too few distinct texts for so many folds.
     """
+    whole = Run(args, data, tokenized, source)
     k = args.data.folds
     if not k:
-        yield Run(args, data, tokenized, source)
+        yield whole
         return
-    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed)
-    training = copy.copy(args.training)
-    whole = Run(args, data, tokenized, source)
+    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.labels.problem_type)
     parts = []
     for fold in range(k):
-        args.training = copy.copy(training)
-        args.training.output_dir = str(whole.folder / "folds" / str(fold + 1))
-        part = Run(args, *(_cut(x, fold_of == fold) for x in (data, tokenized)), source, whole=whole)
+        training = copy.copy(args.training)
+        training.output_dir = str(whole.folder / "folds" / str(fold + 1))
+        own = dataclasses.replace(args, training=training)
+        inside = fold_of == fold
+        part = Run(own, _cut(data, inside), _cut(tokenized, inside), source, whole=whole)
         parts.append(part)
-        if part.finished:
+        finished = (part.folder / "metrics.json").is_file()
+        # The first fold that is opened replaces what is there, if that was asked for.
+        if finished and (whole.is_open or not args.training.overwrite):
             console.say(f"Fold {fold + 1} of {k} is finished already.")
-        else:
-            console.say(f"Fold {fold + 1} of {k}", style="bold")
-            yield part
-            if PartialState().is_main_process:
-                # What a resume needs; a finished fold needs none, and k times that would fill a disk.
-                shutil.rmtree(Path(args.training.output_dir), ignore_errors=True)
+            continue
+        part.title = f"Fold {fold + 1} of {k}"
+        yield part
+        if PartialState().is_main_process:
+            # What a resume needs; a finished fold needs none, and k times that would fill a disk.
+            shutil.rmtree(part.folder / "checkpoints", ignore_errors=True)
     whole.pool(parts, fold_of)
 
 
-def assign_folds(train, k: int, seed: int) -> np.ndarray:
+def assign_folds(train, k: int, seed: int, problem_type: str) -> np.ndarray:
     """Return the fold of each row of `train`, `[rows]`, from 0.
 
-    Distinct texts are dealt, stratified by the label of their first copy, so that all copies are in one fold.
+    Distinct texts are dealt, stratified as `strata_of` says, so that all copies of one are in one fold. What is rarer
+    than `k` is dealt with the most frequent: some folds are then validated without it.
 
     Raises:
-        UserError: there are fewer than `k` distinct texts of every label.
+        UserError: there are fewer than `k` distinct texts.
     """
-    keys = list(zip(train[TEXT], train[TEXT_PAIR], strict=True)) if TEXT_PAIR in train.column_names else train[TEXT][:]
-    first: dict = {}
-    for key, label in zip(keys, train[LABELS], strict=True):
-        first.setdefault(key, label)
-    labels = np.array(list(first.values()))
-    counts = np.bincount(labels)
-    if counts.max() < k:
-        raise UserError(f"--folds {k}: no label of train has {k} distinct texts: take fewer folds.")
-    rare = [label for label, count in enumerate(counts) if 0 < count < k]
-    fold_of = {}
-    texts = np.array(list(first), dtype=object) if TEXT_PAIR not in train.column_names else list(first)
-    # A label rarer than k is dealt with the most frequent one: some folds are validated without it.
-    strata = np.where(np.isin(labels, rare), counts.argmax(), labels)
-    for fold, (_, inside) in enumerate(
-        StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(len(labels)), strata)
-    ):
-        fold_of |= {texts[i]: fold for i in inside}
-    return np.array([fold_of[key] for key in keys])
+    texts, first = distinct_texts(train)
+    if len(first) < k:
+        raise UserError(f"--folds {k}: train has {len(first)} distinct texts: take fewer folds.")
+    strata = strata_of(column(train, LABELS), problem_type)[first]
+    counts = np.bincount(strata)
+    strata = np.where(counts[strata] < k, counts.argmax(), strata)
+    if np.bincount(strata).max() < k:
+        strata = np.zeros_like(strata)
+    fold_of_text = np.empty(len(first), dtype=int)
+    for fold, (_, inside) in enumerate(StratifiedKFold(k, shuffle=True, random_state=seed).split(first, strata)):
+        fold_of_text[inside] = fold
+    return fold_of_text[texts]
 
 
 def _cut(data: TextData | DatasetDict, inside: np.ndarray) -> TextData | DatasetDict:

@@ -63,8 +63,10 @@ styled = matplotlib.rc_context(STYLE)
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write `name`.png and `name`.svg into `folder` and return the SVG for the page, its colours as variables."""
     folder.mkdir(exist_ok=True)
-    with writing(folder / f"{name}.png", "wb") as file:
+    with matplotlib.rc_context(STYLE), writing(folder / f"{name}.png", "wb") as file:
         figure.savefig(file, format="png", dpi=200)
+    # Laid out once: the same for both.
+    figure.set_layout_engine("none")
     # The salt names the drawing's clip paths: no two drawings of a page may share one.
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}), writing(folder / f"{name}.svg") as file:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -73,7 +75,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
     # Only in styles: a label may be spelled like a colour.
     svg = re.sub(r'style="[^"]*"', lambda style: _with_variables(style[0]), svg)
     width, height = figure.get_size_inches() * 72
-    return re.sub(r'<svg [^>]*>', f'<svg viewBox="0 0 {width:g} {height:g}" role="img">', svg, count=1)
+    return re.sub(r"<svg [^>]*>", f'<svg viewBox="0 0 {width:g} {height:g}" role="img">', svg, count=1)
 
 
 def _with_variables(style: str) -> str:

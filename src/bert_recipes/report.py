@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from bert_recipes import plots
 from bert_recipes.calibration import scaled
-from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.predictions import Predictions
 
@@ -46,7 +45,11 @@ SHOWN = {
     "loss": "loss",
 }
 environment = Environment(
-    loader=PackageLoader("bert_recipes"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("bert_recipes"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 environment.filters["points"] = lambda value: f"{100 * value:.1f}"
 environment.filters["score"] = lambda value: "" if value is None else f"{value:.4f}"
@@ -84,35 +87,22 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def read_json(folder: Path, name: str) -> dict:
-    """Read a JSON file of a run folder.
-
-    Raises:
-        UserError: it is not there or damaged.
-    """
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} is no complete run: it has no {name}; give its command again.") from error
-    except ValueError as error:
-        raise UserError(f"{folder / name} is damaged ({error}): run it again.") from error
-
-
-def write_report(folder: Path, clashing: list[Clash]) -> None:
-    """Write `report.html` and `plots/` into a run folder, from its own files.
+def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str, str, str]]) -> None:
+    """Write `report.html` and `plots/` into a run folder.
 
     Args:
-        folder: with run.yaml, metrics.json, validation_predictions.csv and, of a Trainer's run, trainer_state.json.
-        clashing: near-duplicates with clashing labels, which only the whole data show.
+        folder: with run.yaml, validation_predictions.csv and, of a Trainer's run, trainer_state.json.
+        metrics: what metrics.json holds, or is to hold.
+        labelled: split, id, label and text of the labelled rows, to find near-duplicates with clashing labels in.
 
     Raises:
-        UserError: a file is missing or damaged.
+        UserError: validation_predictions.csv is missing or damaged.
     """
-    metrics = read_json(folder, "metrics.json")
+    clashing = clashes(labelled)
     configuration = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
     data = metrics["environment"]["labels"]
     rows = Predictions.read(folder, data["names"], data["problem_type"])
-    history = read_json(folder, "trainer_state.json")["log_history"] if (folder / "trainer_state.json").exists() else []
+    history = _log_history(folder)
     validation = metrics["validation"]
     figures, missing = _figures(rows, validation, history, folder / "plots")
     page = environment.get_template("run.html").render(
@@ -136,6 +126,11 @@ def write_report(folder: Path, clashing: list[Clash]) -> None:
     )
     with writing(folder / PAGE) as file:
         file.write(page)
+
+
+def _log_history(folder: Path) -> list[dict]:
+    state = folder / "trainer_state.json"
+    return json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else []
 
 
 def _headline(scores: dict) -> list[tuple[str, str]]:
@@ -241,7 +236,9 @@ def _per_value(rows: Predictions) -> dict[str, list[dict]]:
     for column, cells in rows.columns.items():
         if column in ("text", "text_pair", "fold"):
             continue
-        values, which, count = np.unique(np.array(cells, dtype=object).astype(str), return_inverse=True, return_counts=True)
+        values, which, count = np.unique(
+            np.array(cells, dtype=object).astype(str), return_inverse=True, return_counts=True
+        )
         usual = np.flatnonzero((count >= LEAST_ROWS) & (values != ""))
         if len(usual) < 2 or count[usual].sum() < len(cells) / 4:
             continue

@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 RESAMPLES = 10_000
-# Rows × resamples held at once, in float64: 64 MB.
+# Rows times resamples held at once, in float64: 64 MB.
 CHUNK = 8_000_000
 
 
