@@ -160,6 +160,18 @@ class CustomArguments(ModelArguments):
 
 
 @dataclass
+class SearchArguments(CustomArguments):
+    """The custom recipe's choices that stay as they are, and how many trials to make of the others."""
+
+    trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.trials < 1:
+            raise ValueError(f"--trials {self.trials}: give 1 or more.")
+
+
+@dataclass
 class RecipeTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults of these recipes."""
 

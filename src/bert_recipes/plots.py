@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.stats import t as student_t
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from bert_recipes.calibration import reliability
@@ -307,15 +308,19 @@ def residuals(values: np.ndarray, predicted: np.ndarray, name: str) -> Figure:
 
 
 @styled
-def seeds_as_dots(scores: dict[str, np.ndarray], intervals: dict[str, tuple[float, float]], title: str) -> Figure:
-    """One row per recipe: every seed's score as a dot, the mean with its 95 % interval."""
-    figure, axes = _figure(6.2, 1.0 + 0.55 * len(scores))
-    for i, (name, values) in enumerate(scores.items()):
+def seeds_as_dots(scores: dict[str, np.ndarray], title: str) -> Figure:
+    """One row per recipe: every seed's score as a dot, the mean with its 95 % interval over seeds (Student's t)."""
+    figure, axes = _figure(4.6, 0.9 + 0.5 * len(scores))
+    for i, values in enumerate(scores.values()):
         colour = COLOURS[i % len(COLOURS)]
-        low, high = intervals[name]
-        axes.plot([low, high], [i, i], color=colour, linewidth=6, alpha=0.22, solid_capstyle="round")
-        axes.plot(values, np.full(len(values), i), "o", color=colour, alpha=0.6, markersize=6, markeredgewidth=0)
-        axes.plot([values.mean()], [i], "|", color=INK, markersize=16, markeredgewidth=2)
+        k = len(values)
+        if k > 1:
+            half = student_t.ppf(0.975, k - 1) * values.std(ddof=1) / np.sqrt(k)
+            ends = values.mean() - half, values.mean() + half
+            axes.plot(ends, [i, i], color=colour, linewidth=7, alpha=0.22, solid_capstyle="round")
+        # Apart a little, so that like scores do not hide each other.
+        axes.plot(values, i + 0.09 * ((np.arange(k) % 3) - 1), "o", color=colour, alpha=0.7, markersize=6, mew=0)
+        axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2)
     axes.set_yticks(range(len(scores)), [_short(name, 30) for name in scores])
     axes.set(xlabel=title, ylim=(len(scores) - 0.4, -0.6))
     axes.tick_params(axis="y", length=0)
@@ -325,7 +330,7 @@ def seeds_as_dots(scores: dict[str, np.ndarray], intervals: dict[str, tuple[floa
 @styled
 def differences(rows: list[tuple[str, float, float, float]], title: str) -> Figure:
     """One row per pair: the difference in points with its 95 % interval, and the line of no difference."""
-    figure, axes = _figure(6.2, 1.0 + 0.55 * len(rows))
+    figure, axes = _figure(4.6, 0.9 + 0.5 * len(rows))
     axes.axvline(0, color=FAINT, linewidth=1.2)
     for i, (_, value, low, high) in enumerate(rows):
         colour = COLOURS[0] if low > 0 or high < 0 else FAINT
@@ -340,13 +345,14 @@ def differences(rows: list[tuple[str, float, float, float]], title: str) -> Figu
 @styled
 def cost_and_score(cost: dict[str, float], score: dict[str, float], title: str) -> Figure:
     """Mean score against the seconds that training took, on a logarithmic axis."""
-    figure, axes = _figure(6.2, 3.2)
+    figure, axes = _figure(4.6, 2.9)
     for i, name in enumerate(score):
         axes.plot([cost[name]], [score[name]], "o", color=COLOURS[i % len(COLOURS)], markersize=9)
         axes.annotate(
             _short(name, 30), (cost[name], score[name]), xytext=(0, 9), textcoords="offset points", ha="center"
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25, y=0.3)
     axes.set(xlabel="seconds to train, one run", ylabel=f"mean {title}")
     return figure

@@ -1,8 +1,10 @@
 """The page of a run: `report.html`, made from the run folder, and the figures under `plots/`."""
 
+import itertools
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ PAGE = "report.html"
 MOST_WRONG = 40
 MOST_GROUPS = 20
 MOST_VALUES = 25
+MOST_DISAGREEMENTS = 8
 # A column of the data speaks of groups if enough of its values have this many rows.
 LEAST_ROWS = 5
 SHOWN = {
@@ -51,7 +54,7 @@ environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-environment.filters["points"] = lambda value: f"{100 * value:.1f}"
+environment.filters["p_value"] = lambda p: "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 environment.filters["score"] = lambda value: "" if value is None else f"{value:.4f}"
 
 
@@ -271,3 +274,94 @@ def _most_wrong(rows: Predictions) -> list[dict]:
             }
         )
     return out
+
+
+def write_comparison(folder: Path, groups: list, verdicts: list) -> None:
+    """Write `report.html` and `plots/` of a comparison into its folder.
+
+    Args:
+        folder: of the comparison.
+        groups: of runs, as `bert_recipes.comparison.finished` returns them.
+        verdicts: for every pair of them.
+    """
+    from bert_recipes.comparison import scores_for, scores_of
+
+    rows = groups[0].predictions[0]
+    titles = list(scores_for(rows))
+    first = titles[0]
+    by_group = {group.name: {title: scores_of(group, title) for title in titles} for group in groups}
+    seconds = {g.name: float(np.mean([m["train"].get("train_runtime", np.nan) for m in g.metrics])) for g in groups}
+    drawn = {}
+
+    def draw(name: str, figure) -> None:
+        drawn[name] = Markup(plots.save(figure, folder / "plots", name))
+
+    draw("seeds", plots.seeds_as_dots({name: of[first] for name, of in by_group.items()}, first))
+    intervals = [(f"{v.a} vs {v.b}", d.value, d.low, d.high) for v in verdicts if (d := v.differences[first])]
+    draw("differences", plots.differences(intervals, first))
+    if all(s > 0 for s in seconds.values()):
+        draw("cost", plots.cost_and_score(seconds, {n: of[first].mean() for n, of in by_group.items()}, first))
+    page = environment.get_template("comparison.html").render(
+        title=" or ".join(group.name for group in groups) + "?",
+        data=", ".join(_dataset(groups[0])),
+        rows=len(rows.ids),
+        out_of_fold="fold" in rows.columns,
+        titles=titles,
+        first=first,
+        verdicts=verdicts,
+        groups=[
+            {
+                "name": g.name,
+                "seeds": len(g.folders),
+                "scores": [(by_group[g.name][t].mean(), _spread(by_group[g.name][t])) for t in titles],
+                "seconds": seconds[g.name],
+                "memory": max((m["train"].get("peak_memory_mib") or 0) for m in g.metrics) or None,
+                "folders": [str(f) for f in g.folders],
+            }
+            for g in groups
+        ],
+        figures=drawn,
+        disagreements=[] if rows.problem_type == "regression" else _disagreements(groups),
+        command=shlex.join(["python", *sys.argv]),
+        versions=groups[0].metrics[0]["environment"]["versions"],
+    )
+    with writing(folder / PAGE) as file:
+        file.write(page)
+
+
+def _spread(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _dataset(group) -> list[str]:
+    return yaml.safe_load((group.folders[0] / "run.yaml").read_text(encoding="utf-8"))["dataset"]
+
+
+def _disagreements(groups: list) -> list[dict]:
+    """Return, for each pair, rows where most seeds of one are right and most seeds of the other are not."""
+    found = []
+    rows = groups[0].predictions[0]
+    share = {g.name: np.mean([~p.wrong for p in g.predictions], axis=0) for g in groups}
+    labels = rows.label_texts
+    for a, b in itertools.permutations([g.name for g in groups], 2):
+        apart = share[a] - share[b]
+        worst = np.argsort(-apart, kind="stable")[:MOST_DISAGREEMENTS]
+        found.append(
+            {
+                "right": a,
+                "wrong": b,
+                "count": int((apart >= 0.5).sum()),
+                "rows": [
+                    {
+                        "id": rows.ids[i],
+                        "text": rows.columns["text"][i],
+                        "label": labels[i],
+                        "right": share[a][i],
+                        "wrong": share[b][i],
+                    }
+                    for i in worst
+                    if apart[i] >= 0.5
+                ],
+            }
+        )
+    return found

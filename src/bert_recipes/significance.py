@@ -43,8 +43,18 @@ def _terms_of_class(labels: np.ndarray, predictions: np.ndarray, which: int) -> 
     return np.stack([actual & predicted, predicted, actual], axis=1).astype(float)
 
 
-def f1(num_labels: int) -> Score:
-    """F1 of class 1 where there are two labels, the macro average where there are more."""
+def f1(num_labels: int, several: bool = False) -> Score:
+    """F1 of class 1 where there are two labels, the macro average where there are more.
+
+    Where several labels may hold at once (labels and predictions `[rows, num_labels]`), the micro average.
+    """
+    if several:
+
+        def totals(labels, predictions):
+            both = ((labels > 0.5) & (predictions > 0.5)).sum(axis=1)
+            return np.stack([both, (predictions > 0.5).sum(axis=1), (labels > 0.5).sum(axis=1)], axis=1).astype(float)
+
+        return Score("f1", totals, _f1)
     if num_labels == 2:
         return Score("f1", lambda labels, predictions: _terms_of_class(labels, predictions, 1), _f1)
 
@@ -58,12 +68,31 @@ def f1(num_labels: int) -> Score:
 
 
 def accuracy() -> Score:
-    """The share of rows that are right."""
+    """The share of rows that are right, in all of their labels."""
 
     def terms(labels, predictions):
-        return np.stack([labels == predictions, np.ones(len(labels))], axis=1).astype(float)
+        return np.stack([_right(labels, predictions), np.ones(len(labels))], axis=1).astype(float)
 
     return Score("accuracy", terms, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1))
+
+
+def r_squared() -> Score:
+    """The share of the variance that a regression explains, the mean over its targets `[rows, targets]`."""
+
+    def terms(labels, predictions):
+        return np.concatenate([(labels - predictions) ** 2, labels, labels**2, np.ones((len(labels), 1))], axis=1)
+
+    def of_sums(sums):
+        errors, values, squares = np.split(sums[..., :-1], 3, axis=-1)
+        spread = squares - values**2 / np.maximum(sums[..., -1:], 1)
+        return (1 - errors / np.maximum(spread, np.finfo(float).tiny)).mean(axis=-1)
+
+    return Score("r2", terms, of_sums)
+
+
+def _right(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    same = labels == predictions
+    return same if same.ndim == 1 else same.all(axis=1)
 
 
 @dataclass(frozen=True)
@@ -110,10 +139,10 @@ def compare(
 
     Args:
         score: what is compared.
-        labels: class ids `[rows]`.
-        a: predictions of A, `[seeds, rows]`; likewise `b`, whose number of seeds may differ.
+        labels: class ids `[rows]`, or `[rows, num_labels]`.
+        a: predictions of A in that form, for each seed; likewise `b`, whose number of seeds may differ.
         b: predictions of B.
-        averaged: predictions `[rows]` of A and of B, each from its seeds' mean probabilities. McNemar's test needs
+        averaged: predictions of A and of B, each from its seeds' mean probabilities. McNemar's test needs
             independent rows, and the same row under five seeds is not five rows.
         resamples: bootstrap samples.
         seed: of the draws.
@@ -156,7 +185,7 @@ def _draw_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def mcnemar_p(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
     """Return the p-value of McNemar's exact test: do A and B err equally often, on the rows where one errs?"""
-    right_a, right_b = a == labels, b == labels
+    right_a, right_b = _right(labels, a), _right(labels, b)
     table = [
         [(right_a & right_b).sum(), (right_a & ~right_b).sum()],
         [(~right_a & right_b).sum(), (~right_a & ~right_b).sum()],
@@ -202,7 +231,7 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
     interval = f"95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
     k = min(len(d.a), len(d.b))
     seeds = f"{k} seed{'s' if k > 1 else ''}"
-    corrected = f", p {d.holm:.3f} corrected for {pairs} pairs" if pairs > 1 else ""
+    corrected = f", p {_p(d.holm)} corrected for {pairs} pairs" if pairs > 1 else ""
     if d.holm < 0.05:
         better, worse = (a, b) if d.value > 0 else (b, a)
         low, high = sorted((abs(d.low), abs(d.high)))
@@ -213,7 +242,7 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
             f"{better} is better than {worse} by {100 * abs(d.value):.1f} points of {name} "
             f"(95 % interval {100 * low:.1f} to {100 * high:.1f}{corrected}){alone}."
         )
-    if np.array_equal(d.a, d.b) and d.low == d.high == 0:
+    if np.array_equal(d.a, d.b) and d.of_rows == 0:
         return f"{a} and {b} are alike in {name} in every seed."
     start = f"no difference in {name} between {a} and {b} can be seen with {seeds} ({interval}{corrected})"
     needed = seeds_needed(d)
@@ -225,6 +254,10 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
             f"{d.rows:,}, however many seeds."
         )
     return f"{start}; to see half a point you would need about {_round(needed):,}."
+
+
+def _p(value: float) -> str:
+    return "under 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _round(number: int) -> int:
