@@ -54,9 +54,7 @@ class Search:
         training.output_dir = str(self.folder / "trials")
 
     def space(self, trial) -> dict:
-        """Draw a trial's settings; return those that are Trainer's."""
-        trial.suggest_categorical("pooling", [name for name in POOLINGS if name != "pooler"])
-        trial.suggest_float("layer_decay", 0.7, 1.0)
+        """Draw and return those of a trial's settings that are Trainer's."""
         return {
             "learning_rate": trial.suggest_float("learning_rate", 2e-5, 4e-4, log=True),
             "num_train_epochs": trial.suggest_int("num_train_epochs", 1, 4),
@@ -64,11 +62,12 @@ class Search:
         }
 
     def model_arguments(self, trial) -> CustomArguments:
-        """Return the recipe's own arguments with a trial's settings in them; without a trial, as they are."""
+        """Draw a trial's other settings into the recipe's own arguments; without a trial these are as they were."""
         if trial is None:
             return self.args.model
         drawn = copy.copy(self.args.model)
-        drawn.pooling, drawn.layer_decay = trial.params["pooling"], trial.params["layer_decay"]
+        drawn.pooling = trial.suggest_categorical("pooling", [name for name in POOLINGS if name != "pooler"])
+        drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
         return drawn
 
     def trainer(self, model_init: Callable, **kwargs) -> "SearchTrainer":
