@@ -44,7 +44,7 @@ class Search:
         self.args = args
         self.folder = Path(args.training.output_dir)
         valid = CHOOSING[data.labels.problem_type]
-        self.score = (args.training.metric_for_best_model or valid[0]).removeprefix("eval_")
+        self.score = (args.configuration.get("metric_for_best_model") or valid[0]).removeprefix("eval_")
         if self.score not in valid:
             raise UserError(f"--metric_for_best_model {self.score} is none of {', '.join(valid)}.")
         training = self.training = copy.copy(args.training)
