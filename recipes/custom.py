@@ -29,7 +29,7 @@ def main():
 
     for run in runs(args, data, tokenized, source):
         set_seed(args.training.seed)
-        model = build_classifier(source, args.model, data.labels)
+        model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
         run.open()
         trainer = PerExampleTrainer(
             model,

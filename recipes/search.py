@@ -32,7 +32,9 @@ def main():
 
     search = Search(args, data)
     trainer = search.trainer(
-        lambda trial: build_classifier(source, search.model_arguments(trial), data.labels),
+        lambda trial: build_classifier(
+            source, search.model_arguments(trial), data.labels, args.training.gradient_checkpointing
+        ),
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,

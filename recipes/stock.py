@@ -28,6 +28,7 @@ def main():
         set_seed(args.training.seed)
         model = AutoModelForSequenceClassification.from_pretrained(
             source,
+            use_safetensors=True,
             id2label=data.labels.id2label,
             label2id=data.labels.label2id,
             problem_type=data.labels.problem_type,

@@ -229,3 +229,45 @@ def test_the_lowest_loss_can_choose_the_checkpoint():
 def test_debug_alone_is_ours_and_with_a_value_trainers():
     assert parse("--debug").training.debug == []
     assert len(parse("--debug", "underflow_overflow").training.debug) == 1
+
+
+OWN_DEFAULTS = ["--load_best_model_at_end", "false", "--save_strategy", "steps", "--eval_strategy", "steps"]
+OWN_DEFAULTS += ["--logging_steps", "500", "--save_total_limit", "1", "--train_sampling_strategy", "random"]
+OWN_DEFAULTS += ["--per_device_eval_batch_size", "8"]
+
+
+def test_a_configuration_keeps_what_is_trainers_default_and_not_the_recipes(tmp_path):
+    first = parse(*OWN_DEFAULTS)
+    second = parse(*config(tmp_path, yaml.safe_dump(first.configuration)))
+    assert second.training.to_dict() == first.training.to_dict()
+
+
+def test_a_yaml_file_says_what_a_flag_says(tmp_path):
+    text = "class_weights: balanced\nloss: focal\nloss_options: {gamma: 1.5}\nlabel_column: [a, b]\nlabels: [1, 0]\n"
+    flags = [
+        "--class_weights",
+        "balanced",
+        "--loss",
+        "focal",
+        "--loss_options",
+        "gamma=1.5",
+        "--label_column",
+        "a",
+        "b",
+    ]
+    written, given = parse(*config(tmp_path, text)), parse(*flags, "--labels", "1", "0")
+    assert (written.data, written.model) == (given.data, given.model)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("task: regresion\n", "task is regresion; did you mean regression: take binary, multi-class"),
+        ("pooling: [mean, max]\n", r"pooling is \['mean', 'max'\], and takes one value"),
+        ("label_smoothing_factor: 1.5\n", "--label_smoothing_factor 1.5: give 0 to less than 1"),
+        ("head_learning_rate: -1\n", "--head_learning_rate -1: give more than 0"),
+    ],
+)
+def test_a_value_that_is_wrong_in_a_file_is_said(text, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        parse(*config(tmp_path, text))

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from bert_recipes.arguments import DataArguments
 from bert_recipes.data import load_data, strata_of
@@ -88,6 +90,58 @@ def test_a_list_of_real_numbers_is_a_regression_of_several_targets(folder):
     assert labels_in_order(data)[:2] == [[0.5, 1.5], [0.25, 2.0]]
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("number", [int, float])
+def test_lists_of_0_and_1_are_one_label_each(number, kind, folder):
+    cells = [[number(a), number(b), number(c)] for a, b, c in ((1, 0, 1), (0, 0, 1), (0, 1, 0), (0, 0, 0))] * 10
+    columns = {"labels": [str(cell) for cell in cells] if kind == "csv" else cells}
+    data = read(folder, columns, kind)
+    assert (data.labels.task, data.labels.names) == ("multi-label", ["labels_0", "labels_1", "labels_2"])
+    assert labels_in_order(data) == [[float(value) for value in cell] for cell in cells]
+    assert read(folder, columns, kind, labels=["a", "b", "c"]).labels.names == ["a", "b", "c"]
+
+
+def test_lists_of_numbers_written_as_text_are_several_targets(folder):
+    data = read(folder, {"vad": ["[0.1, 0.33]", "[0.5, 2]"] * 20})
+    assert (data.labels.task, labels_in_order(data)[:2]) == ("regression", [[0.1, 0.33], [0.5, 2.0]])
+
+
+def test_one_cell_that_does_not_parse_is_named_and_changes_no_task(folder):
+    with pytest.raises(UserError, match=r"label cell '\[\"a\", \"b\"' in 1 row \(number 7"):
+        read(folder, {"tags": ['["a", "b"]'] * 7 + ['["a", "b"'] + ['["a"]'] * 32})
+
+
+def test_ids_out_of_the_range_of_a_class_label_are_named(folder):
+    names = ClassLabel(names=["x", "y"])
+    rows = {"text": [f"t{i}" for i in range(20)]}
+    for feature, good, bad, sentence in (
+        (names, 1, 7, r"labels that train never saw: 7 \(out of range\)"),
+        (List(names), [1], [9], r"a label out of range, \[9\] in 1 row \(number 3"),
+    ):
+        features = Features({"text": Value("string"), "label": feature})
+        table = pa.table({**rows, "label": [good] * 3 + [bad] + [good if feature is names else [0]] * 16})
+        Dataset(table.cast(features.arrow_schema)).to_parquet(folder / "train.parquet")
+        with pytest.raises(UserError, match=sentence):
+            load_data(DataArguments(dataset=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "sentence"),
+    [
+        ([[0.5, 1.5], None] * 20, "regression", "'y' is empty in 20 rows"),
+        ([{"a": 1}, {"a": 2}] * 20, None, "holds struct<a: int64>: give a label, a number or a list of them"),
+    ],
+)
+def test_cells_of_a_json_file_that_are_no_labels(cells, task, sentence, folder):
+    with pytest.raises(UserError, match=sentence):
+        read(folder, {"y": cells}, "jsonl", task=task)
+
+
+def test_labels_that_hold_once_each_can_still_be_cut(folder):
+    data = read(folder, {"tags": [f"only {i}" for i in range(40)]}, task="multi-label")
+    assert len(data.splits["validation"]) == 4
+
+
 @pytest.mark.parametrize(
     ("cells", "task"),
     [
@@ -151,7 +205,7 @@ BAD = {
     "empty number": ({"score": [0.5, ""] * 20}, {"task": "regression"}, "'score' is empty in 20 rows"),
     "neither 0 nor 1": ({"a": [0, 1, 2, 0] * 10, "b": [1] * 40}, {"task": "multi-label"}, "'2' in 1 row .* neither 0"),
     "no list": ({"tags": ["[1, ", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[1, ' in 1 row .* no list of"),
-    "nested": ({"tags": ["[[1]]", "[1]"] * 20}, {"task": "multi-label"}, r"label cell \[\[1\]\] in 1 row"),
+    "nested": ({"tags": ["[[1]]", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[\[1\]\]' in 1 row"),
     "no label at all": ({"tags": ["[]", "[]"] * 20}, {}, "holds no label in any row"),
     "two columns for one class": ({"a": [0, 1] * 20, "b": [1, 0] * 20}, {"task": "binary"}, "has one label column"),
     "wrong count": ({"a": ["x", "y", "z", "x"] * 10}, {"task": "binary"}, "3 labels .*that is --task multi-class"),

@@ -147,6 +147,29 @@ def test_extreme_logits_give_finite_losses_and_gradients(task):
         assert torch.isfinite(extreme.grad).all(), name
 
 
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 1, 2])
+def test_focusing_has_a_gradient_for_sure_answers_right_and_wrong(gamma):
+    def gradient(loss, logits, labels):
+        logits = torch.tensor(logits).requires_grad_()
+        losses_and_weights(loss, logits, torch.tensor(labels))[0].sum().backward()
+        assert torch.isfinite(logits.grad).all()
+        return logits.grad
+
+    focal = make("binary", loss="focal", loss_options=[f"gamma={gamma}"])
+    assert gradient(focal, [[25.0, 0.0], [0.0, 25.0]], [0, 0])[1, 0] == pytest.approx(-1, abs=1e-3)
+    focal = make("multi-label", loss="focal", loss_options=[f"gamma={gamma}"])
+    signs = [[25.0, -25.0, 0.0]]
+    assert gradient(focal, signs, [[0.0, 1.0, 0.0]])[0, 0] == pytest.approx(1 / 3, abs=1e-3)
+    for clip in (0, 0.05):
+        options = [f"gamma_pos={gamma}", f"gamma_neg={gamma}", f"clip={clip}"]
+        loss = make("multi-label", loss="asymmetric", loss_options=options)
+        wrong = gradient(loss, signs, [[0.0, 1.0, 0.0]])[0]
+        # The shift keeps the loss of a label that does not hold, and so its slope, from growing without end.
+        assert wrong[0] == pytest.approx(1 / 3, abs=1e-3) if clip == 0 else wrong[0] >= 0
+        assert wrong[1] == pytest.approx(-1 / 3, abs=1e-3)
+        gradient(loss, signs, [[1.0, 0.0, 1.0]])
+
+
 def test_samples_of_a_head_give_each_example_the_mean_of_their_losses(batch):
     logits, labels = batch
     samples = torch.stack([logits, logits + 1, logits * 2], dim=1)
@@ -190,8 +213,13 @@ WRONG = [
     ("binary", {"loss": "focal", "smoothing": 0.1}, "smoothing_factor .* it is an option of cross_entropy, r_drop"),
     ("binary", {"loss": "focal", "loss_options": ["gama=1"]}, "--loss_options gama cannot be .* options are gamma"),
     ("binary", {"loss": "focal", "loss_options": ["gamma"]}, "takes name=value"),
+    ("binary", {"loss": "focal", "loss_options": ["gamma=-1"]}, "gamma is -1: give 0 or more"),
+    ("multi-label", {"loss": "focal", "loss_options": ["alpha=2"]}, "alpha is 2: give between 0 and 1"),
+    ("multi-label", {"loss": "asymmetric", "loss_options": ["clip=2"]}, "clip is 2: give 0 or more, and less than 1"),
+    ("binary", {"loss_options": ["class_weights=[1,-5]"]}, "has a flag of its own, --class_weights"),
+    ("binary", {"loss": "r_drop", "dropout_samples": 3}, "both draw dropout anew for one text: take one"),
     ("binary", {"loss": "focal", "loss_options": ["gamma=strong"]}, "focal fails on logits"),
-    ("binary", {"loss": "focal", "loss_options": ["gamma=.nan"]}, "a number that is not finite"),
+    ("binary", {"loss": "focal", "loss_options": ["gamma=.nan"]}, "ValueError: gamma is nan: give 0 or more"),
 ]
 
 
@@ -210,11 +238,27 @@ def test_a_loss_that_averages_is_refused(batch):
 OWN = {
     "mean": (
         "def own(logits, labels):\n    return logits.mean()\n",
-        r"one number per example, shape \[2\].*shape \[\]",
+        r"one number per example, shape \[3\].*shape \[\]",
     ),
     "list": ("def own(logits, labels):\n    return [0, 0]\n", "returned a list"),
     "fails": ("def own(logits, labels):\n    return logits[:, 7]\n", "own.py:own fails on logits .* IndexError"),
-    "no gradient": ("import torch\ndef own(logits, labels):\n    return torch.ones(2)\n", "without a gradient"),
+    "no gradient": (
+        "import torch\ndef own(logits, labels):\n    return torch.ones(len(labels))\n",
+        "without a gradient",
+    ),
+    "one per label": (
+        "def own(logits, labels):\n    return logits.sum(0)\n",
+        r"shape \[3\], and returned shape \[2\]",
+    ),
+    "negative": ("def own(logits, labels):\n    return logits[:, 0], 0 * logits[:, 0] - 1\n", "a weight under 0"),
+    "by logits": (
+        "def own(logits, labels):\n    return logits[:, 0], logits[:, 0] ** 2\n",
+        "weights examples by",
+    ),
+    "needs more": (
+        "class own:\n    def __init__(self, factor):\n        self.factor = factor\n",
+        "cannot be made: .*missing 1 required positional argument: 'factor'",
+    ),
     "no name": ("def owm(logits, labels):\n    return 0\n", "does not define own; did you mean owm"),
     "no syntax": ("def own(:\n", "does not run: SyntaxError"),
     "no call": ("own = 3\n", "own is a int, and a class or a function is needed"),

@@ -284,6 +284,16 @@ def test_fsdp_is_told_which_layers_to_shard(tiny_bert, tmp_path):
     assert "BertLayer" in AutoModelForSequenceClassification.from_pretrained(tmp_path)._no_split_modules
 
 
+def test_an_own_file_that_would_not_travel_whole_is_refused(tiny_bert, tmp_path):
+    (tmp_path / "helper.py").write_text("SIZE = 3\n")
+    (tmp_path / "mine.py").write_text("from helper import SIZE\n" + OWN)
+    (tmp_path / "my.head.py").write_text(OWN)
+    with pytest.raises(UserError, match=r"mine\.py imports helper\.py beside it, which a saved model would not carry"):
+        build(tiny_bert, pooling=f"{tmp_path}/mine.py:LastToken")
+    with pytest.raises(UserError, match=r"my\.head\.py cannot be imported by that name: rename it"):
+        build(tiny_bert, pooling=f"{tmp_path}/my.head.py:LastToken")
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

@@ -10,9 +10,12 @@ from test_models import encoders  # noqa: F401 (a fixture)
 from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
 from transformers import AutoModelForSequenceClassification, pipeline
 
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import UserError
+from bert_recipes.labels import Labels
 
-LABELS = {
+COLUMNS = {
     "binary": ["label"],
     "multi-class": ["label"],
     "multi-label": ["tags"],
@@ -33,7 +36,7 @@ def labels_of(i, task):
     }[task]
 
 
-@pytest.fixture(params=[(task, pair) for task in LABELS for pair in (False, True)], ids=str)
+@pytest.fixture(params=[(task, pair) for task in COLUMNS for pair in (False, True)], ids=str)
 def data(request, tmp_path):
     """A folder with eighty rows to train on and twenty unlabelled ones, single texts or pairs."""
     task, pair = request.param
@@ -45,7 +48,7 @@ def data(request, tmp_path):
         return [[i, *(sentence(i + j) + f" {i}" for j in range(len(texts)))] for i in range(start, stop)]
 
     labelled = [row + labels_of(row[0], task) for row in rows(0, 80)]
-    write_csv(folder / "train.csv", [["id", *texts, *LABELS[task]], *labelled])
+    write_csv(folder / "train.csv", [["id", *texts, *COLUMNS[task]], *labelled])
     write_csv(folder / "test.csv", [["id", *texts], *rows(80, 100)])
     return task, pair, folder
 
@@ -61,7 +64,7 @@ SCORES = {
 def test_a_task_end_to_end(name, data, tiny_bert, tmp_path, capsys):
     task, pair, folder = data
     guessed = {"one column per label": "multi-label", "several targets": "regression"}.get(task, task)
-    recipe(name, tmp_path / "run", folder, tiny_bert, "--label_column", *LABELS[task], "--max_steps", "3")
+    recipe(name, tmp_path / "run", folder, tiny_bert, "--label_column", *COLUMNS[task], "--max_steps", "3")
     assert f"The task was guessed from the labels: {guessed}" in " ".join(capsys.readouterr().out.split())
     scores = json.loads((tmp_path / "run/metrics.json").read_text())["validation"]
     assert SCORES["binary" if guessed == "multi-class" else guessed] <= set(scores) | {"roc_auc"}
@@ -220,3 +223,50 @@ def test_weights_balanced_by_the_labels_of_train(tiny_bert, tmp_path):
         flags = ["--label_column", column, flag, "balanced", "--max_steps", "1"]
         recipe("custom", tmp_path / column, tmp_path / "train.csv", tiny_bert, *flags)
         assert f"{flag.removeprefix('--')} `['balanced']`" in (tmp_path / column / "README.md").read_text()
+
+
+def test_a_submission_for_one_of_several_labels_gets_its_probability(tiny_bert, tmp_path):
+    rows = [[i, sentence(i) + f" {i}", i % 2, i // 2 % 2] for i in range(60)]
+    write_csv(tmp_path / "train.csv", [["id", "text", "hot", "wet"], *rows[:40]])
+    write_csv(tmp_path / "test.csv", [["id", "text"], *(row[:2] for row in rows[40:])])
+    write_csv(tmp_path / "sample_submission.csv", [["id", "wet"], *([row[0], 0] for row in rows[40:])])
+    recipe("stock", tmp_path / "run", tmp_path, tiny_bert, "--label_column", "hot", "wet", "--max_steps", "1")
+    with (tmp_path / "run/submission.csv").open() as file:
+        assert [row["wet"] for row in csv.DictReader(file)] == [row["wet"] for row in predictions(tmp_path / "run")]
+
+
+@pytest.mark.parametrize("name", ["stock", "custom"])
+def test_a_run_that_diverges_ends_in_a_sentence(name, competition, tiny_bert, tmp_path):
+    flags = ["--learning_rate", "1e30", "--max_grad_norm", "0"]
+    with pytest.raises(UserError, match=r"after step \d+ the model's logits are no finite numbers any more: lower"):
+        recipe(name, tmp_path / "run", competition, tiny_bert, *flags)
+
+
+@pytest.mark.parametrize("name", ["stock", "custom"])
+def test_pairs_for_an_encoder_with_one_token_type(name, encoders, tmp_path):  # noqa: F811
+    rows = [[sentence(i) + f" {i}", sentence(i + 1), i % 2] for i in range(40)]
+    write_csv(tmp_path / "train.csv", [["sentence1", "sentence2", "label"], *rows])
+    recipe(name, tmp_path / "run", tmp_path / "train.csv", encoders["roberta"], "--max_steps", "1")
+    assert len(predictions(tmp_path / "run")) == 4
+
+
+def test_what_an_encoder_cannot_do_is_said_before_anything_is_written(encoders, competition, tmp_path):  # noqa: F811
+    for flags, sentence_ in (
+        (["--gradient_checkpointing"], "AlbertModel does not support it"),
+        (["--layer_decay", "0.9"], "AlbertModel does not have 4 layers of its own"),
+    ):
+        with pytest.raises(UserError, match=sentence_):
+            recipe("custom", tmp_path / "run", competition, encoders["albert"], *flags)
+    assert not (tmp_path / "run").exists()
+
+
+def test_own_code_is_carried_as_it_was_when_the_run_began(tiny_bert, tmp_path):
+    own = tmp_path / "mine.py"
+    code = "import torch\nclass P(torch.nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
+    code += "    def forward(self, output, attention_mask):\n        return output.last_hidden_state[:, 0]\n"
+    own.write_text(code)
+    labels = Labels("binary", ["no", "yes"], ["label"])
+    model = build_classifier(str(tiny_bert), CustomArguments(pooling=f"{own}:P"), labels)
+    own.write_text("changed")
+    model.save_pretrained(tmp_path / "model")
+    assert (tmp_path / "model/mine.py").read_text() == code

@@ -16,7 +16,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from bert_recipes.arguments import ModelArguments, parse_arguments
 from bert_recipes.console import say
 from bert_recipes.data import load_data, tokenize
-from bert_recipes.errors import run_main
+from bert_recipes.errors import UserError, run_main
+from bert_recipes.labels import SINGLE_LABEL
 from bert_recipes.losses import cross_entropy
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import PerExampleTrainer
@@ -34,8 +35,11 @@ class LinearOnCls(nn.Module):
         super().__init__()
         # The trainer reads the number of labels and the task from `config`.
         self.encoder = AutoModel.from_pretrained(
-            source, num_labels=num_labels, problem_type="single_label_classification", add_pooling_layer=False
+            source, use_safetensors=True, num_labels=num_labels, problem_type="single_label_classification"
         )
+        # Weights that get no gradient would make several processes wait for one.
+        if getattr(self.encoder, "pooler", None) is not None:
+            self.encoder.pooler = None
         self.config = self.encoder.config
         self.classifier = nn.Linear(self.size(), num_labels)
 
@@ -49,7 +53,8 @@ class LinearOnCls(nn.Module):
 
     def forward(self, input_ids, attention_mask, token_type_ids=None):
         """Return logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
         return SequenceClassifierOutput(logits=self.classifier(self.pool(output, attention_mask)))
 
 
@@ -66,6 +71,10 @@ def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None)
     """
     args = parse_arguments(ModelArguments, doc, name)
     data = load_data(args.data)
+    if data.labels.problem_type != SINGLE_LABEL or args.training.label_smoothing_factor or args.training.push_to_hub:
+        raise UserError(
+            "this example gives each row one label, and neither smooths labels nor pushes: recipes/custom.py does."
+        )
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)

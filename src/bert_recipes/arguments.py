@@ -63,7 +63,7 @@ class DataArguments:
     )
 
     def __post_init__(self):
-        # A YAML file may give a single one as it is.
+        # A program may give a single one as it is.
         if isinstance(self.dataset, str):
             self.dataset = [self.dataset]
         if isinstance(self.label_column, str):
@@ -151,8 +151,8 @@ class CustomArguments(ModelArguments):
             raise ValueError(f"--layer_decay {self.layer_decay}: give more than 0, and at most 1.")
         if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
             raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
-        if self.dropout_samples > 1 and self.loss == "r_drop":
-            raise ValueError("--dropout_samples and --loss r_drop both draw dropout anew for one text: take one.")
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise ValueError(f"--head_learning_rate {self.head_learning_rate}: give more than 0.")
         if self.lora_rank is not None:
             for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
                 if getattr(self, name):
@@ -195,6 +195,8 @@ class RecipeTrainingArguments(TrainingArguments):
             )
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor}: give 0 to less than 1.")
         for name, (wanted, why) in FIXED.items():
             value = getattr(self, name, wanted[0])  # not every version of transformers has every field
             if getattr(value, "value", value) not in wanted:
@@ -366,7 +368,7 @@ def parse_arguments(
     valid = {a.dest for a in parser._actions}
     defaults = {**DEFAULTS, "output_dir": f"runs/{name}"}
     if config.config:
-        defaults |= _read_yaml(Path(config.config), valid, name)
+        defaults |= _read_yaml(Path(config.config), valid, name, (DataArguments, model_class))
     parser.set_defaults(**{k: v for k, v in defaults.items() if k in valid})
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
@@ -398,7 +400,12 @@ def _chosen(part: type, values: dict) -> dict:
         f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(part)
     }
     plain = {name: getattr(value, "value", value) for name, value in values.items()}
-    return {k: v for k, v in plain.items() if v != getattr(defaults[k], "value", defaults[k]) and k != "overwrite"}
+    return {
+        name: value
+        for name, value in plain.items()
+        # A recipe's own default is written down whatever it was set to: left out, it would come back.
+        if name != "overwrite" and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
+    }
 
 
 class _Parser(HfArgumentParser):
@@ -406,7 +413,7 @@ class _Parser(HfArgumentParser):
         raise UserError(message)
 
 
-def _read_yaml(path: Path, valid: set[str], recipe: str) -> dict:
+def _read_yaml(path: Path, valid: set[str], recipe: str, own: tuple[type, ...]) -> dict:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -417,13 +424,27 @@ def _read_yaml(path: Path, valid: set[str], recipe: str) -> dict:
         raise UserError(f"--config {path} must hold keys and values.")
     if values.pop("recipe", recipe) != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
-    for key in ("dataset", "label_column"):
-        if isinstance(values.get(key), str):
-            values[key] = [values[key]]
     for key in values:
         if key not in valid:
             raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
+    for field_ in (f for part in own for f in dataclasses.fields(part)):
+        if values.get(field_.name) is not None:
+            values[field_.name] = _as_flag(values[field_.name], field_, path)
     return values
+
+
+def _as_flag(value, of: dataclasses.Field, path: Path):
+    """Return a value of a YAML file as the flag of that name would give it."""
+    if "list" in str(of.type):
+        if isinstance(value, dict):
+            value = [f"{name}={option}" for name, option in value.items()]
+        return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+    if isinstance(value, list | dict):
+        raise UserError(f"{path}: {of.name} is {value}, and takes one value.")
+    choices = of.metadata.get("choices")
+    if choices and value not in choices:
+        raise UserError(f"{path}: {of.name} is {value}{nearest(str(value), choices)}: take {', '.join(choices)}.")
+    return value
 
 
 def _nearest(word: str, valid: set[str], prefix: str) -> str:

@@ -66,7 +66,7 @@ AttentionInterface.register(ATTENTION, attention)
 AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
-def quicken(model: PreTrainedModel) -> None:
+def quicken(model: nn.Module) -> None:
     """Give a model that trains on the CPU quick dropout, in its layers and, where it attends by SDPA, in attention.
 
     Weights, configuration and what the model computes without dropout stay as they are.
@@ -75,8 +75,11 @@ def quicken(model: PreTrainedModel) -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, QuickDropout(child.p).train(child.training))
-    if model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(ATTENTION)
+    # A module of the user's own has the model of transformers somewhere inside.
+    attending = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    for module in attending[:1]:
+        if module.config._attn_implementation == "sdpa":
+            module.set_attn_implementation(ATTENTION)
 
 
 def keep_memory(mapped: int = 2**30, trimmed: int = 2**31 - 1) -> None:

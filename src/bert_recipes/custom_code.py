@@ -16,7 +16,7 @@ CODE_ERRORS = (
 
 def is_own_code(spec: str) -> bool:
     """Whether `spec` names something in a Python file, as `my_loss.py:my_loss` does."""
-    return ".py" in spec
+    return ".py:" in spec or spec.endswith(".py")
 
 
 def load_object(spec: str, flag: str) -> Callable:
@@ -55,14 +55,16 @@ def _run(path: Path, what: str):
         return sys.modules[name]
     specification = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(specification)
+    module.__source__ = path.read_text(encoding="utf-8")
     sys.modules[name] = module
     # What stands beside the file can be imported by it, as when it is run as a script.
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        specification.loader.exec_module(module)
-    except CODE_ERRORS as error:
+        exec(compile(module.__source__, path, "exec"), vars(module))
+    except (*CODE_ERRORS, SystemExit) as error:
         del sys.modules[name]
-        raise UserError(f"{what}: {path} does not run: {type(error).__name__}: {error}") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"{what}: {path} does not run: {type(error).__name__}: {said}") from error
     finally:
         sys.path.remove(str(path.parent.resolve()))
     return module

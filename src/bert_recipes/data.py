@@ -20,7 +20,7 @@ from bert_recipes.arguments import DataArguments
 from bert_recipes.embedded import is_embedded
 from bert_recipes.errors import UserError
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, Where, find_labels, some
-from bert_recipes.sources import SPLITS, positions_of, read_rows
+from bert_recipes.sources import SPLITS, positions_of, read_rows, takes_token_types
 
 TEXT_NAMES = ("text", "sentence", "review", "tweet", "comment", "content", "message", "document")
 PAIR_NAMES = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"))
@@ -279,10 +279,13 @@ def split_off_validation(train: Dataset, size: float, seed: int, problem_type: s
     """
     texts, first = distinct_texts(train)
     strata = strata_of(column(train, LABELS), problem_type)[first]
+    if problem_type != SINGLE_LABEL:
+        # Unlike classes, these strata only even things out: those of a single text are taken together.
+        strata = np.where(np.bincount(strata)[strata] > 1, strata, strata.max() + 1)
     drawable = np.flatnonzero(np.bincount(strata)[strata] > 1)
     strata = strata[drawable]
     if problem_type != SINGLE_LABEL and size * len(drawable) < len(np.unique(strata)):
-        strata = None  # too few rows to have one of each: unlike classes, these strata only even things out
+        strata = None  # too few rows to have one of each
     try:
         _, drawn = train_test_split(np.arange(len(drawable)), test_size=size, random_state=seed, stratify=strata)
     except ValueError as error:
@@ -311,12 +314,17 @@ def tokenize(splits: DatasetDict, tokenizer, max_length: int, source: str) -> Da
     most = min(tokenizer.model_max_length, positions_of(source))
     if max_length > most:
         raise UserError(f"--max_length {max_length} is more than the {most} that the model takes.")
+    # A padded first token would not be [CLS], and positions would shift with the padding.
+    tokenizer.padding_side = "right"
+    types = takes_token_types(source)
     # The first call leaves its truncation in the tokenizer's state, which is part of the fingerprint of the cache.
     tokenizer("", truncation=True, max_length=max_length)
 
     def encode(batch, numbers):
         texts = (batch[TEXT], batch[TEXT_PAIR]) if TEXT_PAIR in batch else (batch[TEXT],)
         tokens = tokenizer(*texts, truncation=True, max_length=max_length)
+        if not types:
+            tokens.pop("token_type_ids", None)
         return {
             **tokens,
             ROW: numbers,

@@ -1,6 +1,8 @@
 """A pretrained encoder made ready for the custom recipe: under a head, in part frozen, begun anew or adapted."""
 
+import ast
 import importlib.util
+import inspect
 from pathlib import Path
 
 import torch
@@ -19,7 +21,9 @@ from bert_recipes.pooling import POOLINGS
 CARRIED = ("models", "pooling")
 
 
-def build_classifier(source: str, args: CustomArguments, labels: Labels) -> EncoderClassifier:
+def build_classifier(
+    source: str, args: CustomArguments, labels: Labels, checkpointing: bool = False
+) -> EncoderClassifier:
     """Return the encoder in the folder `source` under the head that `args` ask for.
 
     The pooling is tried on two short texts, so that what it returns is known before anything is trained.
@@ -30,6 +34,12 @@ def build_classifier(source: str, args: CustomArguments, labels: Labels) -> Enco
     pooling_class = _pooling_class(args.pooling)
     _check_head(args)
     encoder = AutoModel.from_pretrained(source, use_safetensors=True)
+    if args.layer_decay != 1.0 or args.freeze_embeddings:
+        embeddings_of(encoder)
+    if args.layer_decay != 1.0:
+        encoder_layers(encoder)
+    if checkpointing and not encoder.supports_gradient_checkpointing:
+        raise UserError(f"--gradient_checkpointing cannot be honoured: {type(encoder).__name__} does not support it.")
     _reinitialise_last(encoder, args.reinit_layers)
     pooling = _make_pooling(pooling_class, args.pooling, encoder, source)
     config = EncoderClassifierConfig(
@@ -69,18 +79,59 @@ def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
     )
 
 
+def embeddings_of(encoder: nn.Module) -> list[nn.Module]:
+    """Return the parts of an encoder that stand below its layers or beside all of them.
+
+    With the embeddings go ELECTRA's projection of them and the position embeddings that DeBERTa and MPNet share among
+    their layers.
+
+    Raises:
+        UserError: it has none by that name.
+    """
+    if getattr(encoder, "embeddings", None) is None:
+        raise UserError(
+            f"{type(encoder).__name__} has no embeddings by that name: --freeze_embeddings and --layer_decay do not "
+            "fit it."
+        )
+    names = ("embeddings", "embeddings_project", "encoder.rel_embeddings", "encoder.relative_attention_bias")
+    names += ("encoder.LayerNorm", "encoder.conv")  # DeBERTa's, of its relative positions
+    known = dict(encoder.named_modules())
+    return [known[name] for name in names if name in known]
+
+
 def _pooling_class(name: str) -> type[nn.Module]:
     if is_own_code(name):
         file = Path(name.partition(".py:")[0]).name
         if file in CARRIED:
             raise UserError(f"--pooling {name}: a saved model carries a file {file}.py of its own: rename yours.")
-        return load_object(name, "--pooling")
+        if not file.isidentifier():
+            raise UserError(f"--pooling {name}: {file}.py cannot be imported by that name: rename it.")
+        found = load_object(name, "--pooling")
+        beside = Path(f"{name.partition('.py:')[0]}.py").expanduser().resolve().parent
+        for needed in _imports_of(found):
+            if (beside / f"{needed}.py").is_file():
+                raise UserError(
+                    f"--pooling {name}: {file}.py imports {needed}.py beside it, which a saved model would not carry: "
+                    "put both into one file."
+                )
+        return found
     if name not in POOLINGS:
         raise UserError(
             f"--pooling {name} is not known{nearest(name, POOLINGS)}: take one of {', '.join(POOLINGS)}, or your own "
             "as file.py:Name."
         )
     return POOLINGS[name]
+
+
+def _imports_of(found: type) -> set[str]:
+    tree = ast.parse(Path(inspect.getfile(found)).read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
 
 
 def _check_head(args: CustomArguments) -> None:
@@ -101,7 +152,7 @@ def _make_pooling(pooling_class: type[nn.Module], name: str, encoder: PreTrained
             f"--pooling {name} cannot be made for the {type(encoder).__name__} of {source}: "
             f"{' '.join(str(error).split())}."
         ) from error
-    if not isinstance(pooling, nn.Module):
+    if not isinstance(pooling, nn.Module) or not isinstance(pooling_class, type):
         raise UserError(
             f"--pooling {name} must be a subclass of torch.nn.Module whose constructor takes the encoder's "
             f"configuration, and gives a {type(pooling).__name__}."
@@ -150,7 +201,7 @@ def _reinitialise_last(encoder: PreTrainedModel, count: int) -> None:
 def _freeze(encoder: PreTrainedModel, args: CustomArguments) -> None:
     frozen = []
     if args.freeze_embeddings:
-        frozen.append(encoder.embeddings)
+        frozen += embeddings_of(encoder)
     if args.freeze_layers:
         frozen += encoder_layers(encoder)[: _few_enough(encoder, "--freeze_layers", args.freeze_layers)]
     for part in frozen:

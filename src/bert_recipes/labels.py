@@ -59,12 +59,14 @@ class Labels:
         names: of the labels in the order of the logits; of the targets of a regression.
         columns: the columns that hold them: one, or one per label or target.
         delimiter: between the labels of one cell, where the cells of a multi-label column are joined texts.
+        multi_hot: whether the cells of a multi-label column are lists of 0 and 1, one for each label.
     """
 
     task: str
     names: list[str]
     columns: list[str]
     delimiter: str | None = None
+    multi_hot: bool = False
 
     @property
     def problem_type(self) -> str:
@@ -93,7 +95,7 @@ class Labels:
         there = [column for column in self.columns if column in where.rows.column_names]
         if where.split == "test" and (len(there) < len(self.columns) or all(_all_empty(where, c) for c in there)):
             return None
-        if self.task == "multi-label" and len(self.columns) == 1:
+        if self.task == "multi-label" and len(self.columns) == 1 and not self.multi_hot:
             return self._multi_label_encoder(where)
         if self.problem_type == SINGLE_LABEL:
             return self._class_encoder(where)
@@ -103,8 +105,7 @@ class Labels:
         column = self.columns[0]
         feature = where.rows.features[column]
         cells = where.rows.unique(column)
-        if not hasattr(feature, "names"):
-            _refuse_empty(where, column)
+        _refuse_empty(where, column)
         texts = [_class_text(cell, feature) for cell in cells]
         unknown = sorted(set(texts) - set(self.names))
         if unknown:
@@ -139,17 +140,26 @@ class Labels:
     def _numbers_encoder(self, where: Where):
         for column in self.columns:
             _refuse_empty(where, column)
-        listed = _is_list(where.rows, self.columns[0])
 
         def encode(batch, numbers):
             cells = zip(*(batch[column] for column in self.columns), strict=True)
-            rows = [row[0] if listed else row for row in cells]
+            rows = [
+                self._listed(row[0], where, number) if len(row) == 1 else row
+                for row, number in zip(cells, numbers, strict=True)
+            ]
             return [
                 [self._number(cell, where, number) for cell in self._of_right_length(row, where, number)]
                 for row, number in zip(rows, numbers, strict=True)
             ]
 
         return encode
+
+    def _listed(self, cell, where: Where, number: int) -> list:
+        """Return the numbers in the cell of a single column: those of its list, or the one that it is."""
+        found = _as_list(cell)
+        if found is None and isinstance(cell, str) and cell.strip().startswith("["):
+            raise UserError(_no_labels(cell, where, self.columns[0], number))
+        return [cell] if found is None else found
 
     def _of_right_length(self, row, where: Where, number: int):
         if len(row) != len(self.names):
@@ -177,10 +187,10 @@ def find_labels(
 ) -> Labels:
     """Decide the task and name the labels.
 
-    Several columns are a multi-label task if all their cells are 0 or 1, and a regression otherwise. In one column,
-    lists are a multi-label task (of real numbers: a regression of several targets), and so are texts joined by a
-    delimiter, recognised where taking them apart leaves fewer distinct labels than there were distinct texts. Real
-    numbers are a regression; anything else is a class.
+    Several columns are a multi-label task if all their cells are 0 or 1, and a regression otherwise; so are lists of
+    numbers that are all of one length. Other lists are a multi-label task, and so are texts joined by a delimiter,
+    recognised where taking them apart leaves fewer distinct labels than there were distinct texts. Real numbers are a
+    regression; anything else is a class.
 
     Args:
         where: the train split.
@@ -192,11 +202,15 @@ def find_labels(
     Raises:
         UserError: the labels do not fit the task, or `order`.
     """
+    for column in columns:
+        _refuse_what_is_no_label(where, column)
     if task is None:
         task, delimiter = _guess_task(where, columns, delimiter)
     elif task == "multi-label" and len(columns) == 1:
         delimiter = delimiter or _guess_delimiter(where, columns[0])
     problem_type = PROBLEM_TYPES.get(task, SINGLE_LABEL)
+    numbers = _number_lists(where, columns[0]) if len(columns) == 1 else None
+    multi_hot = problem_type == MULTI_LABEL and numbers is not None and numbers.binary and numbers.length > 1
     if delimiter is not None and problem_type != MULTI_LABEL:
         raise UserError(f"--label_delimiter parts the labels of a multi-label task, and the task is {task}.")
     if problem_type == SINGLE_LABEL:
@@ -212,20 +226,23 @@ def find_labels(
                 f"--task {found}, not {task}."
             )
         task = found
-    elif problem_type == MULTI_LABEL:
-        names = columns if len(columns) > 1 else _names_in_cells(where, columns[0], delimiter)
+    elif problem_type == MULTI_LABEL and len(columns) == 1 and not multi_hot:
+        names = _names_in_cells(where, columns[0], delimiter)
     else:
-        names = columns if len(columns) > 1 or not _is_list(where.rows, columns[0]) else _target_names(where, columns)
+        length = len(columns) if numbers is None else numbers.length
+        names = columns if len(columns) == length else [f"{columns[0]}_{i}" for i in range(length)]
     if order is not None:
         wanted = [str(name) for name in order]
         if problem_type == REGRESSION or len(columns) > 1:
             raise UserError("--labels orders the labels of one column: here --label_column does.")
+        if multi_hot and len(set(wanted)) == len(wanted) == len(names):
+            names = wanted  # lists of 0 and 1 do not say what their labels are called
         if sorted(wanted) != sorted(names):
             raise UserError(
                 f"--labels names {some(wanted, most=20)}, and train holds {some(names, most=20)}: name each once."
             )
         names = wanted
-    return Labels(task, list(names), list(columns), delimiter)
+    return Labels(task, list(names), list(columns), delimiter, multi_hot)
 
 
 def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tuple[str, str | None]:
@@ -234,16 +251,17 @@ def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tupl
         values = {_as_number(cell) for column in columns for cell in where.rows.unique(column)}
         return ("multi-label" if values <= {0.0, 1.0} else "regression"), delimiter
     column = columns[0]
-    if _is_list(where.rows, column):
-        real = pa.types.is_floating(where.rows.data.schema.field(column).type.value_type)
-        return ("regression" if real else "multi-label"), delimiter
-    if delimiter is not None:
+    numbers = _number_lists(where, column)
+    if numbers is not None and not numbers.binary and numbers.length > 1:
+        return "regression", delimiter
+    if delimiter is not None or _is_list(where.rows, column):
         return "multi-label", delimiter
     cells = where.rows.unique(column)
     if hasattr(where.rows.features[column], "names"):
         return "class", None
     texts = [text for text in map(_as_text, cells) if text]
-    if texts and all(text.startswith("[") and text.endswith("]") for text in texts):
+    # A single one that does not parse must not turn all the others into classes: it is named when it is read.
+    if any(_as_list(text) is not None for text in texts):
         return "multi-label", None
     found = _guess_delimiter(where, column)
     if found is not None:
@@ -269,10 +287,10 @@ def _class_names(where: Where, column: str) -> list[str]:
     if _is_list(where.rows, column):
         raise UserError(f"{where.source}: the label column '{column}' holds lists: that is --task multi-label.")
     feature = where.rows.features[column]
+    _refuse_empty(where, column)
     if hasattr(feature, "names"):
         names = list(feature.names)
     else:
-        _refuse_empty(where, column)
         texts = sorted({_as_text(cell) for cell in where.rows.unique(column)})
         names = sorted(texts, key=int) if all(_is_integer(text) for text in texts) else texts
     if len(names) < 2:
@@ -299,29 +317,77 @@ def _names_in_cells(where: Where, column: str, delimiter: str | None) -> list[st
     return sorted(found, key=int) if all(_is_integer(name) for name in found) else sorted(found)
 
 
-def _target_names(where: Where, columns: list[str]) -> list[str]:
-    return [f"{columns[0]}_{i}" for i in range(len(where.rows[0][columns[0]] or []))]
+@dataclass(frozen=True)
+class _NumberLists:
+    length: int
+    binary: bool
+
+
+def _number_lists(where: Where, column: str) -> _NumberLists | None:
+    """Return what lists of numbers a column holds, or None if it holds anything else.
+
+    Lists of whole numbers are ids of labels rather than targets, unless all are of one length and hold 0 and 1 alone.
+    """
+    lengths, binary, whole = [], True, True
+    for batch in where.rows.select_columns([column]).iter(10_000):
+        for cell in batch[column]:
+            values = _as_list(cell)
+            if not values:
+                # A row without a list is an error of its own, and one with an empty list has no numbers.
+                if values is None and not (cell is None or str(cell).strip().startswith("[")):
+                    return None
+                continue
+            numbers = [_as_number(value) for value in values if not isinstance(value, str)]
+            if len(numbers) != len(values) or None in numbers:
+                return None
+            lengths.append(len(values))
+            binary &= set(numbers) <= {0.0, 1.0}
+            whole &= all(isinstance(value, int) for value in values)
+    even = bool(lengths) and min(lengths) == max(lengths)
+    return _NumberLists(lengths[0], binary and even) if (binary and even) or not whole else None
+
+
+def _as_list(cell) -> list | None:
+    """Return the list that a cell is or, as text, spells out, or None."""
+    if isinstance(cell, list):
+        return cell
+    if not isinstance(cell, str) or not cell.strip().startswith("["):
+        return None
+    try:
+        found = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    return found if isinstance(found, list) else None
+
+
+def _refuse_what_is_no_label(where: Where, column: str) -> None:
+    kind = where.rows.data.schema.field(column).type
+    inner = kind.value_type if _is_list(where.rows, column) else kind
+    if pa.types.is_nested(inner) or pa.types.is_binary(inner):
+        raise UserError(
+            f"{where.source}: the label column '{column}' holds {kind}: give a label, a number or a list of them."
+        )
 
 
 def _parts(cell, delimiter: str | None, feature, where: Where, column: str, number: int) -> list[str]:
     """Return the labels in one cell of a multi-label column: none in an empty one."""
     if cell is None:
         return []
-    if isinstance(cell, str):
-        text = cell.strip()
+    listed = _as_list(cell)
+    if listed is None:
+        text = _as_text(cell)
         if text.startswith("["):
-            try:
-                cell = ast.literal_eval(text)
-            except (ValueError, SyntaxError) as error:
-                raise UserError(_no_labels(cell, where, column, number)) from error
-        else:
-            return [part.strip() for part in (text.split(delimiter) if delimiter else [text]) if part.strip()]
-    if not isinstance(cell, list):
-        return [_as_text(cell)]
+            raise UserError(_no_labels(cell, where, column, number))
+        return [part.strip() for part in (text.split(delimiter) if delimiter else [text]) if part.strip()]
     names = getattr(getattr(feature, "feature", None), "names", None)
-    if any(part is None or isinstance(part, list | dict | tuple | set) for part in cell):
+    if any(part is None or isinstance(part, list | dict | tuple | set) for part in listed):
         raise UserError(_no_labels(cell, where, column, number))
-    return [names[part] if names else _as_text(part) for part in cell]
+    if names and not all(0 <= part < len(names) for part in listed):
+        raise UserError(
+            f"{where.source}: {where.split} has a label out of range, {listed} in {where.which([number])}: the "
+            f"{len(names)} labels are 0 to {len(names) - 1}."
+        )
+    return [names[part] if names else _as_text(part) for part in listed]
 
 
 def _no_labels(cell, where: Where, column: str, number: int) -> str:
@@ -339,10 +405,15 @@ def _all_empty(where: Where, column: str) -> bool:
 
 
 def _refuse_empty(where: Where, column: str) -> None:
+    feature = where.rows.features[column]
     if _is_list(where.rows, column):
-        return
-    if any(_as_text(cell) == "" for cell in where.rows.unique(column)):
-        empty = np.flatnonzero([_as_text(cell) == "" for cell in where.rows[column]])
+        cells = (cell for batch in where.rows.select_columns([column]).iter(10_000) for cell in batch[column])
+        empty = [number for number, cell in enumerate(cells) if not cell]
+    elif any(_class_text(cell, feature) == "" for cell in where.rows.unique(column)):
+        empty = np.flatnonzero([_class_text(cell, feature) == "" for cell in where.rows[column]])
+    else:
+        empty = []
+    if len(empty):
         raise UserError(
             f"{where.source}: the label column '{column}' is empty in {where.which(empty)} of {where.split}: "
             "fill in or remove."
@@ -357,7 +428,9 @@ def _is_list(rows: Dataset, column: str) -> bool:
 def _class_text(cell, feature) -> str:
     if not hasattr(feature, "names"):
         return _as_text(cell)
-    return "" if cell is None or cell < 0 else feature.int2str(cell)
+    if cell is None or cell == -1:  # how a data set says that there is none
+        return ""
+    return feature.int2str(cell) if 0 <= cell < feature.num_classes else f"{cell} (out of range)"
 
 
 def _as_text(cell) -> str:
@@ -373,6 +446,8 @@ def _as_text(cell) -> str:
 
 
 def _as_number(cell) -> float | None:
+    if isinstance(cell, str) and cell.strip().lower() in ("true", "false"):
+        return float(cell.strip().lower() == "true")
     try:
         number = float(cell)
     except (TypeError, ValueError):

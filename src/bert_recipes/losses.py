@@ -47,8 +47,12 @@ def focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, class_weights: lis
 
     The paper's `alpha` is `class_weights`: an example weighs what its class weighs.
     """
-    log_p = F.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
-    losses = -((1 - log_p.exp()) ** gamma) * log_p
+    _check_range("gamma", gamma, gamma >= 0, "0 or more")
+    log_p = F.log_softmax(logits, dim=-1)
+    others = log_p.masked_fill(F.one_hot(labels, logits.shape[-1]).bool(), -torch.inf)
+    log_p = log_p.gather(1, labels[:, None]).squeeze(1)
+    # (1 - p)^gamma by its logarithm: 1 - p of a sure answer is lost to rounding, and its gradient with it.
+    losses = -torch.exp(gamma * torch.logsumexp(others, dim=-1)) * log_p
     return losses if class_weights is None else (losses, _of_class(class_weights, logits)[labels])
 
 
@@ -92,9 +96,11 @@ def binary_focal(logits: Tensor, labels: Tensor, gamma: float = 2.0, alpha: floa
 
     `alpha` weights the labels that hold, and `1 - alpha` those that do not.
     """
+    _check_range("gamma", gamma, gamma >= 0, "0 or more")
+    _check_range("alpha", alpha, alpha is None or 0 <= alpha <= 1, "between 0 and 1")
     labels = labels.to(logits)
-    log_p = F.logsigmoid(torch.where(labels > 0, logits, -logits))
-    losses = -((1 - log_p.exp()) ** gamma) * log_p
+    towards = torch.where(labels > 0, logits, -logits)
+    losses = -torch.exp(gamma * F.logsigmoid(-towards)) * F.logsigmoid(towards)
     if alpha is not None:
         losses = torch.where(labels > 0, alpha, 1 - alpha) * losses
     return losses.mean(1)
@@ -108,12 +114,18 @@ def asymmetric(
     Labels that do not hold are focused by `gamma_neg`, and their probability is shifted down by `clip`, so that easy
     ones drop out. Averaged over the labels of an example, where the paper sums.
     """
+    for name, value in (("gamma_pos", gamma_pos), ("gamma_neg", gamma_neg)):
+        _check_range(name, value, value >= 0, "0 or more")
+    _check_range("clip", clip, 0 <= clip < 1, "0 or more, and less than 1")
     labels = labels.to(logits)
-    p = torch.sigmoid(logits)
-    shifted = (p - clip).clamp(min=0)
-    smallest = torch.finfo(logits.dtype).tiny
-    holds = (1 - p) ** gamma_pos * F.logsigmoid(logits)
-    does_not = shifted**gamma_neg * torch.log((1 - shifted).clamp(min=smallest))
+    holds = torch.exp(gamma_pos * F.logsigmoid(-logits)) * F.logsigmoid(logits)
+    if clip:
+        # A shift of clip also keeps 1 - shifted from 0; where nothing is left of p, nothing is left of the term.
+        left = torch.sigmoid(logits) > clip
+        shifted = torch.where(left, torch.sigmoid(logits) - clip, 0.5)
+        does_not = torch.where(left, shifted**gamma_neg * torch.log1p(-shifted), 0.0)
+    else:
+        does_not = torch.exp(gamma_neg * F.logsigmoid(logits)) * F.logsigmoid(-logits)
     return -(labels * holds + (1 - labels) * does_not).mean(1)
 
 
@@ -125,6 +137,11 @@ def mean_squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 def huber(logits: Tensor, labels: Tensor, delta: float = 1.0) -> Tensor:
     """Huber's loss: squared up to an error of `delta`, linear beyond; mean over targets (10.1214/aoms/1177703732)."""
     return F.huber_loss(logits, labels.to(logits), reduction="none", delta=delta).mean(1)
+
+
+def _check_range(name: str, value: float | None, holds: bool, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value}: give {wanted}")
 
 
 # The losses of each kind of task; the first one is the stock model's own.
@@ -197,6 +214,8 @@ def make_loss(args: CustomArguments, label_smoothing: float, labels: Labels, tra
     if label_smoothing:
         given["label_smoothing"] = label_smoothing
     built = _with_options(loss, name, given, labels)
+    if hasattr(built, "passes") and args.dropout_samples > 1:
+        raise UserError(f"--dropout_samples and --loss {name} both draw dropout anew for one text: take one.")
     _try_out(built, name, labels)
     return built
 
@@ -219,6 +238,8 @@ def _options(options: list[str] | None) -> dict:
         name, equals, value = option.partition("=")
         if not equals or not name.isidentifier():
             raise UserError(f"--loss_options takes name=value, as in gamma=1.5, and {option} came.")
+        if name in FLAG_OF:
+            raise UserError(f"--loss_options {option}: that has a flag of its own, {FLAG_OF[name]}.")
         given[name] = yaml.safe_load(value)
     return given
 
@@ -243,7 +264,10 @@ def _with_options(loss: Callable, name: str, given: dict, labels: Labels) -> Los
                 f"options are {', '.join(takes) or 'none'}{instead}."
             )
     if isinstance(loss, type):
-        return loss(**given)
+        try:
+            return loss(**given)
+        except CODE_ERRORS as error:
+            raise UserError(f"--loss {name} cannot be made: {' '.join(str(error).split())}.") from error
     if not given:
         return loss
     built = partial(loss, **given)
@@ -257,21 +281,36 @@ def _takes(loss: Callable, option: str) -> bool:
 
 
 def _try_out(loss: Loss, name: str, labels: Labels) -> None:
-    logits = torch.zeros(2, len(labels.names), requires_grad=True)
-    example = torch.zeros(2, dtype=torch.long) if labels.problem_type == SINGLE_LABEL else torch.zeros_like(logits)
-    try:
-        losses, weights = losses_and_weights(loss, logits, example)
-    except UserError as error:
-        raise UserError(f"--loss {name}: {error}") from error
-    except CODE_ERRORS as error:
-        raise UserError(
-            f"--loss {name} fails on logits {list(logits.shape)} and labels {list(example.shape)} of a {labels.task} "
-            f"task with {type(error).__name__}: {' '.join(str(error).split())}"
-        ) from error
-    if not (torch.isfinite(losses).all() and torch.isfinite(weights).all()):
-        raise UserError(f"--loss {name} returns a number that is not finite for logits of zero: check its options.")
-    if not losses.requires_grad:
-        raise UserError(f"--loss {name} returns numbers without a gradient: compute them from the logits with torch.")
+    """Ask the loss for a few examples of every class, so that a mistake in it is said before anything is trained."""
+    # One example more than labels, so that a loss that returns one number per label does not pass for right.
+    count, size = len(labels.names) + 1, len(labels.names)
+    if labels.problem_type == SINGLE_LABEL:
+        examples = torch.arange(count) % size
+    else:
+        examples = (torch.arange(count * size).view(count, size) % 2).float()
+    passes = getattr(loss, "passes", None)
+    generator = torch.Generator().manual_seed(0)
+    results = []
+    for shape in [(count, size)] * 2 + ([(count, passes, size)] if passes else []):
+        logits = torch.randn(shape, generator=generator).requires_grad_()
+        try:
+            results.append(losses_and_weights(loss, logits, examples))
+        except UserError as error:
+            raise UserError(f"--loss {name}: {error}") from error
+        except CODE_ERRORS as error:
+            raise UserError(
+                f"--loss {name} fails on logits {list(shape)} and labels {list(examples.shape)} of a {labels.task} "
+                f"task with {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+    for losses, weights in results:
+        if not (torch.isfinite(losses).all() and torch.isfinite(weights).all()):
+            raise UserError(f"--loss {name} returns a number that is not finite: check its options.")
+        if (weights < 0).any():
+            raise UserError(f"--loss {name} gives an example a weight under 0: weights are shares of a mean.")
+        if not losses.requires_grad:
+            raise UserError(f"--loss {name} returns numbers without a gradient: compute them from the logits.")
+    if not torch.allclose(results[0][1], results[1][1]):
+        raise UserError(f"--loss {name} weights examples by their logits: it may weight by the labels alone.")
 
 
 def _weights(flag: str, given: list[str], labels: Labels, train_labels: list) -> list[float]:

@@ -4,8 +4,7 @@ This file and `pooling.py` travel with every saved model, so that it loads where
 `trust_remote_code=True`: they may import nothing else of this project.
 """
 
-import inspect
-import shutil
+import sys
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -142,10 +141,11 @@ class EncoderClassifier(PreTrainedModel):
         """As `PreTrainedModel.save_pretrained`, with the file of the pooling where that is the user's own."""
         super().save_pretrained(folder, *args, **kwargs)
         if self.config.pooling not in POOLINGS and kwargs.get("is_main_process", True):
-            source = Path(inspect.getfile(type(self.pooling)))
-            copy = Path(folder) / f"{self.config.pooling.partition('.py:')[0]}.py"
-            if source.resolve() != copy.resolve():
-                shutil.copyfile(source, copy)
+            module = sys.modules[type(self.pooling).__module__]
+            # As it was when it was loaded: the file may have changed since.
+            source = getattr(module, "__source__", None) or Path(module.__file__).read_text(encoding="utf-8")
+            carried = Path(folder) / f"{self.config.pooling.partition('.py:')[0]}.py"
+            carried.write_text(source, encoding="utf-8")
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None):
         """Return `SequenceClassifierOutput` with logits `[batch, num_labels]` for ids and mask `[batch, length]`.

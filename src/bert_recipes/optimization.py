@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bert_recipes.encoders import encoder_layers
+from bert_recipes.encoders import embeddings_of, encoder_layers
 
 
 def parameter_groups(
@@ -24,20 +24,24 @@ def parameter_groups(
         weight_decay: of the parameters named in `decayed`.
         decayed: their names.
         layer_decay: from one layer to the next lower one.
-        head_learning_rate: of pooling, head and classifier; by default `learning_rate`.
+        head_learning_rate: of pooling, head and classifier, the encoder's own pooler included; by default
+            `learning_rate`.
     """
     rate_of = {}
     if layer_decay != 1.0:
-        layers = encoder_layers(model.encoder)
+        # LoRA wraps the encoder.
+        plain = model.encoder.get_base_model() if hasattr(model.encoder, "get_base_model") else model.encoder
+        layers = encoder_layers(plain)
         for below, layer in enumerate(reversed(layers)):
             rate_of |= {id(p): learning_rate * layer_decay**below for p in layer.parameters()}
-        embeddings = model.get_submodule("encoder").embeddings
-        rate_of |= {id(p): learning_rate * layer_decay ** len(layers) for p in embeddings.parameters()}
+        lowest = learning_rate * layer_decay ** len(layers)
+        rate_of |= {id(p): lowest for part in embeddings_of(plain) for p in part.parameters()}
     head_rate = learning_rate if head_learning_rate is None else head_learning_rate
     groups: dict[tuple[float, float], list] = {}
     named = sorted(model.named_parameters(), key=lambda item: item[0].startswith("encoder."))
     for name, parameter in named:
         if parameter.requires_grad:
-            rate = rate_of.get(id(parameter), learning_rate) if name.startswith("encoder.") else head_rate
+            of_head = not name.startswith("encoder.") or "pooler" in name.split(".")
+            rate = head_rate if of_head else rate_of.get(id(parameter), learning_rate)
             groups.setdefault((rate, weight_decay if name in decayed else 0.0), []).append(parameter)
     return [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]

@@ -71,7 +71,8 @@ class Predictor:
             UserError: there is no such model, or it takes fewer tokens than `max_length`.
         """
         folder = Path(name).expanduser()
-        source = model_source(str(folder / "model") if (folder / "model" / "config.json").is_file() else name)
+        of_run = (folder / "model" / "config.json").is_file()
+        source = model_source(str(folder / "model") if of_run else name, finished=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         half = has_native_bf16() if bf16 is None else bf16

@@ -27,7 +27,7 @@ from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.hub import HubPush
-from bert_recipes.labels import REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
+from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
 from bert_recipes.losses import LOSSES
 from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER, scores_from_probabilities
 from bert_recipes.predictions import Predictions
@@ -420,7 +420,9 @@ class Run:
     def _write_submission(self, predictions, probabilities) -> None:
         header, ids = self.sample
         names = self.data.labels.names
-        columns = [names.index(name) for name in header[1:]] if len(header) > 2 else None
+        asked = header[1:]
+        of_labels = len(asked) > 1 or (self.data.labels.problem_type == MULTI_LABEL and set(asked) <= set(names))
+        columns = [names.index(name) for name in asked] if of_labels else None
         cells = (
             [[prediction] for prediction in predictions]
             if columns is None
@@ -535,12 +537,16 @@ class Run:
         if "pooling" not in self.configuration:
             return {}
         loss = self.configuration["loss"] or next(iter(LOSSES[self.data.labels.problem_type]))
+        # Where a file of the user's lies is nobody else's business.
+        pooling, loss = (
+            Path(name).name if is_own_code(name) else name for name in (self.configuration["pooling"], loss)
+        )
         others = {
             field.name: self.configuration[field.name]
             for field in dataclasses.fields(CustomArguments)
             if field.name not in ("model", "pooling", "loss") and self.configuration[field.name] != field.default
         }
-        return {"pooling": self.configuration["pooling"], "loss": loss, **others}
+        return {"pooling": pooling, "loss": loss, **others}
 
     def _say_what_next(self) -> None:
         files = ["report.html", "metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else [])]

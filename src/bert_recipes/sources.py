@@ -41,26 +41,27 @@ class Source:
     sample_submission: Path | None = None
 
 
-def model_source(name: str) -> str:
+def model_source(name: str, *, finished: bool = False) -> str:
     """Return what `from_pretrained` takes for `--model name`: a local folder that holds a model.
 
     Args:
         name: a folder, `embedded:minilm`, or a Hub id as `owner/name` or `owner/name@revision`.
+        finished: whether a model that the custom recipe made will do, as it does for predicting.
 
     Raises:
         UserError: it is none of these, or the Hub is out of reach.
     """
     # The main process asks the network, the others then find the files in the cache.
     with PartialState().main_process_first():
-        return _model_source(name)
+        return _model_source(name, finished)
 
 
-def _model_source(name: str) -> str:
+def _model_source(name: str, finished: bool) -> str:
     if embedded.is_embedded(name):
         return str(embedded.model_path(name))
     path = Path(name).expanduser()
     if path.is_dir():
-        return _checked_model(path, name)
+        return _checked_model(path, name, finished)
     repository, _, revision = name.partition("@")
     if path.exists() or repository.count("/") != 1 or name.startswith((".", "/", "~")):
         raise UserError(
@@ -69,7 +70,7 @@ def _model_source(name: str) -> str:
     files = ["*.json", "*.safetensors", "*.txt", "*.model"]
     try:
         found = snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
-        return _checked_model(Path(found), name)
+        return _checked_model(Path(found), name, finished)
     except (OSError, ValueError):
         pass  # not in the local cache: ask the Hub
     require_hub(f"--model {name}", ["--model embedded:minilm"])
@@ -77,10 +78,10 @@ def _model_source(name: str) -> str:
         found = snapshot_download(repository, revision=revision or None, allow_patterns=files)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise UserError(f"--model {name} cannot be had from the Hub: {str(error).splitlines()[0]}") from error
-    return _checked_model(Path(found), name)
+    return _checked_model(Path(found), name, finished)
 
 
-def _checked_model(path: Path, name: str) -> str:
+def _checked_model(path: Path, name: str, finished: bool) -> str:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -90,11 +91,11 @@ def _checked_model(path: Path, name: str) -> str:
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind not in CONFIG_MAPPING:
         raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
-    if kind == EncoderClassifierConfig.model_type:
+    if kind == EncoderClassifierConfig.model_type and not finished:
         raise UserError(
             f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
         )
-    if not list(path.glob("*.safetensors")):
+    if not any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
         pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
         raise UserError(
             f"--model {name} has no weights in the safetensors format{pickled}: a pickle can run code when it is "
@@ -107,14 +108,25 @@ def _checked_model(path: Path, name: str) -> str:
 
 # Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"}
+POSITIONS_AFTER_PADDING |= {"data2vec-text", "ibert", "xmod"}
 
 
 def positions_of(source: str) -> int:
     """Return how many tokens the model in the folder `source` has positions for."""
     config = AutoConfig.from_pretrained(source)
     config = getattr(config, "encoder", None) or config
-    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    if positions <= 0:  # as XLNet says that it has no limit
+        return sys.maxsize
     return positions - (config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
+
+
+def takes_token_types(source: str) -> bool:
+    """Whether the model in the folder `source` tells the two texts of a pair apart by token type ids.
+
+    RoBERTa has an embedding for a single type, though a tokenizer that came with it may make two.
+    """
+    return (getattr(AutoConfig.from_pretrained(source), "type_vocab_size", None) or 0) > 1
 
 
 def read_rows(names: list[str], encoding: str) -> Source:

@@ -184,6 +184,11 @@ class RecipeTrainer(Trainer):
         logits, labels = _in_order(prediction.predictions, prediction.label_ids)
         if labels is None:
             return {}
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"after step {self.state.global_step:,} the model's logits are no finite numbers any more: lower "
+                "--learning_rate, or raise --warmup_steps."
+            )
         logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
         weights = self.weights_of(logits_and_labels[1]).double()
         loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()

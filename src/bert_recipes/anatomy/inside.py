@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from bert_recipes.anatomy.tour import (
     Check,
@@ -33,12 +33,12 @@ def loaded(tour: Tour) -> Station:
     for name, model, about in (("plain", tour.plain, tour.about_plain), ("stock", tour.stock, tour.about_stock)):
         new = sorted({*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])})
         new_of[name] = new
-        unused = sorted(about["unexpected_keys"])
+        unused = [key for key in stored if not _taken(key, model)]
         rows.append(
             [
                 Code(type(model).__name__),
-                Code(f"{stored:,}"),
-                Code(f"{stored - len(unused):,}"),
+                Code(f"{len(stored):,}"),
+                Code(f"{len(stored) - len(unused):,}"),
                 _names(unused),
                 _names(new),
             ]
@@ -66,12 +66,19 @@ def loaded(tour: Tour) -> Station:
     return Station("loaded", source_of(load), [Table(rows, header)], checks, elsewhere=elsewhere)
 
 
-def _stored(tour: Tour) -> int:
-    count = 0
+def _stored(tour: Tour) -> list[str]:
+    names = []
     for path in Path(tour.source).glob("*.safetensors"):
         with safe_open(path, "pt") as file:
-            count += len(file.keys())
-    return count
+            names += file.keys()
+    return sorted(names)
+
+
+def _taken(key: str, model: PreTrainedModel) -> bool:
+    # transformers does not report all that it leaves, such as the position ids of old checkpoints.
+    key = key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    prefix = f"{model.base_model_prefix}."
+    return bool({key, prefix + key, key.removeprefix(prefix)} & model.state_dict().keys())
 
 
 def _names(keys: list[str]):

@@ -143,7 +143,7 @@ def _block(block, language: str, station: str) -> str:
 
 
 def _heat(block: Heat, language: str, station: str) -> str:
-    left, width, height, top = 110, max(34, min(64, 700 // len(block.words))), 22, 70
+    left, width, height, top = 135, max(34, min(64, 700 // len(block.words))), 22, 70
     most = max(max(weights) for _, weights in block.rows)
     drawn = [
         f'<text x="{left + i * width + width / 2}" y="{top - 8}" transform="rotate(-35 {left + i * width + width / 2} '
