@@ -25,7 +25,6 @@ def test_tensorboard_has_the_losses_and_the_extra_scores(competition, tiny_bert,
 
 def test_trackio_has_them_too(competition, tiny_bert, tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    import trackio.utils
     from trackio.sqlite_storage import SQLiteStorage
 
     monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")

@@ -204,7 +204,7 @@ class RecipeTrainer(Trainer):
         return scores
 
     def log(self, logs, *args, **kwargs):
-        """As `Trainer.log`, in single numbers, as trackers take them: the F1 of each label, and no confusion matrix."""
+        """As `Trainer.log`, in single numbers, as trackers take them: each label's F1, and no confusion matrix."""
         flat = {}
         for name, value in logs.items():
             if name.endswith("per_label"):
