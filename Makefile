@@ -6,12 +6,15 @@ PROCS  ?= 1
 MODEL  ?= runs/stock
 INPUT  ?= -
 OUTPUT ?= -
+RUNS   ?= baseline stock custom
+SEEDS  ?= 1 2 3 4 5
+JOBS   ?= 1
 
 VENV := .venv
 BIN  := $(VENV)/bin
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom predict bench bench-docs anatomy anatomy-docs choices exactness test \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs choices exactness test \
   test-slow lint format doctor clean
 
 help: ## list the targets
@@ -68,6 +71,18 @@ recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
 	$(call run-recipe,custom)
+
+recipe-baseline: $(STAMP) ## the same with TF-IDF and a linear model: what both have to beat
+	@$(BIN)/python recipes/baseline.py --config $(CONFIG) $(ARGS)
+
+compare: $(STAMP) ## which is better, and is it really? RUNS="stock custom" SEEDS="1 2 3" JOBS=2
+	@$(BIN)/python recipes/compare.py $(RUNS) --config $(CONFIG) --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
+
+kaggle: $(STAMP) ## a competition entry: five folds on the tweets, runs/kaggle/submission.csv
+	@$(BIN)/python recipes/custom.py --config recipes/configs/kaggle.yaml --output_dir runs/kaggle $(ARGS)
+
+search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/search/best.yaml
+	@$(BIN)/python recipes/search.py --config $(CONFIG) $(ARGS)
 
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)

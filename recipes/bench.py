@@ -45,7 +45,7 @@ from bert_recipes.arguments import DataArguments, RecipeTrainingArguments, has_n
 from bert_recipes.data import load_data
 from bert_recipes.documents import put_between_marks
 from bert_recipes.errors import run_main
-from bert_recipes.run import writing
+from bert_recipes.files import writing
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
 

@@ -13,8 +13,8 @@ from bert_recipes.arguments import CustomArguments, parse_arguments
 from bert_recipes.data import load_data, tokenize
 from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
+from bert_recipes.folds import runs
 from bert_recipes.losses import make_loss
-from bert_recipes.run import Run
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import PerExampleTrainer
 
@@ -27,21 +27,22 @@ def main():
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, tokenized["train"]["labels"])
 
-    set_seed(args.training.seed)
-    model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
-    run = Run(args, data, tokenized, source)
-    trainer = PerExampleTrainer(
-        model,
-        args.training,
-        train_dataset=tokenized["train"],
-        eval_dataset=tokenized["validation"],
-        processing_class=tokenizer,
-        loss=loss,
-        layer_decay=args.model.layer_decay,
-        head_learning_rate=args.model.head_learning_rate,
-    )
-    trainer.train(resume_from_checkpoint=run.checkpoint)
-    run.finish(trainer)
+    for run in runs(args, data, tokenized, source):
+        set_seed(args.training.seed)
+        model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
+        run.open()
+        trainer = PerExampleTrainer(
+            model,
+            run.training,
+            train_dataset=run.tokenized["train"],
+            eval_dataset=run.tokenized["validation"],
+            processing_class=tokenizer,
+            loss=loss,
+            layer_decay=args.model.layer_decay,
+            head_learning_rate=args.model.head_learning_rate,
+        )
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+        run.finish(trainer)
 
 
 if __name__ == "__main__":

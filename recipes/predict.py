@@ -45,7 +45,7 @@ def main():
     args = parse_arguments()
     # Here, not above: --help needs none of it.
     from bert_recipes import prediction
-    from bert_recipes.run import writing
+    from bert_recipes.files import writing
 
     rows = prediction.read_stream(
         args.input,

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_
 from bert_recipes.arguments import StockArguments, parse_arguments
 from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
-from bert_recipes.run import Run
+from bert_recipes.folds import runs
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import RecipeTrainer
 
@@ -24,24 +24,25 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
 
-    set_seed(args.training.seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        source,
-        use_safetensors=True,
-        id2label=data.labels.id2label,
-        label2id=data.labels.label2id,
-        problem_type=data.labels.problem_type,
-    )
-    run = Run(args, data, tokenized, source)
-    trainer = RecipeTrainer(
-        model,
-        args.training,
-        train_dataset=tokenized["train"],
-        eval_dataset=tokenized["validation"],
-        processing_class=tokenizer,
-    )
-    trainer.train(resume_from_checkpoint=run.checkpoint)
-    run.finish(trainer)
+    for run in runs(args, data, tokenized, source):
+        set_seed(args.training.seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            use_safetensors=True,
+            id2label=data.labels.id2label,
+            label2id=data.labels.label2id,
+            problem_type=data.labels.problem_type,
+        )
+        run.open()
+        trainer = RecipeTrainer(
+            model,
+            run.training,
+            train_dataset=run.tokenized["train"],
+            eval_dataset=run.tokenized["validation"],
+            processing_class=tokenizer,
+        )
+        trainer.train(resume_from_checkpoint=run.checkpoint)
+        run.finish(trainer)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,11 @@ def config(tmp_path, text):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("recipe", ["stock", "custom"])
 def test_the_shipped_configurations_are_valid(path, recipe):
+    of_recipe = yaml.safe_load(path.read_text()).get("recipe", recipe)
+    if of_recipe != recipe:
+        with pytest.raises(UserError, match=f"is of another recipe than {recipe}"):
+            parse("--config", str(path), recipe=recipe)
+        return
     args = parse("--config", str(path), recipe=recipe)
     assert args.training.output_dir == f"runs/{recipe}"
 

@@ -17,7 +17,9 @@ def make(*arguments, root=ROOT):
 
 def test_help_lists_what_there_is():
     out = make("help").stdout
-    for target in ("setup", "recipe-stock", "recipe-custom", "exactness", "test", "lint", "doctor", "clean"):
+    for target in ("setup", "recipe-stock", "recipe-custom", "recipe-baseline", "compare", "kaggle", "search"):
+        assert f"make {target} " in out
+    for target in ("exactness", "test", "lint", "doctor", "clean"):
         assert f"make {target} " in out
     assert make().stdout == out
 
@@ -40,6 +42,28 @@ def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp
         assert [row["id"] for row in csv.DictReader(file)] == [row["id"] for row in csv.DictReader(test)]
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["environment"]["processes"] == processes
+
+
+@pytest.mark.parametrize("target", ["compare", "kaggle", "search"])
+def test_what_comes_after_the_recipes_from_the_makefile(target, competition, tiny_bert, tmp_path):
+    flags = f"--dataset {competition} --model {tiny_bert} --max_length 32 --num_train_epochs 1 --bf16 false"
+    config = tmp_path / "empty.yaml"
+    config.write_text("weight_decay: 0.01\n")
+    more = {"search": " --trials 1"}.get(target, "")
+    flags += f"{more} --output_dir {tmp_path / 'out'}"
+    done = make(target, f"CONFIG={config}", "RUNS=baseline stock", "SEEDS=1", f"ARGS={flags}")
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert (
+        files
+        >= {
+            "compare": {"report.html", "comparison.json", "baseline-seed-1", "stock-seed-1"},
+            "kaggle": {"submission.csv", "report.html", "folds"},
+            "search": {"best.yaml", "trials.sqlite3"},
+        }[target]
+    )
+    if target == "kaggle":
+        assert len(list((tmp_path / "out/folds").iterdir())) == 5
 
 
 def test_a_mistake_on_two_processes_is_one_sentence(tmp_path):

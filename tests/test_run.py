@@ -19,7 +19,7 @@ from bert_recipes.errors import UserError
 RECIPES = Path(__file__).parents[1] / "recipes"
 FILES = {
     *("run.yaml", "metrics.json", "trainer_state.json", "predictions.csv", "submission.csv"),
-    *("model", "checkpoints", "README.md"),
+    *("model", "checkpoints", "README.md", "report.html", "plots", "validation_predictions.csv"),
 }
 
 

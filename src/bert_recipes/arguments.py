@@ -50,6 +50,17 @@ class DataArguments:
     max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
     validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
     split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
+    folds: int | None = field(
+        default=None, metadata={"help": "cross-validate: cut train into that many folds, validate on each in turn"}
+    )
+    decision: str = field(
+        default="argmax",
+        metadata={
+            "help": "binary: whether submission.csv holds the likelier label, or decides by the F1-best threshold of "
+            "the validation or out-of-fold rows",
+            "choices": ["argmax", "threshold"],
+        },
+    )
 
     def __post_init__(self):
         # A program may give a single one as it is.
@@ -59,6 +70,8 @@ class DataArguments:
             self.label_column = [self.label_column]
         if not 0 < self.validation_size < 1:
             raise ValueError(f"--validation_size {self.validation_size} is no share: give a number between 0 and 1.")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"--folds {self.folds}: give 2 or more, or leave it out.")
 
 
 @dataclass
@@ -73,6 +86,11 @@ class ModelArguments:
 @dataclass
 class StockArguments(ModelArguments):
     """The stock model brings its own head and loss: there is nothing more to choose."""
+
+
+@dataclass
+class BaselineArguments(ModelArguments):
+    """The baseline takes the configurations of the other recipes, and leaves what is about a network alone."""
 
 
 @dataclass
@@ -139,6 +157,18 @@ class CustomArguments(ModelArguments):
             for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
                 if getattr(self, name):
                     raise ValueError(f"--lora_rank freezes the whole encoder: leave out --{name}.")
+
+
+@dataclass
+class SearchArguments(CustomArguments):
+    """The custom recipe's choices that stay as they are, and how many trials to make of the others."""
+
+    trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.trials < 1:
+            raise ValueError(f"--trials {self.trials}: give 1 or more.")
 
 
 @dataclass

@@ -67,18 +67,15 @@ def show_data(data, tokenized) -> None:
     console.print(f"[bold]{escape(data.source)}[/bold]: {escape(found)}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
-    for name in ("rows", "labels", "tokens (mean, most)", "truncated"):
+    counted = "length" in tokenized["train"].column_names  # the baseline knows no tokens
+    for name in ("rows", "labels", *(("tokens (mean, most)", "truncated") if counted else ())):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
-        lengths = column(rows, "length")
-        cut = column(rows, "truncated").mean()
-        table.add_row(
-            split,
-            f"{len(rows):,}",
-            escape(_balance(rows, data.labels)),
-            f"{lengths.mean():.0f}, {lengths.max()}",
-            f"{cut:.1%}",
-        )
+        cells = [split, f"{len(rows):,}", escape(_balance(rows, data.labels))]
+        if counted:
+            lengths = column(rows, "length")
+            cells += [f"{lengths.mean():.0f}, {lengths.max()}", f"{column(rows, 'truncated').mean():.1%}"]
+        table.add_row(*cells)
     console.print(table)
     for note in data.notes:
         say(note, style="dim")
@@ -111,10 +108,10 @@ def scores_table(scores: dict) -> list[list[str]]:
     return [["split", *shown.values()], *([split, *row] for split, row in zip(splits, rows, strict=True))]
 
 
-def show_scores(recipe: str, scores: dict) -> None:
+def show_scores(title: str, scores: dict) -> None:
     """Print the scores of the splits that have any."""
     header, *rows = scores_table(scores)
-    table = Table(title=f"{recipe}: scores of the best checkpoint", title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("")
     for name in header[1:]:
         table.add_column(name, justify="right")

@@ -61,7 +61,7 @@ def load_data(args: DataArguments) -> TextData:
         `TextData` with a `train` and a `validation` split and, where the source has one, a `test` split. The
         validation split is cut from `train` when the source has none: stratified by label, seeded by
         `args.split_seed`, with all copies of one text on one side. Columns that play no part here stay under their
-        own names.
+        own names. With `args.folds` there is no `validation` split: each fold is one in turn.
 
     Raises:
         UserError: anything about the source, the columns, the texts or the labels that would spoil the run.
@@ -92,7 +92,10 @@ def _load(args: DataArguments) -> TextData:
         )
     if columns.id is None:
         notes.append("No id column: the rows' numbers, from 0, are their ids.")
-    if "validation" not in splits:
+    if args.folds:
+        if splits.pop("validation", None) is not None:
+            notes.append("The validation split there is left out: --folds takes its validation rows from train.")
+    elif "validation" not in splits:
         splits["train"], splits["validation"] = split_off_validation(
             splits["train"], args.validation_size, args.split_seed, labels.problem_type
         )

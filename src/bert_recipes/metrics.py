@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
+from bert_recipes.calibration import brier_score, expected_calibration_error
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, probabilities_of
 
 # What can choose the best checkpoint; the first one does by default.
@@ -32,7 +33,7 @@ def _information(description: str, references: datasets.Features) -> evaluate.Me
 
 
 class ClassificationScores(evaluate.Metric):
-    """Accuracy, F1, precision, recall, ROC AUC, average precision and the confusion matrix.
+    """Accuracy, F1, precision, recall, ROC AUC, average precision, calibration (ECE, Brier) and the confusion matrix.
 
     With two labels `f1`, `precision` and `recall` are those of class 1; with more they are macro averages.
     `roc_auc` and `average_precision` (with more labels macro, one against the rest) are left out where a class has
@@ -62,6 +63,8 @@ class ClassificationScores(evaluate.Metric):
             score = probabilities[:, 1] if binary else probabilities
             scores["roc_auc"] = sklearn_metrics.roc_auc_score(truth, score, average="macro")
             scores["average_precision"] = sklearn_metrics.average_precision_score(truth, score, average="macro")
+        scores["ece"] = expected_calibration_error(labels, probabilities)
+        scores["brier"] = brier_score(labels, probabilities)
         scores = {name: float(value) for name, value in scores.items()}
         scores["confusion_matrix"] = sklearn_metrics.confusion_matrix(labels, chosen, labels=classes).tolist()
         return scores
@@ -128,13 +131,17 @@ class RegressionScores(evaluate.Metric):
 METRICS = {SINGLE_LABEL: ClassificationScores, MULTI_LABEL: MultiLabelScores, REGRESSION: RegressionScores}
 
 
-def scores_from_logits(logits: np.ndarray, labels: np.ndarray, problem_type: str = SINGLE_LABEL) -> dict:
-    """Return the scores of logits `[rows, num_labels]`.
+def scores_from_probabilities(probabilities: np.ndarray, labels: np.ndarray, problem_type: str = SINGLE_LABEL) -> dict:
+    """Return the scores of probabilities `[rows, num_labels]`, or of a regression's values.
 
     Args:
-        logits: of the model.
+        probabilities: as `probabilities_of` returns them.
         labels: class ids `[rows]`, or `[rows, num_labels]` numbers for several labels or a regression.
         problem_type: what transformers calls the task.
     """
-    predictions = probabilities_of(logits, problem_type)
-    return METRICS[problem_type]().compute(predictions=predictions, references=labels)
+    return METRICS[problem_type]().compute(predictions=probabilities, references=labels)
+
+
+def scores_from_logits(logits: np.ndarray, labels: np.ndarray, problem_type: str = SINGLE_LABEL) -> dict:
+    """Return the scores of a model's logits `[rows, num_labels]`; otherwise as `scores_from_probabilities`."""
+    return scores_from_probabilities(probabilities_of(logits, problem_type), labels, problem_type)

@@ -1,6 +1,5 @@
 """The run folder: everything that a run took in and gave out, written whole or not at all."""
 
-import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -8,26 +7,30 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import DatasetDict
 
-from bert_recipes import console
+from bert_recipes import calibration, console
 from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import last_sound, remove
 from bert_recipes.custom_code import is_own_code
-from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData
+from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
 from bert_recipes.errors import UserError
+from bert_recipes.files import writing
 from bert_recipes.hub import HubPush
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
 from bert_recipes.losses import LOSSES
-from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER
+from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER, scores_from_probabilities
+from bert_recipes.predictions import Predictions
 
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
 NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
@@ -36,44 +39,48 @@ F1_NOTE = {
     "multi-class": "F1, precision and recall are macro averages over the labels.",
     "multi-label": "Accuracy is that of whole rows; F1, precision and recall are micro averages over all labels.",
 }
+# TensorBoard's files would otherwise go among the checkpoints.
+LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
 PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
 
 
-@contextlib.contextmanager
-def writing(path: Path):
-    """Open a file beside `path` for writing text; rename it to `path` when the block ends without an error."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 class Run:
-    """A run folder, opened for a recipe's arguments and its data.
+    """A run folder for a recipe's arguments and its data.
 
-    Opening it prints what was read, writes `run.yaml` and turns `args.training.output_dir` from the run folder into
-    the folder of its checkpoints.
+    Making one checks and writes nothing; `open` does.
+
+    Attributes:
+        folder: the run folder.
+        training: the arguments for the Trainer, whose `output_dir` is the folder of the run's checkpoints once the
+            run is open.
+        tokenized: the rows that this run trains on, is validated on and predicts.
+        title: of a fold, for the terminal.
+        checkpoint: once the run is open, the checkpoint to go on from, or None.
 
     Args:
         args: of the recipe.
         data: what `load_data` returned.
         tokenized: what `tokenize` returned.
-        source: the folder of the pretrained model.
+        source: the folder of the pretrained model, or None where there is none.
+        whole: the run that this one is a fold of.
 
     Raises:
-        UserError: the folder holds a finished run, another configuration's run, cannot be written or is on a disk
-            that has no room for the checkpoints; or the sample submission does not fit the test split.
+        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
     """
 
-    def __init__(self, args: Arguments, data: TextData, tokenized: DatasetDict, source: str):
+    def __init__(
+        self, args: Arguments, data: TextData, tokenized: DatasetDict, source: str | None, whole: "Run | None" = None
+    ):
         self.recipe = args.configuration["recipe"]
         self.folder = Path(args.training.output_dir)
         self.training = args.training
         self.data = data
         self.tokenized = tokenized
+        self.source = source
+        self.whole = whole
+        self.checkpoint = None
+        self.is_open = False
+        self.title = ""
         # What was guessed is written down, so that the repeat does not have to guess.
         one_column = len(data.columns.label) == 1 and data.labels.problem_type != REGRESSION
         self.configuration = args.configuration | {
@@ -87,26 +94,55 @@ class Run:
             "labels": data.labels.names if one_column else None,
         }
         self._check_task(data.labels)
+        self.decision = args.data.decision
+        if self.decision == "threshold" and data.labels.task != "binary":
+            raise UserError(
+                f"--decision threshold chooses between two labels: a {data.labels.task} task cannot honour it."
+            )
         self.sample = _read_sample(data)
         self.hub_push = self._prepare_push()
-        args.training.output_dir = str(self.folder / "checkpoints")
+
+    def open(self) -> None:
+        """Open the folder: write `run.yaml`, find the checkpoint to go on from, say what was read.
+
+        Raises:
+            UserError: the folder holds a finished run, another configuration's run, cannot be written or is on a disk
+                that has no room for the checkpoints.
+        """
+        if self.is_open:
+            return
+        self.is_open = True
+        if self.whole:
+            self.whole.open()
+        self.training.output_dir = str(self.folder / "checkpoints")
+        if not LOGS_ARE_PLACED:
+            os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.folder / "logs")
         if PartialState().is_main_process:
             try:
-                self._open(args.training.overwrite)
+                self._open(self.training.overwrite and not self.whole)
             except OSError as error:
                 raise UserError(
                     f"--output_dir {self.folder} cannot be written ({error.strerror}): name another."
                 ) from error
-            self._check_room(Path(source))
+            if self.source:
+                self._check_room(Path(self.source))
         self.checkpoint = self._last_checkpoint()
-        console.show_data(data, tokenized)
-        console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(args.training)}.")
-        say_which_gpus_idle(self.recipe, args.training)
+        if self.whole:
+            console.say(self.title, style="bold")
+            return
+        console.show_data(self.data, self.tokenized)
+        if self.source:
+            console.say(f"Training {self.configuration['model']} ({self.recipe}) on {_device(self.training)}.")
+            say_which_gpus_idle(self.recipe, self.training)
 
     def _prepare_push(self) -> HubPush | None:
         """Take the push out of Trainer's hands, which would begin it before there is a model to push."""
         if not self.training.push_to_hub:
             return None
+        if self.configuration["folds"]:
+            raise UserError(
+                "--push_to_hub pushes one model, and with --folds there is one for each fold: leave it out."
+            )
         self.training.push_to_hub = False
         # The token is a secret: it must reach neither run.yaml nor the checkpoints, which keep all arguments.
         self.configuration.pop("hub_token", None)
@@ -203,33 +239,162 @@ class Run:
 
     def finish(self, trainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
-        scores = {"train": _train_scores(trainer)}
-        predicted = {}
+        scores = {"train": _train_scores(trainer) | self._cost(trainer)}
+        predicted, validation = {}, None
         with console.console.status("predicting"):
             for split in ("validation", "test"):
                 if split in self.tokenized:
-                    predicted[split] = trainer.predict(self.tokenized[split], metric_key_prefix=split)
+                    output = trainer.predict(self.tokenized[split], metric_key_prefix=split)
+                    predicted[split] = probabilities_of(output.predictions, self.data.labels.problem_type)
                     if LABELS in self.tokenized[split].column_names:
-                        scores[split] = {k.removeprefix(f"{split}_"): v for k, v in predicted[split].metrics.items()}
+                        scores[split] = {k.removeprefix(f"{split}_"): v for k, v in output.metrics.items()}
+                    if split == "validation":
+                        logits, labels = (
+                            torch.from_numpy(output.predictions).double(),
+                            torch.from_numpy(output.label_ids),
+                        )
+                        losses = trainer.losses_of(logits, labels).numpy()
+                        validation = self.predictions(split, predicted[split], losses)
         self._save_model(trainer)
-        if not PartialState().is_main_process:
-            return
-        split = "test" if "test" in predicted else "validation"
-        probabilities = probabilities_of(predicted[split].predictions, self.data.labels.problem_type)
-        predictions = predictions_of(probabilities, self.data.labels.names, self.data.labels.problem_type)
-        self._write_predictions(self.data.splits[split][ID], predictions, probabilities)
+        if PartialState().is_main_process:
+            with writing(self.folder / "trainer_state.json") as file:
+                json.dump(dataclasses.asdict(trainer.state), file, indent=2)
+            self.write(scores, validation, predicted.get("test"))
+
+    def predictions(self, split: str, probabilities: np.ndarray, losses: np.ndarray) -> Predictions:
+        """Return the predictions of a labelled split, with the texts and the other columns of its rows.
+
+        Args:
+            split: its name.
+            probabilities: `[rows, num_labels]`; the values themselves in a regression.
+            losses: per-example losses `[rows]`.
+        """
+        rows = self.data.splits[split]
+        return Predictions(
+            ids=rows[ID][:],
+            labels=column(rows, LABELS),
+            probabilities=probabilities,
+            losses=losses,
+            label_names=self.data.labels.names,
+            problem_type=self.data.labels.problem_type,
+            columns={name: rows[name][:] for name in rows.column_names if name not in (ID, LABELS)},
+        )
+
+    def write(self, scores: dict, validation: Predictions, test: np.ndarray | None) -> None:
+        """Write what a run gives out, given what was predicted: predictions, scores, model card and report.
+
+        Args:
+            scores: `train` and, where they are scored already, the splits; the others are scored here.
+            validation: rows that the model was not trained on; threshold and temperature are chosen on these alone.
+            test: probabilities of the test rows `[rows, num_labels]`, or None where there is no test split.
+        """
+        labels = self.data.labels
+        if "validation" not in scores:
+            scores["validation"] = self._scores_of(validation.labels, validation.probabilities)
+            scores["validation"]["loss"] = float(validation.losses.mean())
+        chosen = {}
+        if labels.problem_type == SINGLE_LABEL:
+            folds = np.asarray(validation.columns["fold"]) if "fold" in validation.columns else None
+            chosen = calibration.choose(validation.labels, validation.probabilities, folds)
+            scores["validation"] |= chosen
+        if test is not None and LABELS in self.data.splits["test"].column_names:
+            truth = column(self.data.splits["test"], LABELS)
+            scores.setdefault("test", self._scores_of(truth, test))
+            if chosen:
+                scores["test"] |= calibration.scores_at(chosen, truth, test)
+        probabilities = validation.probabilities if test is None else test
+        predictions = predictions_of(probabilities, labels.names, labels.problem_type)
+        at_threshold = None
+        if chosen.get("threshold") is not None:
+            at_threshold = [labels.names[int(p >= chosen["threshold"])] for p in probabilities[:, 1]]
+        ids = validation.ids if test is None else self.data.splits["test"][ID]
+        self._write_predictions(ids, predictions, probabilities, at_threshold)
         if self.sample:
-            self._write_submission(predictions, probabilities)
+            decided = at_threshold if self.decision == "threshold" and at_threshold else predictions
+            self._write_submission(decided, probabilities)
+        validation.write(self.folder)
         scores["environment"] = self._environment()
-        self._write_model_card(scores)
-        with writing(self.folder / "trainer_state.json") as file:
-            json.dump(dataclasses.asdict(trainer.state), file, indent=2)
+        if not self.whole:
+            self._write_model_card(scores, validation.columns[TEXT][0])
+        if not self.whole:
+            # matplotlib takes a second to import, and only now is it needed.
+            from bert_recipes.report import write_report
+
+            write_report(self.folder, scores, self._labelled_rows())
+        # The last one: a folder that has it is a finished run.
         with writing(self.folder / "metrics.json") as file:
             json.dump(scores, file, indent=2)
-        console.show_scores(self.recipe, scores)
+        if self.whole:
+            return
+        out_of_fold = "out-of-fold scores" if self.configuration["folds"] else "scores of the best checkpoint"
+        console.show_scores(f"{self.recipe}: {out_of_fold if self.source else 'scores'}", scores)
         self._say_what_next()
         if self.hub_push:
             console.say(f"Pushed to {self.hub_push.push(self.folder)}.")
+
+    def pool(self, parts: list["Run"], fold_of: np.ndarray) -> None:
+        """Make the finished folds' out-of-fold predictions and their mean test probabilities those of this run.
+
+        Args:
+            parts: the folds.
+            fold_of: the fold of each training row `[rows]`, from 0.
+        """
+        self.open()
+        if not PartialState().is_main_process:
+            return
+        labels = self.data.labels
+        probabilities = np.zeros((len(fold_of), len(labels.names)))
+        losses = np.zeros(len(fold_of))
+        scores = []
+        for fold, part in enumerate(parts):
+            found = Predictions.read(part.folder, labels.names, labels.problem_type)
+            probabilities[fold_of == fold], losses[fold_of == fold] = found.probabilities, found.losses
+            scores.append(json.loads((part.folder / "metrics.json").read_text(encoding="utf-8")))
+        validation = self.predictions("train", probabilities, losses)
+        validation.columns["fold"] = (fold_of + 1).tolist()
+        test = None
+        if "test" in self.data.splits:
+            test = np.mean([read_probabilities(part.folder, labels) for part in parts], axis=0)
+        train = [of_fold["train"] for of_fold in scores]
+        total = {k: sum(t[k] for t in train) for k in ("train_runtime",) if all(k in t for t in train)}
+        mean = {
+            k: float(np.mean([t[k] for t in train]))
+            for k in ("train_loss", "train_samples_per_second", "train_tokens_per_second")
+            if all(k in t for t in train)
+        }
+        most = {k: max(t[k] for t in train) for k in ("peak_memory_mib", "peak_gpu_memory_mib") if k in train[0]}
+        self.write(
+            {"train": total | mean | most, "folds": [of_fold["validation"] for of_fold in scores]}, validation, test
+        )
+
+    def _scores_of(self, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+        scores = scores_from_probabilities(probabilities, labels, self.data.labels.problem_type)
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.data.labels.names, scores["per_label"], strict=True))
+        return scores
+
+    def _labelled_rows(self):
+        """Yield split, id, label and text of every labelled row."""
+        names = self.data.labels.names
+        for split, rows in self.data.splits.items():
+            if LABELS not in rows.column_names or self.data.labels.problem_type == REGRESSION:
+                continue
+            for batch in rows.iter(10_000):
+                for identifier, label, text in zip(batch[ID], batch[LABELS], batch[TEXT], strict=True):
+                    held = [label] if isinstance(label, int) else [i for i, holds in enumerate(label) if holds]
+                    yield split, identifier, "|".join(names[i] for i in held), text
+
+    def _cost(self, trainer) -> dict:
+        """Return tokens per second of the training, padding not counted, and the most memory that it took."""
+        runtime = _train_scores(trainer).get("train_runtime")
+        tokens = column(self.tokenized["train"], "length").sum() * trainer.state.epoch
+        cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
+        # Linux counts in KiB, macOS in bytes.
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        cost["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        if torch.cuda.is_available() and not self.training.use_cpu:
+            cost["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        return cost
 
     def _save_model(self, trainer) -> None:
         beside, model = self.folder / ".model", self.folder / "model"
@@ -241,15 +406,16 @@ class Run:
             beside.replace(model)
         PartialState().wait_for_everyone()
 
-    def _write_predictions(self, ids, predictions, probabilities) -> None:
+    def _write_predictions(self, ids, predictions, probabilities, at_threshold) -> None:
         labels = self.data.labels
         # A regression of one target has its value in `prediction`: a column of its own would say it twice.
         columns = [] if labels.problem_type == REGRESSION and len(labels.names) == 1 else labels.names
         with writing(self.folder / "predictions.csv") as file:
             out = csv.writer(file)
-            out.writerow([ID, "prediction", *columns])
-            for name, prediction, row in zip(ids, predictions, probabilities, strict=True):
-                out.writerow([name, prediction, *(f"{p:.8f}" for p in row[: len(columns)])])
+            out.writerow([ID, "prediction", *columns, *(["prediction_at_threshold"] if at_threshold else [])])
+            for i, (name, prediction, row) in enumerate(zip(ids, predictions, probabilities, strict=True)):
+                more = [at_threshold[i]] if at_threshold else []
+                out.writerow([name, prediction, *(f"{p:.8f}" for p in row[: len(columns)]), *more])
 
     def _write_submission(self, predictions, probabilities) -> None:
         header, ids = self.sample
@@ -271,15 +437,20 @@ class Run:
     def _environment(self) -> dict:
         return {
             "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
-            "device": _device(self.training),
+            "device": _device(self.training) if self.source else "CPU in float64",
             "processes": self.training.world_size,
             "threads": torch.get_num_threads(),
             "seed": self.training.seed,
             "data": _digests(self.data),
+            "labels": {
+                "task": self.data.labels.task,
+                "problem_type": self.data.labels.problem_type,
+                "names": self.data.labels.names,
+            },
             "command": " ".join("***" if self.hub_push and word == self.hub_push.token else word for word in sys.argv),
         }
 
-    def _write_model_card(self, scores: dict) -> None:
+    def _write_model_card(self, scores: dict, example: str) -> None:
         front = {
             "library_name": "transformers",
             "pipeline_tag": "text-classification",
@@ -287,25 +458,20 @@ class Run:
             "metrics": ["mse", "pearsonr"] if self.data.labels.problem_type == REGRESSION else ["accuracy", "f1"],
         }
         labels = self.data.labels
-        own_code = is_own_code(self.configuration.get("pooling") or "")
-        address = self.hub_push.repository if self.hub_push else self.folder / "model"
-        remote = ", trust_remote_code=True" if own_code or (self.hub_push and self.recipe == "custom") else ""
         lines = [
             "---",
             yaml.safe_dump(front, sort_keys=False).strip(),
             "---",
             f"# A text classifier, made by the {self.recipe} recipe of bert-recipes",
             "",
-            f"- Model: `{self.configuration['model']}`, fine-tuned with seed {self.training.seed}.",
+            f"- Model: {self._what()}.",
             f"- Data: `{self.data.source}`, "
             + ", ".join(f"{len(rows):,} rows of {split}" for split, rows in self.data.splits.items())
             + ".",
             f"- Task: {labels.task}; {'targets' if labels.problem_type == REGRESSION else 'labels'} "
             + f"{', '.join(f'`{name}`' for name in labels.names)}.",
-            "- Head and loss: "
-            + (", ".join(f"{key} `{value}`" for key, value in self._own_choices().items()) or "the stock model's own")
-            + ".",
-            *([self._own_code_note()] if own_code else []),
+            *([f"- Head and loss: {self._head_and_loss()}."] if self.source else []),
+            *([self._own_code_note()] if self._has_own_code() else []),
             "",
         ]
         header, *rows = console.scores_table(scores)
@@ -313,20 +479,42 @@ class Run:
         lines += [
             "",
             *([F1_NOTE[labels.task]] if labels.task in F1_NOTE else []),
-            "The best checkpoint was chosen by its score on validation, so that score is a little too kind.",
+            self._how_validated(),
             "",
-            "```python",
-            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" and not remote else []),
-            "from transformers import pipeline",
-            "",
-            f'classify = pipeline("text-classification", model="{address}", top_k=None{remote})',
-            f"print(classify({self.data.splits['validation'][0][TEXT][:80]!r}))",
-            "```",
+            *(self._how_to_load(example) if self.source else ["The model is not saved: it is fitted in seconds."]),
             "",
             "Made with " + ", ".join(f"{k} {v}" for k, v in scores["environment"]["versions"].items()) + ".",
         ]
         with writing(self.folder / "README.md") as file:
             file.write("\n".join(lines) + "\n")
+
+    def _how_validated(self) -> str:
+        if folds := self.configuration["folds"]:
+            return (
+                f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
+                "was not trained on it; test predictions are the mean of theirs."
+            )
+        if not self.source:
+            return "Nothing was chosen by these rows."
+        return "The best checkpoint was chosen by its score on validation, so that score is a little too kind."
+
+    def _how_to_load(self, example: str) -> list[str]:
+        model = self.folder / "folds" / "1" / "model" if self.configuration["folds"] else self.folder / "model"
+        address = self.hub_push.repository if self.hub_push else model
+        remote = self._has_own_code() or (self.hub_push and self.recipe == "custom")
+        more = ", trust_remote_code=True" if remote else ""
+        return [
+            "```python",
+            *(["import bert_recipes  # registers the architecture"] if self.recipe == "custom" and not remote else []),
+            "from transformers import pipeline",
+            "",
+            f'classify = pipeline("text-classification", model="{address}", top_k=None{more})',
+            f"print(classify({example[:80]!r}))",
+            "```",
+        ]
+
+    def _has_own_code(self) -> bool:
+        return is_own_code(self.configuration.get("pooling") or "")
 
     def _own_code_note(self) -> str:
         file = Path(self.configuration["pooling"].partition(".py:")[0]).name
@@ -334,6 +522,15 @@ class Run:
             f"- Code: the pooling is `{file}.py` in the model's folder. It runs only with `trust_remote_code=True`: "
             "read it first."
         )
+
+    def _what(self) -> str:
+        if not self.source:
+            return "TF-IDF of words and characters under a linear model"
+        return f"`{self.configuration['model']}`, fine-tuned with seed {self.training.seed}"
+
+    def _head_and_loss(self) -> str:
+        own = ", ".join(f"{key} `{value}`" for key, value in self._own_choices().items())
+        return own or "the stock model's own"
 
     def _own_choices(self) -> dict:
         """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
@@ -352,10 +549,15 @@ class Run:
         return {"pooling": pooling, "loss": loss, **others}
 
     def _say_what_next(self) -> None:
-        files = ["metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else []), "model/"]
-        other = "custom" if self.recipe == "stock" else "stock"
-        console.say(f"The run is in {self.folder}/: {', '.join(files)}; README.md there tells how to load the model.")
-        console.say(f"Next: make recipe-{other}, the other side of the fork.")
+        files = ["report.html", "metrics.json", "predictions.csv", *(["submission.csv"] if self.sample else [])]
+        files += [] if self.source is None else ["folds/"] if self.configuration["folds"] else ["model/"]
+        how = "; README.md there tells how to load the model" if self.source else ""
+        console.say(f"The run is in {self.folder}/: {', '.join(files)}{how}.")
+        if self.source:
+            other = "custom" if self.recipe == "stock" else "stock"
+            console.say(f"Next: make recipe-{other}, the other side of the fork.")
+        else:
+            console.say("Next: make recipe-stock, which has this to beat.")
         if self.sample:
             console.say(
                 f"To submit: kaggle competitions submit -c NAME -f {self.folder}/submission.csv -m {self.recipe}"
@@ -381,6 +583,14 @@ def _read_sample(data: TextData) -> tuple[list[str], list[str]] | None:
     if wrong:
         raise UserError(f"{data.sample_submission} {wrong}: correct or remove it.")
     return header, [row[0] for row in rows if row]
+
+
+def read_probabilities(folder: Path, labels: Labels) -> np.ndarray:
+    """Return the probabilities `[rows, num_labels]` that `predictions.csv` of a run folder holds."""
+    with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        _, *rows = csv.reader(file)
+    first = 1 if labels.problem_type == REGRESSION and len(labels.names) == 1 else 2
+    return np.array([row[first : first + len(labels.names)] for row in rows], dtype=float)
 
 
 def _table_row(cells: list[str]) -> str:

@@ -203,6 +203,17 @@ class RecipeTrainer(Trainer):
             )
         return scores
 
+    def log(self, logs, *args, **kwargs):
+        """As `Trainer.log`, in single numbers, as trackers take them: each label's F1, and no confusion matrix."""
+        flat = {}
+        for name, value in logs.items():
+            if name.endswith("per_label"):
+                of_labels = value.items()
+                flat |= {f"{name.removesuffix('per_label')}f1_of_{label}": s["f1"] for label, s in of_labels}
+            elif not name.endswith("confusion_matrix"):
+                flat[name] = value
+        super().log(flat, *args, **kwargs)
+
     def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
         # What is written down must be what the saved model gives wherever it is loaded: no autocast.

@@ -1,0 +1,37 @@
+"""Which one is better, and is it really? Run recipes with several seeds on one split, and tell how they differ.
+
+    python recipes/compare.py baseline stock custom --config recipes/configs/disaster_tweets.yaml
+    python recipes/compare.py stock my-custom.yaml --seeds 1 2 3 4 5 --jobs 2 --output_dir runs/compare-mine
+    python recipes/compare.py runs/stock runs/custom        two finished runs
+
+What is compared: a recipe's name, which takes --config; a YAML file with a `recipe:` of its own, laid over --config;
+or a finished run's folder, whose seed is one of its configuration's. Other flags go to every recipe. What is finished
+is not made again, and what was interrupted goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+from bert_recipes.comparison import Compared, compare_runs, finished, make_runs
+from bert_recipes.errors import run_main
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("what", nargs="+", help="names of recipes, YAML files or run folders, two or more")
+    parser.add_argument("--config", type=Path, default=Path("recipes/configs/quickstart.yaml"), help="of the recipes")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="one run of each with each")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args, flags = parser.parse_known_args()
+
+    compared = [Compared.named(what, args.config, flags) for what in args.what]
+    make_runs(compared, args.seeds, args.jobs, args.output_dir)
+    compare_runs(finished(compared, args.seeds, args.output_dir), args.output_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,66 @@
+"""TF-IDF and a linear model: what a transformer has to beat."""
+
+import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline, make_union
+
+from bert_recipes.data import TEXT, TEXT_PAIR
+from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels
+
+
+class Baseline:
+    """TF-IDF of words and word pairs and of 2 to 5 characters within words, under a linear model.
+
+    The model is a logistic regression, one for each label where several may hold, or a ridge regression.
+
+    Args:
+        labels: of the data.
+        seed: of the solver, where it draws.
+    """
+
+    def __init__(self, labels: Labels, seed: int):
+        self.labels = labels
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", token_pattern=r"\w+")
+        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
+        logistic = LogisticRegression(C=2.0, max_iter=1000, random_state=seed)
+        linear = {
+            SINGLE_LABEL: logistic,
+            MULTI_LABEL: OneVsRestClassifier(logistic),
+            REGRESSION: Ridge(),
+        }[labels.problem_type]
+        self.pipeline = make_pipeline(make_union(words, characters), linear)
+
+    def fit(self, texts: list[str], labels: np.ndarray) -> None:
+        """Fit it to texts and labels: class ids `[rows]`, or numbers `[rows, num_labels]`."""
+        self.pipeline.fit(texts, labels)
+
+    def predict(self, texts: list[str]) -> np.ndarray:
+        """Return probabilities `[rows, num_labels]`, or the values of a regression."""
+        if self.labels.problem_type == REGRESSION:
+            return self.pipeline.predict(texts).reshape(len(texts), -1)
+        found = self.pipeline.predict_proba(texts)
+        if self.labels.problem_type == MULTI_LABEL:
+            return found
+        # A label of which train has no row, as a fold may have none, is never predicted.
+        probabilities = np.zeros((len(texts), len(self.labels.names)))
+        probabilities[:, self.pipeline.classes_] = found
+        return probabilities
+
+    def losses(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return the per-example losses `[rows]`, the task's usual one, of what `predict` returned."""
+        if self.labels.problem_type == REGRESSION:
+            return ((predicted - labels) ** 2).mean(axis=1)
+        tiny = np.finfo(np.float32).eps
+        if self.labels.problem_type == MULTI_LABEL:
+            p = np.clip(predicted, tiny, 1 - tiny)
+            return -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean(axis=1)
+        return -np.log(np.maximum(predicted[np.arange(len(labels)), labels], tiny))
+
+
+def texts_of(rows) -> list[str]:
+    """Return the texts of rows, each with its second text behind it where there are pairs."""
+    if TEXT_PAIR not in rows.column_names:
+        return rows[TEXT][:]
+    return [f"{text} {pair}" for text, pair in zip(rows[TEXT], rows[TEXT_PAIR], strict=True)]

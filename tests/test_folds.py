@@ -1,0 +1,158 @@
+import csv
+import json
+import shutil
+import sys
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import yaml
+from datasets import Dataset
+from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
+
+from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.folds import assign_folds
+from bert_recipes.labels import MULTI_LABEL, SINGLE_LABEL
+
+
+def dealt(texts, labels, k=3, problem_type=SINGLE_LABEL, seed=0):
+    return assign_folds(Dataset.from_dict({"text": texts, "labels": labels}), k, seed, problem_type)
+
+
+def test_folds_are_stratified_and_keep_copies_together():
+    texts = [f"text {i % 60}" for i in range(100)]
+    labels = [int(i % 60 < 20) for i in range(100)]
+    folds = dealt(texts, labels)
+    where = defaultdict(set)
+    for text, fold in zip(texts, folds, strict=True):
+        where[text].add(fold)
+    assert all(len(found) == 1 for found in where.values())
+    firsts = folds[:60]
+    for fold in range(3):
+        assert (firsts == fold).sum() == 20
+        assert abs(sum(labels[i] for i in np.flatnonzero(firsts == fold)) - 20 / 3) < 1
+    assert (dealt(texts, labels) == folds).all()
+    assert (dealt(texts, labels, seed=1) != folds).any()
+
+
+def test_a_label_rarer_than_the_folds_is_dealt_all_the_same():
+    texts = [f"text {i}" for i in range(30)]
+    folds = dealt(texts, [2, 2] + [0, 1] * 14, k=5)
+    assert np.bincount(folds).tolist() == [6] * 5
+    several = [[float(i % 7 == 0), float(i % 3 == 0), 1.0] for i in range(30)]
+    assert np.bincount(dealt(texts, several, k=5, problem_type=MULTI_LABEL)).tolist() == [6] * 5
+
+
+def test_more_folds_than_texts_are_an_error():
+    with pytest.raises(UserError, match="--folds 3: train has 2 distinct texts"):
+        dealt(["a", "b", "a"], [0, 1, 0])
+
+
+@pytest.fixture(scope="module")
+def folded(competition, tiny_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "run"
+    argv = sys.argv
+    recipe("custom", folder, competition, tiny_bert, "--folds", "3", "--decision", "threshold")
+    sys.argv = argv
+    return folder
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_training_row_has_an_out_of_fold_prediction(folded, competition):
+    pooled = rows_of(folded / "validation_predictions.csv")
+    assert [row["id"] for row in pooled] == [row["id"] for row in rows_of(competition / "train.csv")]
+    parts = {}
+    for fold in "123":
+        for row in rows_of(folded / "folds" / fold / "validation_predictions.csv"):
+            parts[row["id"]] = (fold, row["prediction"], row["0"])
+    assert {row["id"]: (row["fold"], row["prediction"], row["0"]) for row in pooled} == parts
+    metrics = json.loads((folded / "metrics.json").read_text())
+    assert set(metrics) == {"train", "folds", "validation", "environment"}
+    assert metrics["validation"]["accuracy"] == pytest.approx(
+        np.mean([row["label"] == row["prediction"] for row in pooled])
+    )
+    assert len(metrics["folds"]) == 3
+
+
+def test_test_probabilities_are_the_folds_mean(folded):
+    parts = [[float(row["1"]) for row in predictions(folded / "folds" / fold)] for fold in "123"]
+    pooled = predictions(folded)
+    np.testing.assert_allclose([float(row["1"]) for row in pooled], np.mean(parts, axis=0), atol=1e-7)
+
+
+def test_the_submission_is_decided_by_the_out_of_fold_threshold(folded):
+    threshold = json.loads((folded / "metrics.json").read_text())["validation"]["threshold"]
+    submitted = {row["id"]: row["target"] for row in rows_of(folded / "submission.csv")}
+    for row in predictions(folded):
+        assert row["prediction_at_threshold"] == submitted[row["id"]] == str(int(float(row["1"]) >= threshold))
+
+
+def test_a_folded_run_is_whole(folded):
+    names = {path.name for path in folded.iterdir()}
+    assert names == {
+        *("run.yaml", "metrics.json", "predictions.csv", "submission.csv", "validation_predictions.csv"),
+        *("folds", "report.html", "plots", "README.md"),
+    }
+    assert not list(folded.glob("folds/*/checkpoints"))
+    assert (folded / "folds/1/model/model.safetensors").is_file()
+    assert "out-of-fold rows" in (folded / "report.html").read_text()
+    assert yaml.safe_load((folded / "run.yaml").read_text())["folds"] == 3
+
+
+def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsys, monkeypatch):
+    from bert_recipes.run import Run
+
+    finish, finished = Run.finish, []
+
+    def stop_in_the_third(run, trainer):
+        if len(finished) == 2:
+            raise StoppedError("stopped", 15)
+        finished.append(run)
+        finish(run, trainer)
+
+    monkeypatch.setattr(Run, "finish", stop_in_the_third)
+    flags = ("--folds", "3", "--decision", "threshold")
+    with pytest.raises(StoppedError):
+        recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
+    monkeypatch.setattr(Run, "finish", finish)
+    first = (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns
+    capsys.readouterr()
+    recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
+    said = capsys.readouterr().out
+    assert "Fold 2 of 3 is finished already." in said
+    assert "Fold 3 of 3\n" in said
+    assert (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns == first
+    for name in ("predictions.csv", "submission.csv", "validation_predictions.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (folded / name).read_bytes()
+
+
+def test_a_finished_or_another_folded_run_is_not_touched(folded, competition, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match="holds a finished run"):
+        recipe("custom", folded, competition, tiny_bert, "--folds", "3", "--decision", "threshold")
+    with pytest.raises(UserError, match="folds is 3 there and 4 here"):
+        recipe("custom", folded, competition, tiny_bert, "--folds", "4", "--decision", "threshold")
+
+
+def test_overwrite_begins_all_folds_anew(folded, competition, tiny_bert, tmp_path, capsys):
+    shutil.copytree(folded, tmp_path / "run")
+    recipe("baseline", tmp_path / "run", competition, tiny_bert, "--folds", "2", "--overwrite")
+    assert "is finished already" not in capsys.readouterr().out
+    assert len(list((tmp_path / "run/folds").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--folds", "1"], "--folds 1: give 2 or more"),
+        (["--folds", "101"], "take fewer folds"),
+        (["--folds", "2", "--push_to_hub"], "there is one for each fold"),
+    ],
+)
+def test_a_mistake_about_folds_writes_nothing(flags, sentence, competition, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
+    assert not (tmp_path / "run").exists()
