@@ -87,7 +87,7 @@ search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/s
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
 
-bench: $(STAMP) ## measure training and prediction beside the usual defaults (six minutes)
+bench: $(STAMP) ## measure training and prediction beside the usual defaults
 	@$(BIN)/python recipes/bench.py $(ARGS)
 
 bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md

@@ -181,7 +181,8 @@ def _positions(config):
 # 16
 
 # What was measured, by language: (file, heading under which its tables stand).
-EVIDENCE = {"en": [("README.md", "Measured")], "ko": [("README.ko.md", "측정 결과")]}
+CHOICES = ("docs/customising.md", "What each has been worth")
+EVIDENCE = {"en": [("README.md", "Measured"), CHOICES], "ko": [("README.ko.md", "측정 결과"), CHOICES]}
 
 
 def measured(repository: Path) -> PerLanguage:
