@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 
 setup: $(STAMP) ## make the environment in .venv
 
-test: $(STAMP) ## run the tests (about five minutes)
+test: $(STAMP) ## run the tests (about eight minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-slow: $(STAMP) ## run the tests that take longer
