@@ -19,6 +19,11 @@ def is_own_code(spec: str) -> bool:
     return ".py:" in spec or spec.endswith(".py")
 
 
+def file_of(spec: str) -> Path:
+    """Return the file that `path/to/file.py:name` speaks of, with or without the name."""
+    return Path(spec.partition(".py:")[0].removesuffix(".py") + ".py").expanduser()
+
+
 def load_object(spec: str, flag: str) -> Callable:
     """Return what a Python file defines under a name.
 
@@ -29,8 +34,7 @@ def load_object(spec: str, flag: str) -> Callable:
     Raises:
         UserError: there is no such file, it does not run, or it does not define the name as something to call.
     """
-    file, _, name = spec.partition(".py:")
-    path = Path(f"{file}.py").expanduser()
+    path, name = file_of(spec), spec.partition(".py:")[2]
     if not name.isidentifier():
         raise UserError(f"{flag} {spec}: name what the file defines too, as in my_file.py:MyName.")
     if not path.is_file():

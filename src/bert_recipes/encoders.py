@@ -11,7 +11,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.activations import ACT2FN
 
 from bert_recipes.arguments import CustomArguments
-from bert_recipes.custom_code import CODE_ERRORS, is_own_code, load_object
+from bert_recipes.custom_code import CODE_ERRORS, file_of, is_own_code, load_object
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.labels import Labels
 from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
@@ -101,15 +101,15 @@ def embeddings_of(encoder: nn.Module) -> list[nn.Module]:
 
 def _pooling_class(name: str) -> type[nn.Module]:
     if is_own_code(name):
-        file = Path(name.partition(".py:")[0]).name
+        path = file_of(name)
+        file = path.stem
         if file in CARRIED:
             raise UserError(f"--pooling {name}: a saved model carries a file {file}.py of its own: rename yours.")
         if not file.isidentifier():
             raise UserError(f"--pooling {name}: {file}.py cannot be imported by that name: rename it.")
         found = load_object(name, "--pooling")
-        beside = Path(f"{name.partition('.py:')[0]}.py").expanduser().resolve().parent
         for needed in _imports_of(found):
-            if (beside / f"{needed}.py").is_file():
+            if path.with_name(f"{needed}.py").is_file():
                 raise UserError(
                     f"--pooling {name}: {file}.py imports {needed}.py beside it, which a saved model would not carry: "
                     "put both into one file."

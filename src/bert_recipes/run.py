@@ -22,7 +22,7 @@ from datasets import DatasetDict
 from bert_recipes import calibration, console
 from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import last_sound, remove
-from bert_recipes.custom_code import is_own_code
+from bert_recipes.custom_code import file_of, is_own_code
 from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
@@ -517,9 +517,9 @@ class Run:
         return is_own_code(self.configuration.get("pooling") or "")
 
     def _own_code_note(self) -> str:
-        file = Path(self.configuration["pooling"].partition(".py:")[0]).name
+        file = file_of(self.configuration["pooling"]).name
         return (
-            f"- Code: the pooling is `{file}.py` in the model's folder. It runs only with `trust_remote_code=True`: "
+            f"- Code: the pooling is `{file}` in the model's folder. It runs only with `trust_remote_code=True`: "
             "read it first."
         )
 
