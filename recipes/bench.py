@@ -41,13 +41,14 @@ from transformers import (
 )
 
 from bert_recipes import benchmark, cpu, prediction
-from bert_recipes.arguments import DataArguments, RecipeTrainingArguments, has_native_bf16
+from bert_recipes.arguments import DataArguments
 from bert_recipes.data import load_data
 from bert_recipes.documents import put_between_marks
 from bert_recipes.errors import run_main
 from bert_recipes.files import writing
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments, has_native_bf16
 
 MAX_LENGTH, BATCH = 128, 32
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"

@@ -12,7 +12,6 @@ is not made again, and what was interrupted goes on.
 import argparse
 from pathlib import Path
 
-from bert_recipes.comparison import Compared, compare_runs, finished, make_runs
 from bert_recipes.errors import run_main
 
 
@@ -27,6 +26,8 @@ def main():
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args, flags = parser.parse_known_args()
+    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    from bert_recipes.comparison import Compared, compare_runs, finished, make_runs
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]
     make_runs(compared, args.seeds, args.jobs, args.output_dir)

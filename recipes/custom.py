@@ -7,20 +7,22 @@
 The stock recipe (recipes/stock.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
 """
 
-from transformers import AutoTokenizer, set_seed
-
 from bert_recipes.arguments import CustomArguments, parse_arguments
-from bert_recipes.data import load_data, tokenize
-from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
-from bert_recipes.folds import runs
-from bert_recipes.losses import make_loss
-from bert_recipes.sources import model_source
-from bert_recipes.trainer import PerExampleTrainer
 
 
 def main():
     args = parse_arguments(CustomArguments, __doc__, "custom")
+    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    from transformers import AutoTokenizer, set_seed
+
+    from bert_recipes.data import load_data, tokenize
+    from bert_recipes.encoders import build_classifier
+    from bert_recipes.folds import runs
+    from bert_recipes.losses import make_loss
+    from bert_recipes.sources import model_source
+    from bert_recipes.trainer import PerExampleTrainer
+
     data = load_data(args.data)
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)

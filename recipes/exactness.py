@@ -26,7 +26,7 @@ from transformers import (
     set_seed,
 )
 
-from bert_recipes.arguments import CustomArguments, RecipeTrainingArguments
+from bert_recipes.arguments import CustomArguments
 from bert_recipes.console import quiet_libraries
 from bert_recipes.documents import put_between_marks
 from bert_recipes.encoders import build_classifier
@@ -34,6 +34,7 @@ from bert_recipes.errors import run_main
 from bert_recipes.labels import Labels
 from bert_recipes.losses import cross_entropy
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments
 
 STEP, STEPS = 32, 10
 ACCUMULATIONS, PROCESSES = (1, 2, 4, 8), (1, 2, 4)

@@ -8,22 +8,24 @@ runs/search/trials.sqlite3: the same command goes on where it was stopped. Every
 so the best score is too kind: confirm it with other seeds, and against the defaults, by `make compare`.
 """
 
-import yaml
-from transformers import AutoTokenizer
-
-from bert_recipes import console
 from bert_recipes.arguments import SearchArguments, parse_arguments
-from bert_recipes.data import load_data, tokenize
-from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
-from bert_recipes.files import writing
-from bert_recipes.losses import make_loss
-from bert_recipes.search import Search
-from bert_recipes.sources import model_source
 
 
 def main():
     args = parse_arguments(SearchArguments, __doc__, "search")
+    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    import yaml
+    from transformers import AutoTokenizer
+
+    from bert_recipes import console
+    from bert_recipes.data import load_data, tokenize
+    from bert_recipes.encoders import build_classifier
+    from bert_recipes.files import writing
+    from bert_recipes.losses import make_loss
+    from bert_recipes.search import Search
+    from bert_recipes.sources import model_source
+
     data = load_data(args.data)
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)

@@ -7,18 +7,20 @@
 The custom recipe (recipes/custom.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
 """
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
-
 from bert_recipes.arguments import StockArguments, parse_arguments
-from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
-from bert_recipes.folds import runs
-from bert_recipes.sources import model_source
-from bert_recipes.trainer import RecipeTrainer
 
 
 def main():
     args = parse_arguments(StockArguments, __doc__, "stock")
+    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+
+    from bert_recipes.data import load_data, tokenize
+    from bert_recipes.folds import runs
+    from bert_recipes.sources import model_source
+    from bert_recipes.trainer import RecipeTrainer
+
     data = load_data(args.data)
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)

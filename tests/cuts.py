@@ -12,12 +12,13 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from bert_recipes.arguments import CustomArguments, RecipeTrainingArguments
+from bert_recipes.arguments import CustomArguments
 from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import run_main
 from bert_recipes.labels import Labels
 from bert_recipes.losses import make_loss
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments
 
 LABELS = {task: Labels(task, ["no", "yes"], ["label"]) for task in ("binary", "multi-label", "regression")}
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bert_recipes.arguments import DataArguments, RecipeTrainingArguments
+from bert_recipes.arguments import DataArguments
 from bert_recipes.benchmark import peak_memory, synthetic_texts
 from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
 from bert_recipes.prediction import Predictor, read_stream, write_predictions
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments
 
 
 def write_tweets(path: Path, count: int, tokenizer) -> None:

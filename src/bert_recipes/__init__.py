@@ -3,11 +3,15 @@
 Importing this package registers `EncoderClassifier` with the Auto classes of transformers.
 """
 
-from transformers import AutoConfig, AutoModelForSequenceClassification
+import sys
 
-from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
+# A script that is asked for its --help loads no model, and should not wait for torch.
+if not {"-h", "--help"} & set(sys.argv[1:]):
+    from transformers import AutoConfig, AutoModelForSequenceClassification
 
-AutoConfig.register(EncoderClassifierConfig.model_type, EncoderClassifierConfig)
-AutoModelForSequenceClassification.register(EncoderClassifierConfig, EncoderClassifier)
+    from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
 
-__all__ = ["EncoderClassifier", "EncoderClassifierConfig"]
+    AutoConfig.register(EncoderClassifierConfig.model_type, EncoderClassifierConfig)
+    AutoModelForSequenceClassification.register(EncoderClassifierConfig, EncoderClassifier)
+
+    __all__ = ["EncoderClassifier", "EncoderClassifierConfig"]

@@ -2,21 +2,22 @@
 
 import argparse
 import dataclasses
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 import yaml
-from accelerate.utils import str_to_bool
-from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import string_to_bool
-from transformers.integrations import get_available_reporting_integrations
 
 from bert_recipes.errors import UserError, nearest
-from bert_recipes.labels import PROBLEM_TYPES
-from bert_recipes.pooling import POOLINGS
+from bert_recipes.help import print_help
+
+if TYPE_CHECKING:
+    from bert_recipes.training_arguments import RecipeTrainingArguments
+
+# Named here too, since --help is to answer without importing torch.
+TASKS = ("binary", "multi-class", "multi-label", "regression")
+POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_last4", "layer_mix")
 
 
 @dataclass
@@ -38,7 +39,7 @@ class DataArguments:
     )
     id_column: str | None = field(default=None, metadata={"help": "column of the id (guessed; else the row number)"})
     task: str | None = field(
-        default=None, metadata={"help": "what the labels are (guessed from them)", "choices": list(PROBLEM_TYPES)}
+        default=None, metadata={"help": "what the labels are (guessed from them)", "choices": list(TASKS)}
     )
     label_delimiter: str | None = field(
         default=None, metadata={"help": "what parts the labels in one cell of a multi-label column (guessed)"}
@@ -99,7 +100,7 @@ class CustomArguments(ModelArguments):
 
     pooling: str = field(
         default="pooler",
-        metadata={"help": f"hidden states to one vector: {', '.join(POOLINGS)}, or your own as file.py:Name"},
+        metadata={"help": f"hidden states to one vector: {', '.join(POOLING_NAMES)}, or your own as file.py:Name"},
     )
     head_layers: int = field(default=0, metadata={"help": "hidden layers between pooling and classifier"})
     head_size: int | None = field(default=None, metadata={"help": "their width (the encoder's hidden size)"})
@@ -171,72 +172,9 @@ class SearchArguments(CustomArguments):
             raise ValueError(f"--trials {self.trials}: give 1 or more.")
 
 
-@dataclass
-class RecipeTrainingArguments(TrainingArguments):
-    """`TrainingArguments` with the defaults of these recipes."""
-
-    bf16: bool | None = field(
-        default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
-    )
-    overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
-    # Trainer would log 0.0 for a loss that is no number any more.
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
-
-    def __post_init__(self):
-        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
-            self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
-        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
-            raise ValueError(
-                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
-                "there and --bf16 or --fp16 here."
-            )
-        # Trainer takes bf16 on a CPU only when told that the CPU is meant.
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor}: give 0 to less than 1.")
-        for name, (wanted, why) in FIXED.items():
-            value = getattr(self, name, wanted[0])  # not every version of transformers has every field
-            if getattr(value, "value", value) not in wanted:
-                raise ValueError(f"--{name} {getattr(value, 'value', value)} cannot be honoured: {why}.")
-        for name, (holds, what) in NEEDED.items():
-            if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
-                raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
-        super().__post_init__()
-        absent = set(self.report_to) - set(get_available_reporting_integrations())
-        if absent:
-            raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
-        if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
-            raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
-        share_threads()
-        if self.n_gpu > 1:
-            # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
-            self._n_gpu = 1
-
-
-def _reports_to(args: TrainingArguments, tracker: str | None) -> bool:
+def _reports_to(args, tracker: str | None) -> bool:
     trackers = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []
     return any((name != "none" and tracker in (None, name)) or name == "all" for name in trackers)
-
-
-def share_threads() -> None:
-    """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // processes))
-
-
-def has_native_bf16(use_cpu: bool = False) -> bool:
-    """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
-    if torch.cuda.is_available() and not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 # What a recipe always does: (the values that agree with it, why no other can be honoured).
@@ -329,7 +267,7 @@ class Arguments:
 
     data: DataArguments
     model: ModelArguments
-    training: RecipeTrainingArguments
+    training: "RecipeTrainingArguments"
     configuration: dict
 
 
@@ -348,20 +286,14 @@ def parse_arguments(
         UserError: an unknown flag or key (naming the nearest valid one), or a value of the wrong type.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(
-        (DataArguments, model_class, RecipeTrainingArguments),
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        conflict_handler="resolve",
-    )
-    parser.add_argument("--config", help="a YAML file that sets defaults; flags win")
-    # A flag that may be left out for the device to decide would always ask for a value.
-    parser.add_argument("--bf16", nargs="?", const=True, type=string_to_bool, help="bfloat16 autocast (by the device)")
-    # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for the traceback.
-    parser.add_argument(
-        "--debug", nargs="*", default=[], help="show the traceback of an error; with a value, Trainer's"
-    )
+    if {"-h", "--help"} & set(argv):
+        print_help(doc, (DataArguments, model_class), DEFAULTS | {"output_dir": f"runs/{name}"}, FIXED)
+        sys.exit()
+    # Here, not above: they take seconds to import, and --help needs none of it.
+    from bert_recipes.training_arguments import FlagParser, RecipeTrainingArguments
+
+    classes = (DataArguments, model_class, RecipeTrainingArguments)
+    parser = FlagParser(classes)
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     own.add_argument("--config")
     config, _ = own.parse_known_args(argv)
@@ -381,7 +313,7 @@ def parse_arguments(
         if values[flag]:
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
     parts, configuration = [], {"recipe": name}
-    for part in (DataArguments, model_class, RecipeTrainingArguments):
+    for part in classes:
         fields = {f.name: values[f.name] for f in dataclasses.fields(part) if f.init and f.name in values}
         configuration |= _chosen(part, fields)
         try:
@@ -394,7 +326,7 @@ def parse_arguments(
 
 def _chosen(part: type, values: dict) -> dict:
     """All of this project's own values, and of Trainer's those that differ from Trainer's defaults."""
-    if not issubclass(part, TrainingArguments):
+    if part.__name__ != "RecipeTrainingArguments":
         return values
     defaults = {
         f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(part)
@@ -406,11 +338,6 @@ def _chosen(part: type, values: dict) -> dict:
         # A recipe's own default is written down whatever it was set to: left out, it would come back.
         if name != "overwrite" and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
     }
-
-
-class _Parser(HfArgumentParser):
-    def error(self, message):
-        raise UserError(message)
 
 
 def _read_yaml(path: Path, valid: set[str], recipe: str, own: tuple[type, ...]) -> dict:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 
-import torch
 from safetensors import SafetensorError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -42,9 +41,10 @@ def run_main(main: Callable[[], None]) -> None:
     and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
     through instead.
     """
-    from bert_recipes.console import quiet_libraries  # it needs what is defined here
+    if not {"-h", "--help"} & set(sys.argv[1:]):
+        from bert_recipes.console import quiet_libraries  # it needs what is defined here, and seconds
 
-    quiet_libraries()
+        quiet_libraries()
     try:
         main()
         status = 0
@@ -59,7 +59,7 @@ def run_main(main: Callable[[], None]) -> None:
             raise
         print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
         status = 128 + signal.SIGINT
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if "torch" in sys.modules:
         _leave_the_group(status)
     if status:
         sys.exit(status)
@@ -76,6 +76,10 @@ def _print(sentence: str, error: Exception) -> None:
 
 
 def _leave_the_group(status: int) -> None:
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
     if status == 0:
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -106,5 +110,7 @@ def _sentence(error: Exception) -> str | None:
 def _peer_is_gone(error: Exception) -> bool:
     if "RANK" not in os.environ:
         return False
+    import torch
+
     of_torch = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
     return of_torch or any(words in str(error) for words in PEER_GONE)

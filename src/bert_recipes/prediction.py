@@ -20,11 +20,11 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bert_recipes.models  # noqa: F401  registers the custom recipe's architecture
-from bert_recipes.arguments import has_native_bf16
 from bert_recipes.data import ID, ID_NAMES, PAIR_NAMES, TEXT_NAMES
 from bert_recipes.errors import UserError
 from bert_recipes.labels import REGRESSION, SINGLE_LABEL, predictions_of, probabilities_of
 from bert_recipes.sources import check_encoding, model_source, positions_of
+from bert_recipes.training_arguments import has_native_bf16
 
 # A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
 WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20

@@ -1,0 +1,56 @@
+"""--help tells every flag that is honoured, and answers at once."""
+
+import dataclasses
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bert_recipes.arguments import FIXED, POOLING_NAMES, TASKS, CustomArguments, DataArguments
+from bert_recipes.help import NO_MEANING
+from bert_recipes.labels import PROBLEM_TYPES
+from bert_recipes.pooling import POOLINGS
+from bert_recipes.training_arguments import RecipeTrainingArguments
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+def help_of(script: str) -> str:
+    command = [sys.executable, str(RECIPES / script), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_flag_is_told_but_those_that_would_be_refused():
+    text = help_of("custom.py")
+    fields = {f.name for part in (DataArguments, CustomArguments) for f in dataclasses.fields(part)}
+    of_trainer = {f.name for f in dataclasses.fields(RecipeTrainingArguments) if f.init}
+    told = {word[2:] for word in text.split() if word.startswith("--")}
+    refused = set(FIXED) - {"train_sampling_strategy"}
+    missing = (fields | of_trainer) - refused - (NO_MEANING - {"debug"}) - told
+    assert not missing
+    assert not told & refused
+
+
+@pytest.mark.parametrize("flag", ["--eval_strategy", "--output_dir", "--save_total_limit"])
+def test_the_defaults_are_those_of_the_recipes(flag):
+    told = " ".join(help_of("stock.py").split(f"  {flag} ")[1].split("\n  --")[0].split())
+    default = {"--eval_strategy": "epoch", "--output_dir": "runs/stock", "--save_total_limit": "2"}[flag]
+    assert told.endswith(f"[{default}]")
+
+
+def test_the_names_that_help_tells_are_those_that_there_are():
+    assert POOLING_NAMES == tuple(POOLINGS)
+    assert TASKS == tuple(PROBLEM_TYPES)
+
+
+# Not anatomy.py, bench.py and exactness.py, whose own lines are the measurement and need torch.
+@pytest.mark.parametrize("script", ["stock", "custom", "baseline", "compare", "search", "predict", "choices"])
+def test_help_answers_at_once(script):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    text = help_of(f"{script}.py")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "usage:" in text
+    # Time of the processor, which other work on the machine does not lengthen much.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
