@@ -41,8 +41,8 @@ def test_the_defaults_are_those_of_the_recipes(flag):
 
 
 def test_the_names_that_help_tells_are_those_that_there_are():
-    assert POOLING_NAMES == tuple(POOLINGS)
-    assert TASKS == tuple(PROBLEM_TYPES)
+    assert tuple(POOLINGS) == POOLING_NAMES
+    assert tuple(PROBLEM_TYPES) == TASKS
 
 
 # Not anatomy.py, bench.py and exactness.py, whose own lines are the measurement and need torch.
