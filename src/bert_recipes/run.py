@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import shutil
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from datasets import DatasetDict
 
 from bert_recipes import calibration, console
 from bert_recipes.arguments import Arguments, CustomArguments
+from bert_recipes.benchmark import peak_memory
 from bert_recipes.checkpoints import last_sound, remove
 from bert_recipes.custom_code import file_of, is_own_code
 from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
@@ -389,9 +389,7 @@ class Run:
         runtime = _train_scores(trainer).get("train_runtime")
         tokens = column(self.tokenized["train"], "length").sum() * trainer.state.epoch
         cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
-        # Linux counts in KiB, macOS in bytes.
-        unit = 2**20 if sys.platform == "darwin" else 2**10
-        cost["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+        cost["peak_memory_mib"] = peak_memory() / 2**20
         if torch.cuda.is_available() and not self.training.use_cpu:
             cost["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
         return cost
