@@ -13,6 +13,7 @@ from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.folds import assign_folds
 from bert_recipes.labels import MULTI_LABEL, SINGLE_LABEL
+from bert_recipes.prediction import Predictor
 
 
 def dealt(texts, labels, k=3, problem_type=SINGLE_LABEL, seed=0):
@@ -101,6 +102,12 @@ def test_a_folded_run_is_whole(folded):
     assert (folded / "folds/1/model/model.safetensors").is_file()
     assert "out-of-fold rows" in (folded / "report.html").read_text()
     assert yaml.safe_load((folded / "run.yaml").read_text())["folds"] == 3
+
+
+def test_new_texts_are_predicted_by_a_fold_and_not_by_the_whole(folded):
+    with pytest.raises(UserError, match=r"a model for each fold: name one, as in .*run/folds/1"):
+        Predictor.load(str(folded))
+    assert Predictor.load(str(folded / "folds/1")).model.config.num_labels == 2
 
 
 def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsys, monkeypatch):

@@ -68,9 +68,11 @@ class Predictor:
             trust_remote_code: whether code that the model carries may run.
 
         Raises:
-            UserError: there is no such model, or it takes fewer tokens than `max_length`.
+            UserError: there is no such model, it is a run of several folds, or it takes fewer tokens than `max_length`.
         """
         folder = Path(name).expanduser()
+        if (folder / "folds" / "1").is_dir():
+            raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {folder}/folds/1.")
         of_run = (folder / "model" / "config.json").is_file()
         source = model_source(str(folder / "model") if of_run else name, finished=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
