@@ -119,7 +119,7 @@ def test_a_verdict_says_how_many_seeds_it_would_take():
     d = difference([0.80, 0.81, 0.805], [0.80, 0.805, 0.80], -0.004, 0.01)
     needed = s.seeds_needed(d)
     sentence = s.verdict("custom", "stock", "F1", d)
-    assert sentence.startswith("no difference in F1 between custom and stock can be seen with 3 seeds (95 % interval")
+    assert sentence.startswith("No difference in F1 between custom and stock can be seen with 3 seeds: ")
     assert sentence.endswith(f"to see half a point you would need about {needed}.")
     # By hand: the seeds' variances over k, and the rows' variance, make half a point 2.80 standard errors.
     between = d.a.var(ddof=1) + d.b.var(ddof=1)

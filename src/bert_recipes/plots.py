@@ -19,6 +19,7 @@ from bert_recipes.calibration import reliability
 from bert_recipes.files import writing
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "osD^vP"
 INK, FAINT, PAPER = "#1b1f24", "#8b949e", "#ffffff"
 # What stands for each colour in the page.
 VARIABLES = {c: f"var(--c{i + 1})" for i, c in enumerate(COLOURS)} | {
@@ -347,12 +348,19 @@ def cost_and_score(cost: dict[str, float], score: dict[str, float], title: str) 
     """Mean score against the seconds that training took, on a logarithmic axis."""
     figure, axes = _figure(4.6, 2.9)
     for i, name in enumerate(score):
-        axes.plot([cost[name]], [score[name]], "o", color=COLOURS[i % len(COLOURS)], markersize=9)
-        axes.annotate(
-            _short(name, 30), (cost[name], score[name]), xytext=(0, 9), textcoords="offset points", ha="center"
+        # Names beside the points would overlap where scores are alike, as they often are.
+        axes.plot(
+            [cost[name]],
+            [score[name]],
+            MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            markersize=8,
+            alpha=0.85,
+            label=_short(name, 30),
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.margins(x=0.25, y=0.3)
     axes.set(xlabel="seconds to train, one run", ylabel=f"mean {title}")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
     return figure

@@ -68,7 +68,7 @@ class Predictor:
             trust_remote_code: whether code that the model carries may run.
 
         Raises:
-            UserError: there is no such model, it is a run of several folds, or it takes fewer tokens than `max_length`.
+            UserError: there is no such model, it is a run in folds, or it takes fewer tokens than `max_length`.
         """
         folder = Path(name).expanduser()
         if (folder / "folds" / "1").is_dir():

@@ -228,15 +228,12 @@ def _standard_error(effect: float, power: float) -> float:
 def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -> str:
     """Return one sentence that a person understands: which is better and by how much, or what it would take to see."""
     d = difference
-    interval = f"95 % interval {100 * d.low:+.1f} to {100 * d.high:+.1f}"
     k = min(len(d.a), len(d.b))
     seeds = f"{k} seed{'s' if k > 1 else ''}"
     corrected = f", p {_p(d.holm)} corrected for {pairs} pairs" if pairs > 1 else ""
+    better, worse = (a, b) if d.value > 0 else (b, a)
+    low, high = (d.low, d.high) if d.value > 0 else (-d.high, -d.low)
     if d.holm < 0.05:
-        better, worse = (a, b) if d.value > 0 else (b, a)
-        low, high = sorted((abs(d.low), abs(d.high)))
-        if d.low * d.high < 0:
-            low, high = (d.low, d.high) if d.value > 0 else (-d.high, -d.low)
         alone = "; with one seed each, that is said of these two runs alone" if k == 1 else ""
         return (
             f"{better} is better than {worse} by {100 * abs(d.value):.1f} points of {name} "
@@ -244,7 +241,9 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
         )
     if np.array_equal(d.a, d.b) and d.of_rows == 0:
         return f"{a} and {b} are alike in {name} in every seed."
-    start = f"no difference in {name} between {a} and {b} can be seen with {seeds} ({interval}{corrected})"
+    points = f"{100 * abs(d.value):.1f}"
+    measured = "they came out alike" if points == "0.0" else f"{better} came out {points} points higher"
+    start = f"No difference in {name} between {a} and {b} can be seen with {seeds}: {measured}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}{corrected}"
     needed = seeds_needed(d)
     if k == 1:
         return f"{start}; with one seed each nothing is known of the spread between seeds: take at least 3."
