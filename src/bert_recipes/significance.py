@@ -243,7 +243,8 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
         return f"{a} and {b} are alike in {name} in every seed."
     points = f"{100 * abs(d.value):.1f}"
     measured = "they came out alike" if points == "0.0" else f"{better} came out {points} points higher"
-    start = f"No difference in {name} between {a} and {b} can be seen with {seeds}: {measured}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}{corrected}"
+    interval = f"95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+    start = f"No difference in {name} between {a} and {b} can be seen with {seeds}: {measured}, {interval}{corrected}"
     needed = seeds_needed(d)
     if k == 1:
         return f"{start}; with one seed each nothing is known of the spread between seeds: take at least 3."
