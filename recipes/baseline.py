@@ -7,6 +7,8 @@ Data, splits, scores and run folder are those of the other recipes, and so are t
 network in them is left alone. The model itself is not saved, since fitting it again is as quick as loading it.
 """
 
+import time
+
 from bert_recipes.arguments import BaselineArguments, parse_arguments
 from bert_recipes.errors import run_main
 
@@ -14,8 +16,6 @@ from bert_recipes.errors import run_main
 def main():
     args = parse_arguments(BaselineArguments, __doc__, "baseline")
     # Here, not above: they take seconds, and --help and a wrong flag need none of them.
-    import time
-
     from bert_recipes.baseline import Baseline, texts_of
     from bert_recipes.data import LABELS, column, load_data
     from bert_recipes.folds import runs

@@ -51,11 +51,15 @@ class LinearOnCls(nn.Module):
         """Return one vector per text, `[batch, size]`: here the first token's."""
         return output.last_hidden_state[:, 0]
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None):
-        """Return logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
+    def encode(self, input_ids, attention_mask, token_type_ids=None):
+        """Return what `pool` makes of ids and mask `[batch, length]`."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
-        return SequenceClassifierOutput(logits=self.classifier(self.pool(output, attention_mask)))
+        return self.pool(output, attention_mask)
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        """Return logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
+        return SequenceClassifierOutput(logits=self.classifier(self.encode(input_ids, attention_mask, token_type_ids)))
 
 
 def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None):

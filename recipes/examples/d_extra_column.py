@@ -39,9 +39,8 @@ class WithKeyword(LinearOnCls):
 
     def forward(self, input_ids, attention_mask, token_type_ids=None, keyword_id=None):
         """Return logits `[batch, num_labels]` for ids and mask `[batch, length]` and keyword ids `[batch]`."""
-        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
-        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
-        features = torch.cat([self.pool(output, attention_mask), self.keywords(keyword_id)], dim=-1)
+        text = self.encode(input_ids, attention_mask, token_type_ids)
+        features = torch.cat([text, self.keywords(keyword_id)], dim=-1)
         return SequenceClassifierOutput(logits=self.classifier(features))
 
 

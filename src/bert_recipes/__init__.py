@@ -5,8 +5,10 @@ Importing this package registers `EncoderClassifier` with the Auto classes of tr
 
 import sys
 
+from bert_recipes.help import asks_for_help
+
 # A script that is asked for its --help loads no model, and should not wait for torch.
-if not {"-h", "--help"} & set(sys.argv[1:]):
+if not asks_for_help(sys.argv[1:]):
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from bert_recipes.errors import UserError, nearest
-from bert_recipes.help import print_help
+from bert_recipes.help import NO_MEANING, asks_for_help, print_help
 
 if TYPE_CHECKING:
     from bert_recipes.training_arguments import RecipeTrainingArguments
@@ -286,7 +286,7 @@ def parse_arguments(
         UserError: an unknown flag or key (naming the nearest valid one), or a value of the wrong type.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(argv):
+    if asks_for_help(argv):
         print_help(doc, (DataArguments, model_class), DEFAULTS | {"output_dir": f"runs/{name}"}, FIXED)
         sys.exit()
     # Here, not above: they take seconds to import, and --help needs none of it.
@@ -309,7 +309,7 @@ def parse_arguments(
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
     values = vars(namespace) | {"debug": " ".join(namespace.debug)}
-    for flag in ("do_train", "do_eval", "do_predict"):
+    for flag in sorted(NO_MEANING):
         if values[flag]:
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
     parts, configuration = [], {"recipe": name}
@@ -326,7 +326,7 @@ def parse_arguments(
 
 def _chosen(part: type, values: dict) -> dict:
     """All of this project's own values, and of Trainer's those that differ from Trainer's defaults."""
-    if part.__name__ != "RecipeTrainingArguments":
+    if issubclass(part, (DataArguments, ModelArguments)):
         return values
     defaults = {
         f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(part)

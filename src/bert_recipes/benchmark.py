@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from bert_recipes.cpu import cores
+
 # Tokens of the competition's 7,613 training tweets, special ones included: the 0th, 5th, … 100th percentile.
 TWEET_LENGTHS = (3, 12, 16, 20, 23, 25, 27, 29, 30, 32, 33, 35, 37, 38, 40, 42, 44, 46, 48, 53, 84)
 
@@ -95,10 +97,10 @@ def machine(device: torch.device) -> str:
     """Name the processor or the GPU, the cores in use and the system."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    name, cores = "CPU", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = "CPU"
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     native = [key for key in ("avx512_bf16", "amx_bf16") if capabilities.get(key)]
-    return f"{name}, {cores} cores{', ' + ' and '.join(native) if native else ''}"
+    return f"{name}, {cores()} cores{', ' + ' and '.join(native) if native else ''}"

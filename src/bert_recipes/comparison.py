@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from bert_recipes import console
+from bert_recipes.cpu import cores
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.labels import REGRESSION
@@ -162,8 +163,7 @@ def _start(c: Compared, seed: int, run: Path, folder: Path, jobs: int) -> int:
     command += [*c.flags, "--seed", str(seed), "--output_dir", str(run)]
     environment = dict(os.environ)
     if jobs > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        environment["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
     with run.with_name(f"{run.name}.log").open("w", encoding="utf-8") as log:
         return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
 

@@ -4,6 +4,7 @@ Each is measured by `make bench` and told in docs/performance.md.
 """
 
 import ctypes
+import os
 import platform
 
 import torch
@@ -15,6 +16,11 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 ATTENTION = "sdpa_with_quick_dropout"
 # The parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_mask(like: Tensor, p: float) -> Tensor:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 from safetensors import SafetensorError
 
+from bert_recipes.help import asks_for_help
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
@@ -41,7 +43,7 @@ def run_main(main: Callable[[], None]) -> None:
     and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
     through instead.
     """
-    if not {"-h", "--help"} & set(sys.argv[1:]):
+    if not asks_for_help(sys.argv[1:]):
         from bert_recipes.console import quiet_libraries  # it needs what is defined here, and seconds
 
         quiet_libraries()

@@ -28,7 +28,8 @@ OFTEN = (
     "report_to",
     "push_to_hub",
 )
-NO_MEANING = {"do_train", "do_eval", "do_predict", "debug"}
+# A recipe trains, evaluates and predicts, whatever these say.
+NO_MEANING = {"do_train", "do_eval", "do_predict"}
 # What these recipes do otherwise than TrainingArguments says.
 OTHERWISE = {
     "bf16": ("by the device", "bfloat16 autocast; by default where the device has it natively"),
@@ -38,6 +39,11 @@ OTHERWISE = {
         "The order of the rows: group_by_length, random or sequential.",
     ),
 }
+
+
+def asks_for_help(argv: list[str]) -> bool:
+    """Whether a command line, without the program's name, asks for `--help`."""
+    return not {"-h", "--help"}.isdisjoint(argv)
 
 
 def print_help(doc: str, own: tuple[type, ...], defaults: dict, refused: dict) -> None:
@@ -70,7 +76,7 @@ def print_help(doc: str, own: tuple[type, ...], defaults: dict, refused: dict) -
     of_trainer = {
         name: OTHERWISE.get(name, (defaults.get(name, default), text))
         for name, default, text in training_arguments()
-        if name not in refused.keys() - OTHERWISE.keys() and name not in NO_MEANING
+        if name not in refused.keys() - OTHERWISE.keys() | NO_MEANING | {"debug"}  # which stands above
     }
     often = parser.add_argument_group("training", "What most runs set.")
     for flag in OFTEN:

@@ -89,7 +89,6 @@ class Search:
         wanted = self.args.model.trials
         if made:
             console.say(f"{made} of {wanted} trials are made already.")
-        console.quiet_libraries()
         if made < wanted:
             trainer.hyperparameter_search(
                 hp_space=self.space,

@@ -13,6 +13,7 @@ from transformers.hf_argparser import string_to_bool
 from transformers.integrations import get_available_reporting_integrations
 
 from bert_recipes.arguments import FIXED, NEEDED
+from bert_recipes.cpu import cores
 from bert_recipes.errors import UserError
 
 
@@ -81,8 +82,7 @@ def share_threads() -> None:
     """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // processes))
+        torch.set_num_threads(max(1, cores() // processes))
 
 
 def has_native_bf16(use_cpu: bool = False) -> bool:

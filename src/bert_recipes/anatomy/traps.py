@@ -28,6 +28,7 @@ from bert_recipes.anatomy.tour import Code, Said, Station, Tour, Trap, numbers, 
 from bert_recipes.anatomy.trap_steps import TRAINERS, one_step, rows_counted, rows_of, trainer_of
 from bert_recipes.arguments import DataArguments
 from bert_recipes.batches import StepBatches
+from bert_recipes.cpu import cores
 from bert_recipes.data import load_data
 from bert_recipes.errors import UserError
 from bert_recipes.metrics import scores_from_logits
@@ -381,8 +382,7 @@ def cpu(launched) -> Trap:
 def threads(launched) -> Trap:
     """Each process is left one thread."""
     alone, (_, after) = launched[0]["OMP_NUM_THREADS"], launched[0]["threads"]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    shared = after == max(1, cores // 2)
+    shared = after == max(1, cores() // 2)
     plain = Said("one_thread") if alone == "1" else Said("share_of_cores")
     return Trap("threads", CPU, plain, Said("share_of_cores" if shared else "one_thread"), alone == "1", shared)
 
