@@ -40,7 +40,7 @@ from transformers import (
     pipeline,
 )
 
-from bert_recipes import benchmark, cpu, prediction
+from bert_recipes import benchmark, prediction
 from bert_recipes.arguments import DataArguments
 from bert_recipes.data import load_data
 from bert_recipes.documents import put_between_marks
@@ -117,8 +117,7 @@ def _common(folder, device) -> dict:
     }
 
 
-NO_QUICK_DROPOUT = ("bert_recipes.cpu.quicken", lambda model: None)
-NO_KEPT_MEMORY = ("bert_recipes.cpu.keep_memory", lambda: None)
+NOT_QUICKENED = ("bert_recipes.cpu.quicken", lambda model: None)
 # name: (trainer, padded to MAX_LENGTH, options of its arguments, what is patched away)
 TRAINING = {
     "stock example: padded to 128, random, float32": (plain_trainer, True, {"bf16": False}, ()),
@@ -127,8 +126,7 @@ TRAINING = {
     "… in float32": (recipe_trainer, False, {"bf16": False}, ()),
     "… padded to 128": (recipe_trainer, True, {}, ()),
     "… in random order": (recipe_trainer, False, {"train_sampling_strategy": "random"}, ()),
-    "… with torch's dropout": (recipe_trainer, False, {}, (NO_QUICK_DROPOUT,)),
-    "… with memory given back": (recipe_trainer, False, {}, (NO_KEPT_MEMORY,)),
+    "… with torch's dropout and attention": (recipe_trainer, False, {}, (NOT_QUICKENED,)),
     "… with AdamW not fused": (recipe_trainer, False, {"optim": "adamw_torch"}, ()),
     "… in 4 micro-batches": (
         recipe_trainer,
@@ -159,11 +157,7 @@ class TrainingLine:
         if self.model is None:
             self.rows = self.bench.rows(self.texts, self.max_length, self.padding)
             self.model = self.bench.model()
-        # What glibc comes to by itself after some steps.
-        cpu.keep_memory(mapped=32 * 2**20, trimmed=64 * 2**20)
-        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-            for target, replacement in self.patches:
-                stack.enter_context(mock.patch(target, replacement))
+        with tempfile.TemporaryDirectory() as folder, _patched(self.patches):
             trainer = self.make(
                 self.bench, self.rows, folder, self.model, max_steps=steps + 2, seed=seed, **self.options
             )
@@ -186,6 +180,14 @@ class TrainingLine:
         if self.bench.device.type == "cuda":
             result["peak_memory"] = torch.cuda.max_memory_allocated()
         return result
+
+
+@contextlib.contextmanager
+def _patched(patches):
+    with contextlib.ExitStack() as stack:
+        for target, replacement in patches:
+            stack.enter_context(mock.patch(target, replacement))
+        yield
 
 
 def _watch(trainer, device) -> list[dict]:
@@ -220,7 +222,7 @@ class PredictionLine:
 
     def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
-        self.batch_size, options, rows = PREDICTION[name]
+        self.batch_size, options, rows, patches = PREDICTION[name]
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         if self.batch_size:
@@ -233,7 +235,8 @@ class PredictionLine:
         else:
             half = options.get("bf16", has_native_bf16())
             model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
-            self.predictor = prediction.Predictor(model, bench.tokenizer, self.max_length)
+            with _patched(patches):
+                self.predictor = prediction.Predictor(model, bench.tokenizer, self.max_length)
             cut = prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch)
             self.batches = [self.lengths[batch] for batch in cut]
 
@@ -255,12 +258,13 @@ class PredictionLine:
         return _medians(self.rounds)
 
 
-# name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long)
+# name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long, as above)
 PREDICTION = {
-    "`pipeline`, its defaults": (1, {}, 128),
-    "`pipeline(batch_size=32)`": (32, {}, 512),
-    "**this project's defaults**": (None, {}, 2048),
-    "… in float32": (None, {"bf16": False}, 1024),
+    "`pipeline`, its defaults": (1, {}, 128, ()),
+    "`pipeline(batch_size=32)`": (32, {}, 512, ()),
+    "**this project's defaults**": (None, {}, 2048, ()),
+    "… in float32": (None, {"bf16": False}, 1024, ()),
+    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,)),
 }
 
 

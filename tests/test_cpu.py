@@ -1,9 +1,5 @@
 """What is quicker on a CPU is the same: dropout drops what it should, attention attends as it did."""
 
-import platform
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
@@ -68,14 +64,25 @@ def test_attention_under_dropout_is_attention_with_a_masked_softmax(mask, monkey
     torch.testing.assert_close(mean, expected, atol=0.05, rtol=0)
 
 
+def test_attention_over_short_texts_in_half_precision_is_that_of_sdpa(monkeypatch):
+    torch.manual_seed(0)
+    tensors = torch.randn(3, 2, 4, 7, 8).bfloat16()
+    mask = (torch.arange(7) < torch.tensor([[7], [4]]))[:, None, None, :].expand(2, 1, 7, 7)
+    expected = sdpa_attention_forward(nn.Module(), *tensors.float(), mask, is_causal=False)[0]
+    monkeypatch.setattr(cpu, "sdpa_attention_forward", None)
+    result = cpu.attention(nn.Module(), *tensors, mask, is_causal=False)[0]
+    torch.testing.assert_close(result.float(), expected, atol=0.02, rtol=0.02)
+
+
 def test_what_is_not_plain_goes_to_sdpa(monkeypatch):
     asked = []
     monkeypatch.setattr(cpu, "sdpa_attention_forward", lambda *args, **kwargs: asked.append(kwargs) or (None, None))
     tensors = torch.randn(3, 1, 2, 5, 4)
     cpu.attention(nn.Module(), *tensors, None, dropout=0.0)
+    cpu.attention(nn.Module(), *torch.randn(3, 1, 2, cpu.SHORT + 1, 4).bfloat16(), None, dropout=0.0)
     cpu.attention(nn.Module(), *tensors, None, dropout=0.1, is_causal=True)
     cpu.attention(nn.Module(), *tensors, None, dropout=0.1, is_causal=False, position_bias=torch.zeros(1))
-    assert [kwargs["dropout"] for kwargs in asked] == [0.0, 0.1, 0.1]
+    assert [kwargs["dropout"] for kwargs in asked] == [0.0, 0.0, 0.1, 0.1]
 
 
 def test_a_quickened_model_has_the_same_weights_and_scores_and_saves_the_same(tiny_bert, tokenizer, tmp_path):
@@ -98,22 +105,3 @@ def test_a_quickened_model_has_the_same_weights_and_scores_and_saves_the_same(ti
     assert not torch.equal(first, model(**inputs).logits)
     torch.manual_seed(0)
     assert torch.equal(first, model(**inputs).logits)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep memory")
-def test_kept_memory_is_not_asked_of_the_kernel_again():
-    code = """
-import resource, torch
-from bert_recipes.cpu import keep_memory
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(12_000_000)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(min(faults() for _ in range(5)))
-keep_memory()
-print(min(faults() for _ in range(20)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    given_back, kept = map(int, done.stdout.split())
-    assert kept < given_back / 10

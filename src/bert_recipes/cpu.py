@@ -1,11 +1,9 @@
-"""What makes training quicker on a CPU: dropout masks drawn in parallel bits, attention with them, memory kept.
+"""What is quicker on a CPU: dropout masks drawn in parallel bits, and attention with them or over short texts.
 
 Each is measured by `make bench` and told in docs/performance.md.
 """
 
-import ctypes
 import os
-import platform
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +11,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-ATTENTION = "sdpa_with_quick_dropout"
-# The parameters of glibc's mallopt, from malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+ATTENTION = "sdpa_or_products"
+# Up to this length plain matrix products are quicker than the blocks of the fused kernel, in half precision.
+SHORT = 128
 
 
 def cores() -> int:
@@ -50,21 +48,24 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
 
     torch has no fused kernel for attention with dropout on a CPU: its fallback computes in float32 and draws the
     mask by `torch.bernoulli`. Here the products are taken in the precision of the query, as the eager attention of
-    transformers takes them. Whatever else than plain bidirectional attention under dropout goes to SDPA.
+    transformers takes them; so too without dropout over texts of up to `SHORT` tokens in half precision. Whatever
+    else than that and plain bidirectional attention goes to SDPA.
     """
     causal = is_causal or (is_causal is None and getattr(module, "is_causal", False))
     plain = kwargs.get("position_bias") is None and kwargs.get("softcap") is None and query.shape[1] == key.shape[1]
-    if not dropout or dropout >= 1 or causal or not plain:
+    short = key.shape[2] <= SHORT and query.element_size() == 2
+    if dropout >= 1 or not (dropout or short) or causal or not plain:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs
         )
     scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
     if attention_mask is not None and attention_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+        scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
-        scores = scores + attention_mask.to(scores.dtype)
+        scores += attention_mask.to(scores.dtype)
     weights = scores.softmax(-1)
-    weights = weights * keep_mask(weights, dropout)
+    if dropout:
+        weights = weights * keep_mask(weights, dropout)
     return (weights @ value.to(weights.dtype)).transpose(1, 2).contiguous(), None
 
 
@@ -73,7 +74,7 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def quicken(model: nn.Module) -> None:
-    """Give a model that trains on the CPU quick dropout, in its layers and, where it attends by SDPA, in attention.
+    """Give a model on the CPU quick dropout in its layers and, where it attends by SDPA, quick attention.
 
     Weights, configuration and what the model computes without dropout stay as they are.
     """
@@ -86,18 +87,3 @@ def quicken(model: nn.Module) -> None:
     for module in attending[:1]:
         if module.config._attn_implementation == "sdpa":
             module.set_attn_implementation(ATTENTION)
-
-
-def keep_memory(mapped: int = 2**30, trimmed: int = 2**31 - 1) -> None:
-    """Let glibc keep the memory that a training step frees: the next one wants as much, page by page from the kernel.
-
-    Gradients alone are as large as the model. Where the C library is another, nothing is changed.
-
-    Args:
-        mapped: bytes from which on a block is asked of the kernel by itself and given back when it is freed.
-        trimmed: bytes free at the end of the heap from which on they are given back.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, mapped)
-        libc.mallopt(M_TRIM_THRESHOLD, trimmed)

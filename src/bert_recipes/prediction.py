@@ -20,6 +20,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import bert_recipes.models  # noqa: F401  registers the custom recipe's architecture
+from bert_recipes import cpu
 from bert_recipes.data import ID, ID_NAMES, PAIR_NAMES, TEXT_NAMES
 from bert_recipes.errors import UserError
 from bert_recipes.labels import REGRESSION, SINGLE_LABEL, predictions_of, probabilities_of
@@ -51,6 +52,8 @@ class Predictor:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int):
         self.model = model.eval()
+        if model.device.type == "cpu":
+            cpu.quicken(model)
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.tokens_per_batch = TOKENS_PER_BATCH["cpu" if model.device.type == "cpu" else "gpu"]

@@ -49,7 +49,6 @@ class RecipeTrainer(Trainer):
             self.add_callback(callback)
         if self.args.device.type == "cpu":
             cpu.quicken(self.model)
-            cpu.keep_memory()
         elif isinstance(self.data_collator, DataCollatorWithPadding):
             # Tensor cores take lengths that are multiples of 8.
             self.data_collator.pad_to_multiple_of = 8
