@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
+    AttentionInterface,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -40,7 +41,7 @@ from transformers import (
     pipeline,
 )
 
-from bert_recipes import benchmark, prediction
+from bert_recipes import benchmark, cpu, prediction
 from bert_recipes.arguments import DataArguments
 from bert_recipes.data import load_data
 from bert_recipes.documents import put_between_marks
@@ -217,12 +218,37 @@ def _figures(lengths, padded, seconds, operations, rate) -> dict:
 # Prediction
 
 
+class Unpadded(prediction.Predictor):
+    """Predict with BERT without padding: the tokens of a batch end to end, and attention text by text."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.model.set_attn_implementation("text_by_text")
+
+    @torch.inference_mode()
+    def _logits_of_batch(self, tokens, batch, lengths):
+        device, sizes = self.model.device, lengths.tolist()
+        ids = torch.from_numpy(np.concatenate([tokens["input_ids"][i] for i in batch]))[None].to(device)
+        positions = torch.cat([torch.arange(size) for size in sizes])[None].to(device)
+        hidden = self.model.bert(ids, position_ids=positions, lengths=sizes).last_hidden_state[0]
+        first = hidden[torch.from_numpy(np.cumsum(lengths) - lengths).to(device)]
+        return self.model.classifier(self.model.bert.pooler(first[:, None])).float().cpu().numpy()
+
+
+def _text_by_text(module, query, key, value, attention_mask, scaling=None, lengths=None, **kwargs):
+    texts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    return torch.cat([cpu.attention(module, *text, None, scaling=scaling)[0] for text in texts], dim=1), None
+
+
+AttentionInterface.register("text_by_text", _text_by_text)
+
+
 class PredictionLine:
     """One line of the prediction table: texts in, logits or scores out."""
 
     def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
-        self.batch_size, options, rows, patches = PREDICTION[name]
+        self.batch_size, options, rows, patches, kind = PREDICTION[name]
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         if self.batch_size:
@@ -236,9 +262,11 @@ class PredictionLine:
             half = options.get("bf16", has_native_bf16())
             model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
             with _patched(patches):
-                self.predictor = prediction.Predictor(model, bench.tokenizer, self.max_length)
+                self.predictor = kind(model, bench.tokenizer, self.max_length)
             cut = prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch)
             self.batches = [self.lengths[batch] for batch in cut]
+            if kind is Unpadded:
+                self.batches = [[length] for length in self.lengths]
 
     def run(self, rate: float) -> None:
         """Predict all texts once."""
@@ -258,13 +286,15 @@ class PredictionLine:
         return _medians(self.rounds)
 
 
-# name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long, as above)
+# name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long, what is patched
+# away, predictor)
 PREDICTION = {
-    "`pipeline`, its defaults": (1, {}, 128, ()),
-    "`pipeline(batch_size=32)`": (32, {}, 512, ()),
-    "**this project's defaults**": (None, {}, 2048, ()),
-    "… in float32": (None, {"bf16": False}, 1024, ()),
-    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,)),
+    "`pipeline`, its defaults": (1, {}, 128, (), None),
+    "`pipeline(batch_size=32)`": (32, {}, 512, (), None),
+    "**this project's defaults**": (None, {}, 2048, (), prediction.Predictor),
+    "… in float32": (None, {"bf16": False}, 1024, (), prediction.Predictor),
+    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), prediction.Predictor),
+    "… unpadded": (None, {}, 2048, (), Unpadded),
 }
 
 
@@ -299,7 +329,8 @@ def measure(bench, args) -> dict:
                 _say(f"peak memory: {name}")
                 results["training"][name]["peak_memory"] = _peak_in_a_process_of_its_own(args, name)
     if "predict" in args.only:
-        lines = [PredictionLine(bench, name) for name in PREDICTION]
+        bert = bench.model().config.model_type == "bert"
+        lines = [PredictionLine(bench, name) for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
         for number in range(args.rounds + 1):
             for line in lines:
                 _say(f"prediction, round {number} of {args.rounds}: {line.name}")

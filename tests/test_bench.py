@@ -6,7 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from transformers import AutoModelForSequenceClassification
+
+from bert_recipes.prediction import Predictor, TextRow
 
 BENCH = Path(__file__).parents[1] / "recipes/bench.py"
 FIGURES = {"rows_per_second", "tokens_per_second", "padding", "flops", "share"}
@@ -49,6 +53,19 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     bench["write_docs"](plain, "new\n")
     bench["write_docs"](plain, "newer\n")
     assert docs.read_text() == "a\n<!-- make bench on cpu: begin -->\nnewer\n<!-- make bench on cpu: end -->\nb\n"
+
+
+def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    # So that texts differ in their logits.
+    model.requires_grad_(False).base_model.encoder.apply(
+        lambda m: m.weight.mul_(20) if hasattr(m, "in_features") else m
+    )
+    rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "cake")]
+    ((_, padded),) = Predictor(model, tokenizer, 32).logits(rows)
+    ((_, unpadded),) = runpy.run_path(str(BENCH))["Unpadded"](model, tokenizer, 32).logits(rows)
+    assert abs(padded - padded[0]).max() > 1e-3
+    np.testing.assert_allclose(unpadded, padded, atol=1e-5)
 
 
 @pytest.mark.slow
