@@ -6,7 +6,7 @@ PROCS  ?= 1
 MODEL  ?= runs/stock
 INPUT  ?= -
 OUTPUT ?= -
-RUNS   ?= baseline stock custom
+RUNS   ?= baseline stock recipes/configs/custom.yaml
 SEEDS  ?= 1 2 3 4 5
 JOBS   ?= 1
 

@@ -27,10 +27,11 @@ def main():
     source = model_source(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
-    loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, tokenized["train"]["labels"])
 
     for run in runs(args, data, tokenized, source):
         set_seed(args.training.seed)
+        labels = run.tokenized["train"]["labels"]
+        loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, labels)
         model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
         run.open()
         trainer = PerExampleTrainer(

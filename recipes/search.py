@@ -3,9 +3,10 @@
     python recipes/search.py --config recipes/configs/disaster_tweets.yaml --model embedded:minilm --trials 30
     python recipes/custom.py --config runs/search/best.yaml
 
-Optuna draws (TPE) and gives up early on what falls behind the median of the trials before it. Trials are kept in
-runs/search/trials.sqlite3: the same command goes on where it was stopped. Every trial is validated on the same rows,
-so the best score is too kind: confirm it with other seeds, and against the defaults, by `make compare`.
+Optuna draws (TPE) and gives up early on what falls behind the median of the trials before it at the same epoch.
+Trials are kept in runs/search/trials.sqlite3: the same command goes on where it was stopped. Every trial is validated
+on the same rows, so the best score is too kind: confirm it with other seeds, and against the defaults, by `make
+compare`.
 """
 
 from bert_recipes.arguments import SearchArguments, parse_arguments
@@ -41,6 +42,7 @@ def main():
         eval_dataset=tokenized["validation"],
         processing_class=tokenizer,
         loss=loss,
+        head_learning_rate=args.model.head_learning_rate,
     )
     best = search.run(trainer)
     with writing(search.folder / "best.yaml") as file:

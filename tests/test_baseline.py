@@ -2,11 +2,13 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from conftest import WORDS, write_csv
 from sklearn.metrics import log_loss
 from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
 
 from bert_recipes.baseline import Baseline
+from bert_recipes.errors import UserError
 from bert_recipes.labels import Labels
 
 TEXTS = [f"{WORDS[i % 13]} {WORDS[(i * 5) % 13]} number {i}" for i in range(120)]
@@ -32,6 +34,26 @@ def test_a_label_that_train_lacks_is_never_predicted():
     assert np.isfinite(model.losses(p, np.ones(5, dtype=int))).all()
 
 
+def test_few_rows_of_one_label_are_fitted_too():
+    model = Baseline(Labels("binary", ["0", "1"], ["target"]), seed=0)
+    model.fit(["ab", "cd", "ef"], np.ones(3, dtype=int))
+    assert model.predict(["x"]).tolist() == [[0, 1]]
+
+
+def test_texts_without_words_are_an_error():
+    model = Baseline(Labels("binary", ["0", "1"], ["target"]), seed=0)
+    with pytest.raises(UserError, match="no text of train has one"):
+        model.fit(["🔥🔥", "..."], np.array([0, 1]))
+
+
+def test_a_single_label_that_may_hold_has_one_probability():
+    model = Baseline(Labels("multi-label", ["fire"], ["target"]), seed=0)
+    model.fit(TEXTS, FIRE[:, None].astype(float))
+    p = model.predict(TEXTS[:20])
+    assert p.shape == (20, 1)
+    assert ((p[:, 0] > 0.5) == FIRE[:20]).all()
+
+
 @pytest.mark.parametrize(
     ("task", "cells"),
     [
@@ -53,6 +75,10 @@ def test_every_task_in_a_run_folder(task, cells, tiny_bert, tmp_path):
 def test_it_has_the_split_of_the_other_recipes_and_takes_their_configuration(competition, tiny_bert, tmp_path):
     for name in ("baseline", "stock"):
         recipe(name, tmp_path / name, competition, tiny_bert, "--learning_rate", "1e-4")
+    own = tmp_path / "own.yaml"
+    own.write_text("recipe: custom\npooling: mean\nlayer_decay: 0.9\n")
+    recipe("baseline", tmp_path / "own", competition, tiny_bert, "--config", str(own))
+    assert yaml.safe_load((tmp_path / "own/run.yaml").read_text())["recipe"] == "baseline"
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("baseline", "stock")]
     assert metrics[0]["environment"]["data"] == metrics[1]["environment"]["data"]
     files = [{path.name for path in (tmp_path / name).iterdir()} for name in ("baseline", "stock")]

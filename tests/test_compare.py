@@ -91,6 +91,25 @@ def test_runs_of_another_configuration_are_an_error(compared, config):
         compare("baseline", own, "--config", config, "--output_dir", folder, "--learning_rate", "1")
 
 
+def test_what_made_no_run_binds_nobody(config, tmp_path):
+    command = ("baseline", "stock", "--config", config, "--seeds", 1, "--output_dir", tmp_path)
+    with pytest.raises(UserError, match="there is no flag --validation_siz"):
+        compare(*command, "--validation_siz", "0.4")
+    compare(*command, "--validation_size", "0.4")
+    assert (tmp_path / "stock-seed-1/metrics.json").is_file()
+
+
+def test_a_configuration_that_names_a_recipe_is_that_of_all(config, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text(config.read_text() + "recipe: custom\npooling: mean\n")
+    compare("baseline", own, "--config", own, "--seeds", 1, "--output_dir", tmp_path / "out")
+    recipes = [
+        yaml.safe_load((tmp_path / f"out/{name}-seed-1/run.yaml").read_text())["recipe"]
+        for name in ("baseline", "own")
+    ]
+    assert recipes == ["baseline", "custom"]
+
+
 def test_finished_runs_are_grouped_by_what_differs_beside_the_seed(compared, tmp_path, capsys):
     folder, _ = compared
     runs = sorted(path for path in folder.iterdir() if path.is_dir() and "seed" in path.name)
@@ -180,8 +199,9 @@ def test_out_of_fold_predictions_are_compared_too(competition, tiny_bert, tmp_pa
         recipe(name, tmp_path / name, competition, tiny_bert, "--folds", "2")
     compare(tmp_path / "baseline", tmp_path / "stock", "--output_dir", tmp_path / "out")
     assert "100 out-of-fold rows" in (tmp_path / "out/report.html").read_text()
-    recipe("stock", tmp_path / "other", competition, tiny_bert, "--folds", "2", "--split_seed", "7", "--seed", "3")
-    compare(tmp_path / "baseline", tmp_path / "other", "--output_dir", tmp_path / "out")
+    recipe("baseline", tmp_path / "other", competition, tiny_bert, "--folds", "2", "--split_seed", "7", "--seed", "3")
+    with pytest.raises(UserError, match="the folds of these differ; take the same --folds and --split_seed"):
+        compare(tmp_path / "stock", tmp_path / "other", "--output_dir", tmp_path / "out")
     recipe("baseline", tmp_path / "one", competition, tiny_bert)
     with pytest.raises(UserError, match="their train and validation rows differ"):
         compare(tmp_path / "stock", tmp_path / "one", "--output_dir", tmp_path / "out")

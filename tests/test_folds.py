@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 import yaml
+from conftest import WORDS, write_csv
 from datasets import Dataset
 from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
 
@@ -102,6 +103,17 @@ def test_a_folded_run_is_whole(folded):
     assert (folded / "folds/1/model/model.safetensors").is_file()
     assert "out-of-fold rows" in (folded / "report.html").read_text()
     assert yaml.safe_load((folded / "run.yaml").read_text())["folds"] == 3
+    assert {"loss.svg", "score.svg"} <= {path.name for path in (folded / "plots").iterdir()}
+    assert "chosen by its score on these rows" in (folded / "README.md").read_text()
+
+
+def test_a_column_named_fold_is_not_taken_for_the_projects_own(tiny_bert, tmp_path):
+    rows = [[WORDS[i % 13] + f" {i}", i % 2, "dev" if i % 3 else ""] for i in range(60)]
+    write_csv(tmp_path / "train.csv", [["text", "target", "fold"], *rows])
+    recipe("baseline", tmp_path / "run", tmp_path / "train.csv", tiny_bert)
+    assert "out-of-fold" not in (tmp_path / "run/report.html").read_text()
+    recipe("baseline", tmp_path / "folds", tmp_path / "train.csv", tiny_bert, "--folds", "2")
+    assert {row["fold"] for row in rows_of(tmp_path / "folds/validation_predictions.csv")} == {"1", "2"}
 
 
 def test_new_texts_are_predicted_by_a_fold_and_not_by_the_whole(folded):

@@ -7,7 +7,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 import yaml
+from conftest import write_csv
 from PIL import Image
+from test_run import own_argv, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
 
 from bert_recipes import calibration, report
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -123,6 +125,18 @@ def test_near_duplicates_with_clashing_labels_are_found(reported):
         ]
     )
     assert [[row[1] for row in clash.rows] for clash in found] == [["0", "1"]]
+
+
+def test_pairs_are_near_duplicates_by_both_texts(tmp_path, tiny_bert):
+    rows = [["a fire", f"it is {i}", i % 2] for i in range(40)] + [
+        ["a storm", "it rains", 0],
+        ["A storm!", "it rains", 1],
+    ]
+    write_csv(tmp_path / "train.csv", [["sentence1", "sentence2", "label"], *rows])
+    recipe("baseline", tmp_path / "run", tmp_path / "train.csv", tiny_bert)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "differ: 1 group." in page
+    assert "a storm\nit rains" in page
 
 
 def test_per_keyword_scores_are_those_of_its_rows(reported):

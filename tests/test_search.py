@@ -36,19 +36,25 @@ def test_a_search_goes_on_and_its_best_is_a_configuration(competition, tiny_bert
     assert configuration["recipe"] == "custom"
     best = {name: configuration[name] for name in top[0]}
     assert best in top
-    assert {path.name for path in folder.iterdir()} <= {"trials.sqlite3", "best.yaml", "trials"}
+    assert {path.name for path in folder.iterdir()} <= {"search.yaml", "trials.sqlite3", "best.yaml", "trials"}
     sys.argv = ["custom.py", "--config", str(folder / "best.yaml"), "--output_dir", str(tmp_path / "run"), "--debug"]
     runpy.run_path(str(RECIPES / "custom.py"), run_name="__main__")
     made = yaml.safe_load((tmp_path / "run/run.yaml").read_text())
     own = ("pooling", "layer_decay", "learning_rate")
     assert {name: made[name] for name in own} == {name: best[name] for name in own}
+    with pytest.raises(UserError, match=r"holds trials of another configuration \(max_length is 32 there and 16 here"):
+        recipe("search", folder, competition, tiny_bert, "--max_length", "16")
 
 
 def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_recipes.search.STARTUP_TRIALS", 0)
+    monkeypatch.setattr("bert_recipes.search.STARTUP_TRIALS", 1)
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
     recipe("search", tmp_path / "search", competition, tiny_bert, "--trials", "3")
-    states = [trial.state.name for trial in trials(tmp_path / "search")]
+    made = trials(tmp_path / "search")
+    assert [list(trial.intermediate_values) for trial in (made[0], made[2])] == [
+        list(range(1, trial.params["num_train_epochs"] + 1)) for trial in (made[0], made[2])
+    ]
+    states = [trial.state.name for trial in made]
     assert states == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 

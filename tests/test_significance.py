@@ -158,3 +158,21 @@ def test_ten_thousand_resamples_of_ten_thousand_rows_take_seconds():
     start = time.process_time()
     of(s.f1(2), labels, a, b)
     assert time.process_time() - start < 10
+
+
+def test_where_the_seeds_would_have_shown_half_a_point_no_more_are_asked_for():
+    seeds = np.array([0.800, 0.801, 0.802, 0.801, 0.800])
+    d = s.Difference(
+        a=seeds + 0.001,
+        b=seeds,
+        value=0.001,
+        low=-0.001,
+        high=0.003,
+        p=0.3,
+        of_rows=0.001,
+        rows=9000,
+        mcnemar=0.4,
+        holm=0.3,
+    )
+    assert s.seeds_needed(d) <= 5
+    assert s.verdict("stock", "custom", "F1", d).endswith("half a point would most likely have been seen with these.")

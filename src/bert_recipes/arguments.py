@@ -349,7 +349,12 @@ def _read_yaml(path: Path, valid: set[str], recipe: str, own: tuple[type, ...]) 
         raise UserError(f"--config {path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"--config {path} must hold keys and values.")
-    if values.pop("recipe", recipe) != recipe:
+    of = values.pop("recipe", recipe)
+    if recipe == "baseline":
+        # It takes what the others are configured with, and has no use for their heads and losses.
+        others = {f.name for other in ModelArguments.__subclasses__() for f in dataclasses.fields(other)}
+        values = {key: value for key, value in values.items() if key in valid or key not in others}
+    elif of != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
     for key in values:
         if key not in valid:

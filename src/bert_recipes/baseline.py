@@ -1,13 +1,20 @@
 """TF-IDF and a linear model: what a transformer has to beat."""
 
+import re
+
 import numpy as np
+from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline, make_union
 
 from bert_recipes.data import TEXT, TEXT_PAIR
+from bert_recipes.errors import UserError
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels
+
+# With fewer rows than this, characters that stand in one text alone are counted too.
+FEW_ROWS = 100
 
 
 class Baseline:
@@ -23,17 +30,28 @@ class Baseline:
     def __init__(self, labels: Labels, seed: int):
         self.labels = labels
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", token_pattern=r"\w+")
-        characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
+        self.characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
         logistic = LogisticRegression(C=2.0, max_iter=1000, random_state=seed)
         linear = {
             SINGLE_LABEL: logistic,
             MULTI_LABEL: OneVsRestClassifier(logistic),
             REGRESSION: Ridge(),
         }[labels.problem_type]
-        self.pipeline = make_pipeline(make_union(words, characters), linear)
+        self.pipeline = make_pipeline(make_union(words, self.characters), linear)
 
     def fit(self, texts: list[str], labels: np.ndarray) -> None:
-        """Fit it to texts and labels: class ids `[rows]`, or numbers `[rows, num_labels]`."""
+        """Fit it to texts and labels: class ids `[rows]`, or numbers `[rows, num_labels]`.
+
+        Raises:
+            UserError: no text has a word.
+        """
+        if not any(re.search(r"\w", text) for text in texts):
+            raise UserError("the baseline counts words, and no text of train has one: leave it out.")
+        if len(texts) < FEW_ROWS:
+            self.characters.set_params(min_df=1)
+        if self.labels.problem_type == SINGLE_LABEL and len(np.unique(labels)) == 1:
+            # As a fold may have where a label is rare. There is nothing to tell apart.
+            self.pipeline = make_pipeline(self.pipeline[0], DummyClassifier(strategy="prior"))
         self.pipeline.fit(texts, labels)
 
     def predict(self, texts: list[str]) -> np.ndarray:
@@ -42,7 +60,8 @@ class Baseline:
             return self.pipeline.predict(texts).reshape(len(texts), -1)
         found = self.pipeline.predict_proba(texts)
         if self.labels.problem_type == MULTI_LABEL:
-            return found
+            # Of a single label it also tells how likely it does not hold.
+            return found[:, -len(self.labels.names) :]
         # A label of which train has no row, as a fold may have none, is never predicted.
         probabilities = np.zeros((len(texts), len(self.labels.names)))
         probabilities[:, self.pipeline.classes_] = found

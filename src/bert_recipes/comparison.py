@@ -17,6 +17,7 @@ import yaml
 
 from bert_recipes import console
 from bert_recipes.cpu import cores
+from bert_recipes.data import FOLD
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.labels import REGRESSION
@@ -27,7 +28,6 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = ("baseline", "stock", "custom")
 # What tells runs of one thing apart from runs of another: not these.
 NOT_OF_IT = {"seed", "output_dir", "data_seed"}
-MOST_ROWS = 40
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Compared:
         """
         path = Path(what)
         if what in NAMES:
-            return cls(what, what, _yaml(config), flags)
+            return cls(what, what, _configuration(config), flags)
         if path.is_dir():
             configuration = _yaml(path / "run.yaml")
             name = re.sub(r"(?<=.)[-_](seed[-_])?\d+$", "", path.resolve().name)
@@ -68,7 +68,7 @@ class Compared:
         recipe = own.pop("recipe", None)
         if recipe not in NAMES:
             raise UserError(f"{what} does not say of which recipe it is: add 'recipe: custom', or another of {NAMES}.")
-        return cls(path.stem, recipe, _yaml(config) | own, flags)
+        return cls(path.stem, recipe, _configuration(config) | own, flags)
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,10 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
             )
 
 
+def _configuration(config: Path) -> dict:
+    return {key: value for key, value in _yaml(config).items() if key != "recipe"}
+
+
 def run_folder(folder: Path, c: Compared, seed: int) -> Path:
     """Return where the run of `c` with `seed` goes."""
     return folder / f"{c.name}-seed-{seed}"
@@ -146,6 +150,9 @@ def _settle(c: Compared, folder: Path) -> None:
     written = folder / "compare.yaml"
     there = _yaml(written) if written.is_file() else {}
     asked = {"recipe": c.recipe, "flags": c.flags, **c.configuration}
+    if not any(folder.glob(f"{c.name}-seed-*/run.yaml")):
+        # What was asked for before has made nothing, as where a flag was misspelt.
+        there[c.name] = asked
     before = there.setdefault(c.name, asked)
     if differing := sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key)):
         raise UserError(
@@ -234,10 +241,11 @@ def _same_data(there: Path, a: dict, rows_a: Predictions, here: Path, b: dict, r
             f"{there} and {here} cannot be compared: their {' and '.join(differ)} rows differ in ids, texts or "
             "labels; take the same --dataset, --split_seed, --validation_size and --folds."
         )
-    if rows_a.ids != rows_b.ids or not np.array_equal(rows_a.labels, rows_b.labels):
+    folds = rows_a.columns.get(FOLD), rows_b.columns.get(FOLD)
+    if rows_a.ids != rows_b.ids or not np.array_equal(rows_a.labels, rows_b.labels) or folds[0] != folds[1]:
         raise UserError(
-            f"{there} and {here} cannot be compared: the rows of their validation_predictions.csv differ; take the "
-            "same --folds and --split_seed."
+            f"{there} and {here} cannot be compared: the rows of their validation_predictions.csv or the "
+            "folds of these differ; take the same --folds and --split_seed."
         )
 
 

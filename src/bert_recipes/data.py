@@ -28,8 +28,20 @@ LABEL_NAMES = ("label", "labels", "target", "class", "category")
 ID_NAMES = ("id", "idx", "guid", "uid")
 
 # Names under which the columns travel from here on, and those that tokenizing adds.
-ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
-TAKEN = {ID, TEXT, TEXT_PAIR, LABELS, ROW, "length", "truncated", "input_ids", "attention_mask", "token_type_ids"}
+ID, TEXT, TEXT_PAIR, LABELS, ROW, FOLD = "id", "text", "text_pair", "labels", "row", "fold"
+TAKEN = {
+    ID,
+    TEXT,
+    TEXT_PAIR,
+    LABELS,
+    ROW,
+    FOLD,
+    "length",
+    "truncated",
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+}
 
 
 @dataclass

@@ -98,18 +98,23 @@ def _short(name: str, most: int = 18) -> str:
 
 
 @styled
-def loss_curves(log_history: list[dict]) -> Figure:
-    """Loss by optimizer step: of training, smoothed, and of validation."""
+def loss_curves(log_histories: list[list[dict]]) -> Figure:
+    """Loss by optimizer step: of training, smoothed, and of validation; a line for each fold where there are some."""
     figure, axes = _figure()
-    train = np.array([(e["step"], e["loss"]) for e in log_history if "loss" in e])
-    validation = np.array([(e["step"], e["eval_loss"]) for e in log_history if "eval_loss" in e])
-    if len(train):
-        axes.plot(*train.T, color=COLOURS[0], alpha=0.25, linewidth=1)
-        width = max(1, len(train) // 15)
-        smooth = np.convolve(train[:, 1], np.full(width, 1 / width), mode="valid")
-        axes.plot(train[width - 1 :, 0], smooth, color=COLOURS[0], label=f"training, mean of {width}")
-    if len(validation):
-        axes.plot(*validation.T, color=COLOURS[1], marker="o", markersize=5, label="validation")
+    alone = len(log_histories) == 1
+    for i, log_history in enumerate(log_histories):
+        train = np.array([(e["step"], e["loss"]) for e in log_history if "loss" in e])
+        validation = np.array([(e["step"], e["eval_loss"]) for e in log_history if "eval_loss" in e])
+        if len(train):
+            if alone:
+                axes.plot(*train.T, color=COLOURS[0], alpha=0.25, linewidth=1)
+            width = max(1, len(train) // 15)
+            smooth = np.convolve(train[:, 1], np.full(width, 1 / width), mode="valid")
+            label = f"training, mean of {width}" if i == 0 else None
+            axes.plot(train[width - 1 :, 0], smooth, color=COLOURS[0], alpha=1 if alone else 0.6, label=label)
+        if len(validation):
+            style = {"color": COLOURS[1], "alpha": 1 if alone else 0.6, "label": "validation" if i == 0 else None}
+            axes.plot(*validation.T, marker="o", markersize=5, **style)
     axes.set(xlabel="optimizer step", ylabel="loss per example")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.legend()
@@ -117,13 +122,17 @@ def loss_curves(log_history: list[dict]) -> Figure:
 
 
 @styled
-def score_curve(log_history: list[dict], name: str, title: str) -> Figure:
-    """A score on validation by optimizer step, the best one named."""
+def score_curves(log_histories: list[list[dict]], name: str, title: str) -> Figure:
+    """A score on validation by optimizer step, the best one named; a line for each fold, where there are folds."""
     figure, axes = _figure()
-    points = np.array([(e["step"], e[f"eval_{name}"]) for e in log_history if f"eval_{name}" in e])
-    axes.plot(*points.T, color=COLOURS[1], marker="o", markersize=5)
-    step, best = points[points[:, 1].argmax()]
-    axes.annotate(f"{best:.4f}", (step, best), xytext=(0, 7), textcoords="offset points", ha="center")
+    lines = [
+        np.array([(e["step"], e[f"eval_{name}"]) for e in history if f"eval_{name}" in e]) for history in log_histories
+    ]
+    for points in lines:
+        axes.plot(*points.T, color=COLOURS[1], marker="o", markersize=5, alpha=1 if len(lines) == 1 else 0.6)
+    if len(lines) == 1:
+        step, best = lines[0][lines[0][:, 1].argmax()]
+        axes.annotate(f"{best:.4f}", (step, best), xytext=(0, 7), textcoords="offset points", ha="center")
     axes.margins(y=0.2)
     axes.set(xlabel="optimizer step", ylabel=f"{title} on validation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
@@ -329,12 +338,12 @@ def seeds_as_dots(scores: dict[str, np.ndarray], title: str) -> Figure:
 
 
 @styled
-def differences(rows: list[tuple[str, float, float, float]], title: str) -> Figure:
-    """One row per pair: the difference in points with its 95 % interval, and the line of no difference."""
+def differences(rows: list[tuple[str, float, float, float, bool]], title: str) -> Figure:
+    """One row per pair: the difference in points, its 95 % interval, and colour where it is found."""
     figure, axes = _figure(4.6, 0.9 + 0.5 * len(rows))
     axes.axvline(0, color=FAINT, linewidth=1.2)
-    for i, (_, value, low, high) in enumerate(rows):
-        colour = COLOURS[0] if low > 0 or high < 0 else FAINT
+    for i, (_, value, low, high, found) in enumerate(rows):
+        colour = COLOURS[0] if found else FAINT
         axes.plot([100 * low, 100 * high], [i, i], color=colour, linewidth=2.2, solid_capstyle="round")
         axes.plot([100 * value], [i], "o", color=colour, markersize=8)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])

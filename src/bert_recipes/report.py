@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from bert_recipes import plots
 from bert_recipes.calibration import scaled
+from bert_recipes.data import FOLD
 from bert_recipes.files import writing
 from bert_recipes.predictions import Predictions
 
@@ -90,8 +91,8 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str, str, str]]) -> None:
-    """Write `report.html` and `plots/` into a run folder.
+def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str, str, str]]) -> list[str]:
+    """Write `report.html` and `plots/` into a run folder; return, in sentences, what could not be shown and why.
 
     Args:
         folder: with run.yaml, validation_predictions.csv and, of a Trainer's run, trainer_state.json.
@@ -102,18 +103,19 @@ def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str,
         UserError: validation_predictions.csv is missing or damaged.
     """
     clashing = clashes(labelled)
-    configuration = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    configuration = _configuration(folder)
     data = metrics["environment"]["labels"]
     rows = Predictions.read(folder, data["names"], data["problem_type"])
-    history = _log_history(folder)
+    histories = _log_histories(folder)
     validation = metrics["validation"]
-    figures, missing = _figures(rows, validation, history, folder / "plots")
+    figures, missing = _figures(rows, validation, histories, folder / "plots")
     page = environment.get_template("run.html").render(
         title=f"{folder.name}: {configuration['recipe']}",
         configuration={k: v for k, v in configuration.items() if v is not None},
         metrics=metrics,
         rows=len(rows.ids),
-        out_of_fold="fold" in rows.columns,
+        out_of_fold=FOLD in rows.columns,
+        chosen_there=_is_chosen_there(configuration),
         scores=_score_rows(metrics),
         figures=figures,
         missing=missing,
@@ -129,11 +131,13 @@ def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str,
     )
     with writing(folder / PAGE) as file:
         file.write(page)
+    return missing
 
 
-def _log_history(folder: Path) -> list[dict]:
-    state = folder / "trainer_state.json"
-    return json.loads(state.read_text(encoding="utf-8"))["log_history"] if state.is_file() else []
+def _log_histories(folder: Path) -> list[list[dict]]:
+    """Return what was logged: in this run, or in each of its folds."""
+    found = [folder / "trainer_state.json", *sorted(folder.glob("folds/*/trainer_state.json"))]
+    return [json.loads(state.read_text(encoding="utf-8"))["log_history"] for state in found if state.is_file()]
 
 
 def _headline(scores: dict) -> list[tuple[str, str]]:
@@ -160,7 +164,7 @@ def _cost(metrics: dict) -> list[tuple[str, str]]:
     return [(name, show(value)) for name, value, show in found if value is not None]
 
 
-def _figures(rows: Predictions, scores: dict, history: list[dict], folder: Path) -> tuple[dict, list[str]]:
+def _figures(rows: Predictions, scores: dict, histories: list[list[dict]], folder: Path) -> tuple[dict, list[str]]:
     """Draw what can be drawn; return the drawings by name and, in sentences, what could not be."""
     drawn: dict[str, Markup] = {}
     missing = []
@@ -168,11 +172,12 @@ def _figures(rows: Predictions, scores: dict, history: list[dict], folder: Path)
     def draw(name: str, figure) -> None:
         drawn[name] = Markup(plots.save(figure, folder, name))
 
-    if any("loss" in entry or "eval_loss" in entry for entry in history):
-        draw("loss", plots.loss_curves(history))
+    entries = list(itertools.chain(*histories))
+    if any("loss" in entry or "eval_loss" in entry for entry in entries):
+        draw("loss", plots.loss_curves(histories))
     for name, title in (("f1", "F1"), ("pearson", "Pearson")):
-        if any(f"eval_{name}" in entry for entry in history):
-            draw("score", plots.score_curve(history, name, title))
+        if any(f"eval_{name}" in entry for entry in entries):
+            draw("score", plots.score_curves(histories, name, title))
     if rows.problem_type == "regression":
         for i, name in enumerate(rows.label_names):
             draw(f"values_{i + 1}", plots.residuals(rows.labels[:, i], rows.probabilities[:, i], name))
@@ -237,7 +242,7 @@ def _per_value(rows: Predictions) -> dict[str, list[dict]]:
     tables = {}
     wrong = rows.wrong
     for column, cells in rows.columns.items():
-        if column in ("text", "text_pair", "fold"):
+        if column in ("text", "text_pair", FOLD):
             continue
         values, which, count = np.unique(
             np.array(cells, dtype=object).astype(str), return_inverse=True, return_counts=True
@@ -297,15 +302,18 @@ def write_comparison(folder: Path, groups: list, verdicts: list) -> None:
         drawn[name] = Markup(plots.save(figure, folder / "plots", name))
 
     draw("seeds", plots.seeds_as_dots({name: of[first] for name, of in by_group.items()}, first))
-    intervals = [(f"{v.a} vs {v.b}", d.value, d.low, d.high) for v in verdicts if (d := v.differences[first])]
+    intervals = [
+        (f"{v.a} vs {v.b}", d.value, d.low, d.high, d.holm < 0.05) for v in verdicts if (d := v.differences[first])
+    ]
     draw("differences", plots.differences(intervals, first))
     if all(s > 0 for s in seconds.values()):
         draw("cost", plots.cost_and_score(seconds, {n: of[first].mean() for n, of in by_group.items()}, first))
     page = environment.get_template("comparison.html").render(
         title=" or ".join(group.name for group in groups) + "?",
-        data=", ".join(_dataset(groups[0])),
+        data=", ".join(_configuration(groups[0].folders[0])["dataset"]),
         rows=len(rows.ids),
-        out_of_fold="fold" in rows.columns,
+        out_of_fold=FOLD in rows.columns,
+        choosing=[g.name for g in groups if any(_is_chosen_there(_configuration(f)) for f in g.folders)],
         titles=titles,
         first=first,
         verdicts=verdicts,
@@ -333,8 +341,13 @@ def _spread(values: np.ndarray) -> float | None:
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def _dataset(group) -> list[str]:
-    return yaml.safe_load((group.folders[0] / "run.yaml").read_text(encoding="utf-8"))["dataset"]
+def _configuration(folder: Path) -> dict:
+    return yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+
+
+def _is_chosen_there(configuration: dict) -> bool:
+    """Whether a run kept the checkpoint with the best score on the very rows that score it."""
+    return configuration["recipe"] != "baseline" and configuration.get("load_best_model_at_end", False)
 
 
 def _disagreements(groups: list) -> list[dict]:

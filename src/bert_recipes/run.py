@@ -23,7 +23,7 @@ from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.benchmark import peak_memory
 from bert_recipes.checkpoints import last_sound, remove
 from bert_recipes.custom_code import file_of, is_own_code
-from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
+from bert_recipes.data import FOLD, ID, LABELS, TEXT, TEXT_PAIR, TextData, column
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.hub import HubPush
@@ -178,7 +178,8 @@ class Run:
         if overwrite and written.is_file():
             shutil.rmtree(self.folder)
         if written.is_file():
-            self._compare(yaml.safe_load(written.read_text(encoding="utf-8")))
+            there = yaml.safe_load(written.read_text(encoding="utf-8"))
+            check_same_configuration(self.folder, "a run", there, self.configuration, NOT_COMPARED)
             if (self.folder / "metrics.json").is_file():
                 raise UserError(
                     f"{self.folder} holds a finished run: name another --output_dir, or replace it with --overwrite."
@@ -188,16 +189,6 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         with writing(written) as file:
             yaml.safe_dump(self.configuration, file, sort_keys=False, allow_unicode=True)
-
-    def _compare(self, there: dict) -> None:
-        here = self.configuration
-        keys = sorted(k for k in {*there, *here} - NOT_COMPARED if there.get(k) != here.get(k))
-        if keys:
-            differences = "; ".join(f"{k} is {there.get(k)} there and {here.get(k)} here" for k in keys)
-            raise UserError(
-                f"{self.folder} holds a run of another configuration ({differences}): "
-                "name another --output_dir, or replace it with --overwrite."
-            )
 
     def _check_room(self, source: Path) -> None:
         # Weights in float32 and Adam's two moments, for every checkpoint kept and the one being written.
@@ -294,7 +285,7 @@ class Run:
             scores["validation"]["loss"] = float(validation.losses.mean())
         chosen = {}
         if labels.problem_type == SINGLE_LABEL:
-            folds = np.asarray(validation.columns["fold"]) if "fold" in validation.columns else None
+            folds = np.asarray(validation.columns[FOLD]) if FOLD in validation.columns else None
             chosen = calibration.choose(validation.labels, validation.probabilities, folds)
             scores["validation"] |= chosen
         if test is not None and LABELS in self.data.splits["test"].column_names:
@@ -310,24 +301,29 @@ class Run:
         ids = validation.ids if test is None else self.data.splits["test"][ID]
         self._write_predictions(ids, predictions, probabilities, at_threshold)
         if self.sample:
-            decided = at_threshold if self.decision == "threshold" and at_threshold else predictions
+            decided = predictions
+            if self.decision == "threshold" and at_threshold:
+                decided = at_threshold
+            elif self.decision == "threshold":
+                console.warn("No threshold could be chosen: submission.csv holds the likelier labels.")
             self._write_submission(decided, probabilities)
         validation.write(self.folder)
         scores["environment"] = self._environment()
         if not self.whole:
             self._write_model_card(scores, validation.columns[TEXT][0])
-        if not self.whole:
             # matplotlib takes a second to import, and only now is it needed.
             from bert_recipes.report import write_report
 
-            write_report(self.folder, scores, self._labelled_rows())
+            for sentence in write_report(self.folder, scores, self._labelled_rows()):
+                console.warn(sentence)
         # The last one: a folder that has it is a finished run.
         with writing(self.folder / "metrics.json") as file:
             json.dump(scores, file, indent=2)
         if self.whole:
             return
-        out_of_fold = "out-of-fold scores" if self.configuration["folds"] else "scores of the best checkpoint"
-        console.show_scores(f"{self.recipe}: {out_of_fold if self.source else 'scores'}", scores)
+        chosen = self.source and self.training.load_best_model_at_end
+        kind = "out-of-fold scores" if self.configuration["folds"] else "scores of the best checkpoint"
+        console.show_scores(f"{self.recipe}: {kind if self.configuration['folds'] or chosen else 'scores'}", scores)
         self._say_what_next()
         if self.hub_push:
             console.say(f"Pushed to {self.hub_push.push(self.folder)}.")
@@ -351,7 +347,7 @@ class Run:
             probabilities[fold_of == fold], losses[fold_of == fold] = found.probabilities, found.losses
             scores.append(json.loads((part.folder / "metrics.json").read_text(encoding="utf-8")))
         validation = self.predictions("train", probabilities, losses)
-        validation.columns["fold"] = (fold_of + 1).tolist()
+        validation.columns[FOLD] = (fold_of + 1).tolist()
         test = None
         if "test" in self.data.splits:
             test = np.mean([read_probabilities(part.folder, labels) for part in parts], axis=0)
@@ -380,9 +376,11 @@ class Run:
             if LABELS not in rows.column_names or self.data.labels.problem_type == REGRESSION:
                 continue
             for batch in rows.iter(10_000):
-                for identifier, label, text in zip(batch[ID], batch[LABELS], batch[TEXT], strict=True):
+                pairs = batch.get(TEXT_PAIR, [None] * len(batch[ID]))
+                for identifier, label, text, pair in zip(batch[ID], batch[LABELS], batch[TEXT], pairs, strict=True):
                     held = [label] if isinstance(label, int) else [i for i, holds in enumerate(label) if holds]
-                    yield split, identifier, "|".join(names[i] for i in held), text
+                    both = text if pair is None else f"{text}\n{pair}"
+                    yield split, identifier, "|".join(names[i] for i in held), both
 
     def _cost(self, trainer) -> dict:
         """Return tokens per second of the training, padding not counted, and the most memory that it took."""
@@ -439,7 +437,7 @@ class Run:
             "processes": self.training.world_size,
             "threads": torch.get_num_threads(),
             "seed": self.training.seed,
-            "data": _digests(self.data),
+            "data": digests(self.data),
             "labels": {
                 "task": self.data.labels.task,
                 "problem_type": self.data.labels.problem_type,
@@ -487,14 +485,17 @@ class Run:
             file.write("\n".join(lines) + "\n")
 
     def _how_validated(self) -> str:
+        said = []
         if folds := self.configuration["folds"]:
-            return (
+            said.append(
                 f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
                 "was not trained on it; test predictions are the mean of theirs."
             )
-        if not self.source:
-            return "Nothing was chosen by these rows."
-        return "The best checkpoint was chosen by its score on validation, so that score is a little too kind."
+        if self.source and self.training.load_best_model_at_end:
+            said.append("The best checkpoint was chosen by its score on these rows, which is a little too kind.")
+        else:
+            said.append("No checkpoint was chosen by the rows that score it.")
+        return " ".join(said)
 
     def _how_to_load(self, example: str) -> list[str]:
         model = self.folder / "folds" / "1" / "model" if self.configuration["folds"] else self.folder / "model"
@@ -591,13 +592,24 @@ def read_probabilities(folder: Path, labels: Labels) -> np.ndarray:
     return np.array([row[first : first + len(labels.names)] for row in rows], dtype=float)
 
 
+def check_same_configuration(folder: Path, what: str, there: dict, here: dict, not_compared: set[str]) -> None:
+    """Raise `UserError`, naming what differs, where `folder` holds `what` of another configuration."""
+    keys = sorted(k for k in {*there, *here} - not_compared if there.get(k) != here.get(k))
+    if keys:
+        differences = "; ".join(f"{k} is {there.get(k)} there and {here.get(k)} here" for k in keys)
+        raise UserError(
+            f"{folder} holds {what} of another configuration ({differences}): "
+            "name another --output_dir, or replace it with --overwrite."
+        )
+
+
 def _table_row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _digests(data: TextData) -> dict[str, str]:
+def digests(data: TextData) -> dict[str, str]:
     """Return a digest of each split's ids, texts and labels: equal digests are equal data."""
-    digests = {}
+    found = {}
     for split, rows in data.splits.items():
         digest = hashlib.sha256()
         for name in (ID, TEXT, TEXT_PAIR, LABELS):
@@ -606,8 +618,8 @@ def _digests(data: TextData) -> dict[str, str]:
                 cells = rows.select_columns(name)
                 for start in range(0, len(rows), 10_000):
                     digest.update(json.dumps(cells[start : start + 10_000][name]).encode())
-        digests[split] = digest.hexdigest()
-    return digests
+        found[split] = digest.hexdigest()
+    return found
 
 
 def _device(training) -> str:

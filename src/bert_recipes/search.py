@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes import console, cpu
@@ -13,8 +14,10 @@ from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import StopOnSignal
 from bert_recipes.data import TextData
 from bert_recipes.errors import UserError
+from bert_recipes.files import writing
 from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER
 from bert_recipes.pooling import POOLINGS
+from bert_recipes.run import NOT_COMPARED, check_same_configuration, digests
 from bert_recipes.trainer import PerExampleTrainer
 
 STUDY = "custom"
@@ -42,6 +45,7 @@ class Search:
         if args.training.world_size > 1:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
         self.args = args
+        self.digests = digests(data)
         self.folder = Path(args.training.output_dir)
         valid = CHOOSING[data.labels.problem_type]
         self.score = (args.configuration.get("metric_for_best_model") or valid[0]).removeprefix("eval_")
@@ -75,12 +79,23 @@ class Search:
         return SearchTrainer(args=self.training, model_init=model_init, search=self, **kwargs)
 
     def run(self, trainer: "SearchTrainer") -> dict:
-        """Make the trials that are still to be made; return the best configuration, as the custom recipe takes it."""
+        """Make the trials that are still to be made; return the best configuration, as the custom recipe takes it.
+
+        Raises:
+            UserError: the folder holds the trials of another configuration or of other data.
+        """
         import optuna
 
         if self.training.overwrite and self.folder.is_dir() and (self.folder / "trials.sqlite3").is_file():
             shutil.rmtree(self.folder)
+        asked = self.args.configuration | {"metric_for_best_model": self.score, "data": self.digests}
+        written = self.folder / "search.yaml"
+        if written.is_file():
+            there = yaml.safe_load(written.read_text(encoding="utf-8"))
+            check_same_configuration(self.folder, "trials", there, asked, NOT_COMPARED | {"trials"})
         self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(written) as file:
+            yaml.safe_dump(asked, file, sort_keys=False, allow_unicode=True)
         storage = f"sqlite:///{self.folder / 'trials.sqlite3'}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         direction = "minimize" if self.score in LESS_IS_BETTER else "maximize"
@@ -101,7 +116,7 @@ class Search:
                 load_if_exists=True,
                 # A search that goes on must not draw again what it drew first.
                 sampler=optuna.samplers.TPESampler(seed=self.training.seed + len(study.trials)),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS),
             )
         best = optuna.load_study(study_name=STUDY, storage=storage).best_trial
         console.say(f"The best of {wanted} trials is number {best.number}: validation {self.score} {best.value:.4f}.")
@@ -117,6 +132,10 @@ class SearchTrainer(PerExampleTrainer):
         super().__init__(*args, **kwargs)
         # It would save a checkpoint first: a trial that was stopped is made anew.
         self.remove_callback(StopOnSignal)
+
+    def _report_to_hp_search(self, trial, step, metrics):
+        # Trials differ in their batch size: at the same step one has seen more rows than another.
+        super()._report_to_hp_search(trial, round(self.state.epoch), metrics)
 
     def call_model_init(self, trial=None):
         """Build the model of a trial, and take its layer-wise decay."""

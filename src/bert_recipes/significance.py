@@ -1,8 +1,8 @@
 """Is one better than the other, and is it really? Intervals and tests for the difference of two sets of predictions.
 
-Every score here is a function of sums over rows (true positives, squares, ...): `totals` gives the terms of each row,
-`Score.of_sums` the score of their sums. So a bootstrap sample is a matrix product, and rows that are alike in every
-term are drawn together.
+Every score here is a function of sums over rows (true positives, squares, ...): `Score.terms` gives the terms of each
+row, `Score.of_sums` the score of their sums. So a bootstrap sample is a matrix product, and rows that are alike in
+every term are drawn together.
 """
 
 from collections.abc import Callable
@@ -253,6 +253,8 @@ def verdict(a: str, b: str, name: str, difference: Difference, pairs: int = 1) -
             f"{start}; to see half a point it would take about {_round(rows_needed(d)):,} rows, and these are "
             f"{d.rows:,}, however many seeds."
         )
+    if needed <= k:
+        return f"{start}; half a point would most likely have been seen with these."
     return f"{start}; to see half a point you would need about {_round(needed):,}."
 
 
