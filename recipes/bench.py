@@ -53,6 +53,7 @@ from bert_recipes.training_arguments import RecipeTrainingArguments, has_native_
 
 MAX_LENGTH, BATCH = 128, 32
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
+PROFILED = 12
 LENGTHS = (16, 32, 64, 128, 256, 512)
 
 
@@ -340,6 +341,8 @@ def measure(bench, args) -> dict:
         results["prediction"] = {line.name: line.summary() for line in lines}
     if "length" in args.only:
         results["length"] = _by_length(bench, args, rate)
+    if "profile" in args.only:
+        results["profile"] = _profile(bench, args, rate)
     if bench.device.type == "cuda" and "grid" in args.only:
         results["grid"] = _grid(bench, args, rate)
     results["matrix_rate"] = statistics.median(rates)
@@ -359,6 +362,24 @@ def _by_length(bench, args, rate) -> dict:
             predicted.run(rate())
         del predicted.rounds[0]
         results[length] = {"training": training.summary(), "prediction": predicted.summary()}
+    return results
+
+
+def _profile(bench, args, rate) -> dict:
+    """Return the operations that take most of the time of this project's defaults, and the share of each."""
+    training, predicted = TrainingLine(bench, OURS), PredictionLine(bench, OURS)
+    results = {}
+    measured = rate()
+    runs = {"training": lambda: training.run(args.steps, 0, measured), "prediction": lambda: predicted.run(measured)}
+    for part, run in runs.items():
+        _say(f"profile of {part}")
+        run()
+        with torch.profiler.profile() as profile:
+            run()
+        device = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+        times = {event.key: getattr(event, device) for event in profile.key_averages()}
+        most = sorted(times, key=times.get, reverse=True)[:PROFILED]
+        results[part] = {name: times[name] / sum(times.values()) for name in most}
     return results
 
 
@@ -413,6 +434,12 @@ def as_markdown(results: dict) -> str:
                 each = 1 / parts[part]["rows_per_second"]
                 cells += [f"{each * 1e3:.2f}", f"{each / int(length) * 1e6:.1f}"]
             lines.append(f"| {length} | {' | '.join(cells)} |")
+        lines.append("")
+    if "profile" in results:
+        lines += ["| training: operation | share of the time | prediction: operation | share of the time |"]
+        lines += ["|---|--:|---|--:|"]
+        for pairs in zip(*(part.items() for part in results["profile"].values()), strict=True):
+            lines.append("| " + " | ".join(f"`{name}` | {share:.1%}" for name, share in pairs) + " |")
         lines.append("")
     if "grid" in results:
         lines += ["| texts x tokens | rows/s | share of matrix rate | peak memory |", "|---|--:|--:|--:|"]
@@ -492,7 +519,7 @@ def parse_arguments():
     return parser.parse_args()
 
 
-TABLES = ("train", "predict", "length", "grid")
+TABLES = ("train", "predict", "length", "profile", "grid")
 OURS = "**this project's defaults**"
 
 

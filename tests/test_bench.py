@@ -31,6 +31,7 @@ def results(**more):
         "training": {"slow": line(10.0, peak_memory=2**30), "fast": line(85.0)},
         "prediction": {"slow": line(70.0), "fast": line(350.0)},
         "length": {16: {"training": line(100.0), "prediction": line(1000.0)}},
+        "profile": {"training": {"aten::addmm": 0.5}, "prediction": {"aten::mm": 0.25}},
         **more,
     }
 
@@ -41,6 +42,7 @@ def test_a_table_has_the_ratio_to_its_first_line_and_the_unit_of_each_column():
     assert "| fast | 85.0 | 8.50 |" in table
     assert "| fast | 350.0 | 5.00 |" in table
     assert "| 16 | 10.00 | 625.0 | 1.00 | 62.5 |" in table
+    assert "| `aten::addmm` | 50.0% | `aten::mm` | 25.0% |" in table
     assert "a machine; torch 1.2; matrix product 400 GFLOP/s" in table
 
 

@@ -333,6 +333,7 @@ def seeds_as_dots(scores: dict[str, np.ndarray], title: str) -> Figure:
         axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2)
     axes.set_yticks(range(len(scores)), [_short(name, 30) for name in scores])
     axes.set(xlabel=title, ylim=(len(scores) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.tick_params(axis="y", length=0)
     return figure
 
@@ -348,6 +349,7 @@ def differences(rows: list[tuple[str, float, float, float, bool]], title: str) -
         axes.plot([100 * value], [i], "o", color=colour, markersize=8)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set(xlabel=f"difference in points of {title}", ylim=(len(rows) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.tick_params(axis="y", length=0)
     return figure
 
