@@ -9,8 +9,10 @@ them alike. Without `--dataset` the texts are random words with the lengths of t
 model is `bert-base` with random weights unless `--model` names one.
 
 Columns: `real tokens` are those that are no padding; `share` is operations (2 for each weight and token of a forward
-pass, plus attention; three times as many in training) against those of a bfloat16 matrix product, 2048 by 2048,
-measured in every round.
+pass, plus attention; three times as many in training) against those of a bfloat16 matrix product, 2048 by 2048 (on
+a GPU 8192 by 8192), measured in every round. In training the padding is that of an epoch, and rows/s and tokens/s are
+those of an epoch whose tokens, padding included, take as long as those of the steps measured: a few steps, each of
+texts of like length, are no epoch in small.
 """
 
 import argparse
@@ -45,7 +47,7 @@ from bert_recipes import benchmark, cpu, prediction
 from bert_recipes.arguments import DataArguments
 from bert_recipes.data import load_data
 from bert_recipes.documents import put_between_marks
-from bert_recipes.errors import run_main
+from bert_recipes.errors import UserError, run_main
 from bert_recipes.files import writing
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
@@ -137,6 +139,8 @@ TRAINING = {
         (),
     ),
 }
+# These would be the defaults again, or no match for a GPU's own kernel for texts of several lengths.
+CPU_ONLY = {"… with torch's dropout and attention", "… with torch's attention", "… unpadded"}
 GPU_ONLY = {
     "… compiled": (recipe_trainer, False, {"torch_compile": True}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
@@ -152,6 +156,7 @@ class TrainingLine:
         self.make, self.padding, options, self.patches = (TRAINING | GPU_ONLY)[name]
         self.options = {"per_device_train_batch_size": batch} | options
         self.rows, self.model, self.seconds_to_first_step, self.rounds = None, None, None, []
+        self.epoch, self.peak_memory = None, 0
 
     def run(self, steps: int, seed: int, rate: float) -> None:
         """Train `steps` steps and note what they cost; the step before them warms up, the one after ends the time."""
@@ -167,20 +172,32 @@ class TrainingLine:
             if self.bench.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             trainer.train()
+            if self.epoch is None:
+                masks = [inputs["attention_mask"] for inputs in trainer.get_train_dataloader()]
+                self.epoch = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
         one = self.options.get("gradient_accumulation_steps", 1)
         measured, end = seen[one : one * (steps + 1)], seen[one * (steps + 1)]["time"]
         if self.seconds_to_first_step is None:
             self.seconds_to_first_step = measured[0]["time"] - started
         lengths = [length for batch in measured for length in batch["lengths"]]
         padded, operations = sum(batch["padded"] for batch in measured), self.bench.operations.training(lengths)
-        self.rounds.append(_figures(lengths, padded, end - measured[0]["time"], operations, rate))
+        figures = _figures(lengths, padded, end - measured[0]["time"], operations, rate)
+        real, of_epoch = self.epoch
+        epochs = padded / (end - measured[0]["time"]) / of_epoch
+        speed = {"rows_per_second": epochs * len(self.rows), "tokens_per_second": epochs * real}
+        self.rounds.append(figures | speed | {"padding": 1 - real / of_epoch})
+        if self.bench.device.type == "cuda":
+            self.peak_memory = max(self.peak_memory, torch.cuda.max_memory_allocated())
+            # The other lines are measured on a card without this one's model.
+            self.model.cpu()
+            torch.cuda.empty_cache()
 
     def summary(self) -> dict:
         """Return the medians of the rounds."""
         result = _medians(self.rounds)
         result["seconds_to_first_step"] = self.seconds_to_first_step
         if self.bench.device.type == "cuda":
-            result["peak_memory"] = torch.cuda.max_memory_allocated()
+            result["peak_memory"] = self.peak_memory
         return result
 
 
@@ -309,6 +326,7 @@ def _medians(rounds: list[dict]) -> dict:
 def measure(bench, args) -> dict:
     """Return all figures: machine, versions, and for each table a line of medians per name."""
     results = {"machine": benchmark.machine(bench.device), "versions": _versions(), "command": " ".join(sys.argv)}
+    results["device"] = bench.device.type
     results["model"] = args.model or ("embedded:minilm" if bench.device.type == "cpu" else "bert-base, random weights")
     results["texts"] = " ".join(args.dataset or []) or "random words, as long as tweets"
     rates = []
@@ -318,7 +336,7 @@ def measure(bench, args) -> dict:
         return rates[-1]
 
     if "train" in args.only:
-        names = [*TRAINING, *(GPU_ONLY if bench.device.type == "cuda" else ())]
+        names = [name for name in (*TRAINING, *GPU_ONLY) if _is_for(bench.device, name)]
         lines = [TrainingLine(bench, name) for name in names]
         for number in range(args.rounds):
             for line in lines:
@@ -331,7 +349,8 @@ def measure(bench, args) -> dict:
                 results["training"][name]["peak_memory"] = _peak_in_a_process_of_its_own(args, name)
     if "predict" in args.only:
         bert = bench.model().config.model_type == "bert"
-        lines = [PredictionLine(bench, name) for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
+        names = [name for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
+        lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
         for number in range(args.rounds + 1):
             for line in lines:
                 _say(f"prediction, round {number} of {args.rounds}: {line.name}")
@@ -347,6 +366,10 @@ def measure(bench, args) -> dict:
         results["grid"] = _grid(bench, args, rate)
     results["matrix_rate"] = statistics.median(rates)
     return results
+
+
+def _is_for(device: torch.device, name: str) -> bool:
+    return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY)
 
 
 def _by_length(bench, args, rate) -> dict:
@@ -402,6 +425,7 @@ def _grid(bench, args, rate) -> dict:
 def _peak_in_a_process_of_its_own(args, name: str) -> int:
     command = [sys.executable, __file__, "--peak", name, *(["--dataset", *args.dataset] if args.dataset else [])]
     command += ["--model", args.model] if args.model else []
+    command += ["--rows", str(args.rows)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
@@ -473,10 +497,11 @@ def _table(title: str, first: str, table: dict) -> list[str]:
 
 def write_docs(results: dict, table: str) -> None:
     """Put the tables between the markers of docs/performance.md that name the kind of device; plot the lengths."""
-    device = "gpu" if "grid" in results else "cpu"
-    if "length" in results:
-        plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
-        table += f"\n![time of a text against its length](length_{device}.svg)"
+    device = "gpu" if results["device"] == "cuda" else "cpu"
+    if missing := [name for name in ("training", "prediction", "length", "profile") if name not in results]:
+        raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
+    plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
+    table += f"\n![time of a text against its length](length_{device}.svg)"
     put_between_marks(DOCS, f"bench on {device}", table.strip())
 
 
@@ -533,7 +558,8 @@ def main():
     logging.disable(logging.WARNING)
     bench = Bench(args)
     if args.peak:
-        TrainingLine(bench, args.peak).run(3, 0, 1.0)
+        # The longest texts, which an epoch has too.
+        TrainingLine(bench, args.peak, sorted(bench.texts, key=len)[-5 * BATCH :]).run(3, 0, 1.0)
         print(benchmark.peak_memory())
         return
     results = measure(bench, args)

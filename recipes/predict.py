@@ -4,7 +4,7 @@
     echo "Forest fire near La Ronge Sask. Canada" | python recipes/predict.py --model runs/custom
 
 The output has `id`, `prediction` and one probability column per label. A file is written whole or not at all; without
-`--output` the rows go to standard output as they come. Memory does not grow with the number of rows.
+`--output` they go to standard output, some thousands at a time. Memory does not grow with the number of rows.
 """
 
 import argparse

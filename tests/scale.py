@@ -18,6 +18,7 @@ from bert_recipes.benchmark import peak_memory, synthetic_texts
 from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
 from bert_recipes.prediction import Predictor, read_stream, write_predictions
+from bert_recipes.report import clashes
 from bert_recipes.sources import model_source
 from bert_recipes.trainer import RecipeTrainer
 from bert_recipes.training_arguments import RecipeTrainingArguments
@@ -62,6 +63,8 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     )
     trainer.train()
     lap("first step")
+    clashes(data.labelled_rows)
+    lap("near-duplicates")
     trained = peak_memory()
     trainer.save_model(str(folder / "model"))
     predictor = Predictor.load(str(folder / "model"), max_length=128)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
+from bert_recipes.errors import UserError
 from bert_recipes.prediction import Predictor, TextRow
 
 BENCH = Path(__file__).parents[1] / "recipes/bench.py"
@@ -23,6 +24,7 @@ def line(rows, **more):
 def results(**more):
     return {
         "machine": "a machine",
+        "device": "cpu",
         "versions": {"torch": "1.2"},
         "command": "recipes/bench.py",
         "model": "m",
@@ -51,10 +53,16 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     docs = tmp_path / "performance.md"
     docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
     bench["write_docs"].__globals__["DOCS"] = docs
-    plain = {name: value for name, value in results().items() if name != "length"}
-    bench["write_docs"](plain, "new\n")
-    bench["write_docs"](plain, "newer\n")
-    assert docs.read_text() == "a\n<!-- make bench on cpu: begin -->\nnewer\n<!-- make bench on cpu: end -->\nb\n"
+    bench["plot_lengths"].__globals__["plot_lengths"] = lambda results, path: None
+    bench["write_docs"](results(), "new\n")
+    bench["write_docs"](results(), "newer\n")
+    plot = "![time of a text against its length](length_cpu.svg)"
+    between = f"<!-- make bench on cpu: begin -->\nnewer\n\n{plot}\n<!-- make bench on cpu: end -->"
+    assert docs.read_text() == f"a\n{between}\nb\n"
+    whole = docs.read_text()
+    with pytest.raises(UserError, match=r"bench\.json has no length: run make bench without --only first"):
+        bench["write_docs"]({name: value for name, value in results().items() if name != "length"}, "part\n")
+    assert docs.read_text() == whole
 
 
 def test_unpadded_execution_is_exact(tiny_bert, tokenizer):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForSequenceClassification
+from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 from bert_recipes.arguments import CustomArguments
 from bert_recipes.benchmark import TWEET_LENGTHS, Operations, matrix_rate, synthetic_texts
 from bert_recipes.encoders import build_classifier
+from bert_recipes.errors import UserError
 from bert_recipes.labels import Labels
 
 
@@ -39,6 +40,12 @@ def test_texts_are_as_long_as_asked(tokenizer):
     assert min(tweets) >= 3
     assert max(tweets) <= 84
     assert list(synthetic_texts(3, tokenizer)) == list(synthetic_texts(3, tokenizer))
+
+
+def test_layers_that_share_weights_are_not_counted():
+    config = AlbertConfig(vocab_size=9, embedding_size=4, hidden_size=8, num_attention_heads=2, intermediate_size=8)
+    with pytest.raises(UserError, match="albert lists no layers"):
+        Operations(AutoModelForSequenceClassification.from_config(config))
 
 
 def test_a_rate_is_one():

@@ -3,10 +3,13 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, SplinterConfig, SplinterModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from bert_recipes import cpu
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
+from bert_recipes.labels import Labels
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
@@ -72,6 +75,15 @@ def test_attention_over_short_texts_in_half_precision_is_that_of_sdpa(monkeypatc
     monkeypatch.setattr(cpu, "sdpa_attention_forward", None)
     result = cpu.attention(nn.Module(), *tensors, mask, is_causal=False)[0]
     torch.testing.assert_close(result.float(), expected, atol=0.02, rtol=0.02)
+
+
+def test_an_encoder_that_has_no_sdpa_is_left_alone(tmp_path):
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    SplinterModel(SplinterConfig(vocab_size=20, **sizes)).save_pretrained(tmp_path)
+    labels = Labels("binary", ["0", "1"], ["label"])
+    model = build_classifier(str(tmp_path), CustomArguments(pooling="mean"), labels)
+    cpu.quicken(model)
+    assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.shape == (1, 2)
 
 
 def test_what_is_not_plain_goes_to_sdpa(monkeypatch):

@@ -67,6 +67,37 @@ def test_each_row_gets_what_the_model_gives_it_alone(model, monkeypatch):
     np.testing.assert_allclose(logits, expected_logits(model, TEXTS), atol=1e-5)
 
 
+def test_lengths_in_multiples_change_no_score(model):
+    predictor = Predictor.load(str(model), bf16=False)
+    rows = [TextRow("", text) for text in TEXTS]
+    ((_, expected),) = predictor.logits(rows)
+    predictor.pad_to_multiple_of = 8
+    seen = []
+    predictor.model.register_forward_pre_hook(
+        lambda module, args, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    ((_, found),) = predictor.logits(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert set(seen) <= {8, 16, 24, 32}
+
+
+def test_a_very_long_text_is_tokenized_as_far_as_it_is_read(model, monkeypatch):
+    texts = ["fire " * 5000, " " * 4000 + "fire in a storm", "x" * 4000 + " fire"]
+    predictor = Predictor.load(str(model), bf16=False)
+    tokenized = []
+    call = type(predictor.tokenizer).__call__
+    monkeypatch.setattr(
+        type(predictor.tokenizer),
+        "__call__",
+        lambda self, text, *a, **k: tokenized.append(text) or call(self, text, *a, **k),
+    )
+    ((_, found),) = predictor.logits([TextRow("", text) for text in texts])
+    assert len(tokenized[0][0]) <= 32 * prediction.CHARACTERS_PER_TOKEN
+    assert tokenized[1:] == [texts[1]]
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, expected_logits(model, texts), atol=1e-5)
+
+
 def test_in_bfloat16_the_scores_are_near_and_not_in_steps(model):
     logits = {}
     for half in (False, True):

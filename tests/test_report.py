@@ -64,7 +64,7 @@ def reported(tmp_path_factory):
         ("train", "2", "b", "@you fire"),
         ("train", "3", "a", "rain"),
     ]
-    report.write_report(folder, metrics, labelled)
+    report.write_report(folder, metrics, lambda: labelled)
     return folder, rows, (folder / report.PAGE).read_text(encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def test_near_duplicates_with_clashing_labels_are_found(reported):
     assert "1 group." in page
     assert "Fire! http://t.co/1" in page
     found = report.clashes(
-        [
+        lambda: [
             ("train", str(i), label, text)
             for i, (label, text) in enumerate(
                 [
@@ -148,7 +148,7 @@ def test_per_keyword_scores_are_those_of_its_rows(reported):
 def test_a_class_absent_from_validation_is_said(tmp_path):
     rows = binary(60)
     rows.labels[:] = 0
-    report.write_report(tmp_path, run_folder(tmp_path, rows), [])
+    report.write_report(tmp_path, run_folder(tmp_path, rows), list)
     page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
     assert "No row of these has the label “fire”" in page
     assert "No threshold could be chosen" in page
@@ -158,7 +158,7 @@ def test_a_class_absent_from_validation_is_said(tmp_path):
 def test_a_constant_predictor_is_said(tmp_path):
     rows = binary(60)
     rows.probabilities[:] = [0.7, 0.3]
-    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), [])
+    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
     page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
     assert "Every row got the same probabilities" in page
     assert "None: no two labelled texts" in page
@@ -175,7 +175,7 @@ def test_every_task_has_a_page(problem_type, tmp_path):
     texts = {"text": [f"text {i}" for i in range(90)]}
     ids = [str(i) for i in range(90)]
     rows = Predictions(ids, labels, probabilities, draw.random(90), ["불", "flood", "x" * 60], problem_type, texts)
-    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), [])
+    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
     page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
     assert "The most wrong rows" in page
     assert ("By label" in page) == (problem_type != REGRESSION)
@@ -189,7 +189,7 @@ def test_a_hundred_thousand_predictions_take_seconds_and_less_than_a_gigabyte(tm
         "from bert_recipes.report import write_report\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "start = time.process_time()\n"
-        "write_report(folder, json.loads((folder / 'metrics.json').read_text()), [])\n"
+        "write_report(folder, json.loads((folder / 'metrics.json').read_text()), list)\n"
         "print(time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from conftest import sentence, write_csv
+from scipy.special import softmax
 from test_models import encoders  # noqa: F401 (a fixture)
 from test_run import own_argv, predictions, recipe  # noqa: F401 (a fixture that undoes what recipe() sets)
 from transformers import AutoModelForSequenceClassification, pipeline
@@ -14,6 +15,7 @@ from bert_recipes.arguments import CustomArguments
 from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import UserError
 from bert_recipes.labels import Labels
+from bert_recipes.prediction import Predictor, TextRow
 
 COLUMNS = {
     "binary": ["label"],
@@ -247,7 +249,12 @@ def test_pairs_for_an_encoder_with_one_token_type(name, encoders, tmp_path):  # 
     rows = [[sentence(i) + f" {i}", sentence(i + 1), i % 2] for i in range(40)]
     write_csv(tmp_path / "train.csv", [["sentence1", "sentence2", "label"], *rows])
     recipe(name, tmp_path / "run", tmp_path / "train.csv", encoders["roberta"], "--max_steps", "1")
-    assert len(predictions(tmp_path / "run")) == 4
+    found = predictions(tmp_path / "run")
+    assert len(found) == 4
+    pairs = [TextRow(row["id"], *rows[int(row["id"])][:2]) for row in found]
+    ((_, logits),) = Predictor.load(str(tmp_path / "run"), bf16=False).logits(pairs)
+    expected = [float(row["1"]) for row in found]
+    np.testing.assert_allclose(softmax(logits, axis=1)[:, 1], expected, atol=1e-5)
 
 
 def test_what_an_encoder_cannot_do_is_said_before_anything_is_written(encoders, competition, tmp_path):  # noqa: F811

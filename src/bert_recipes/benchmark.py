@@ -13,6 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_recipes.cpu import cores
+from bert_recipes.errors import UserError
 
 # Tokens of the competition's 7,613 training tweets, special ones included: the 0th, 5th, … 100th percentile.
 TWEET_LENGTHS = (3, 12, 16, 20, 23, 25, 27, 29, 30, 32, 33, 35, 37, 38, 40, 42, 44, 46, 48, 53, 84)
@@ -32,8 +33,12 @@ def synthetic_texts(
         yield " ".join(words[random.integers(len(words), size=max(1, tokens - special))])
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 0.4) -> float:
-    """Return the operations per second of a product of square matrices, the best of as many as fit in `seconds`."""
+def matrix_rate(device: torch.device, dtype: torch.dtype, size: int | None = None, seconds: float = 0.4) -> float:
+    """Return the operations per second of a product of square matrices, the best of as many as fit in `seconds`.
+
+    By default 2048 by 2048, and on a GPU, which has hardly begun by then, 8192 by 8192.
+    """
+    size = size or (2048 if device.type == "cpu" else 8192)
     a, b = torch.randn(2, size, size, device=device).to(dtype)
     a @ b
     best, end = 0.0, time.perf_counter() + seconds
@@ -58,13 +63,17 @@ class Operations:
     Per token two for each weight of the encoder's layers, per text two for each weight of pooler and head, and
     4 · hidden size · length² of each layer for the attention. A training step needs three times as many: the
     gradients of the inputs and of the weights cost one forward pass each.
+
+    Raises:
+        UserError: the layers are not listed one by one, as ALBERT's are not.
     """
 
     def __init__(self, model: PreTrainedModel):
         config = getattr(model.config, "encoder", None) or model.config
-        per_token = next(
-            m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
-        )
+        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers]
+        if not lists:
+            raise UserError(f"--model: {config.model_type} lists no layers one by one to count the operations of.")
+        per_token = lists[0]
         embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
         self.per_token = 2 * sum(p.numel() for p in per_token.parameters())
         layers = {id(p) for p in per_token.parameters()}

@@ -84,6 +84,5 @@ def quicken(model: nn.Module) -> None:
                 setattr(module, name, QuickDropout(child.p).train(child.training))
     # A module of the user's own has the model of transformers somewhere inside.
     attending = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-    for module in attending[:1]:
-        if module.config._attn_implementation == "sdpa":
-            module.set_attn_implementation(ATTENTION)
+    if attending and all(module.config._attn_implementation == "sdpa" for module in attending):
+        attending[0].set_attn_implementation(ATTENTION)

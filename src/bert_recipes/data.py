@@ -4,6 +4,7 @@ Everything a later step relies on is checked here, so that a wrong file ends in 
 trained or written. Rows keep their ids from the file to the predictions.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict, Features, List, Value
 from datasets.utils.logging import disable_progress_bar
 from sklearn.model_selection import train_test_split
+from transformers import AutoConfig
 
 from bert_recipes.arguments import DataArguments
 from bert_recipes.embedded import is_embedded
@@ -64,6 +66,19 @@ class TextData:
     source: str
     sample_submission: Path | None = None
     notes: list[str] = field(default_factory=list)
+
+    def labelled_rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """Yield split, id, label and text, both of a pair, of every labelled row; of a regression none."""
+        names = self.labels.names
+        for split, rows in self.splits.items():
+            if LABELS not in rows.column_names or self.labels.problem_type == REGRESSION:
+                continue
+            for batch in rows.iter(10_000):
+                pairs = batch.get(TEXT_PAIR, [None] * len(batch[ID]))
+                for identifier, label, text, pair in zip(batch[ID], batch[LABELS], batch[TEXT], pairs, strict=True):
+                    held = [label] if isinstance(label, int) else [i for i, holds in enumerate(label) if holds]
+                    both = text if pair is None else f"{text}\n{pair}"
+                    yield split, identifier, "|".join(names[i] for i in held), both
 
 
 def load_data(args: DataArguments) -> TextData:
@@ -328,7 +343,7 @@ def tokenize(splits: DatasetDict, tokenizer, max_length: int, source: str) -> Da
         raise UserError(f"--max_length {max_length} is more than the {most} that the model takes.")
     # A padded first token would not be [CLS], and positions would shift with the padding.
     tokenizer.padding_side = "right"
-    types = takes_token_types(source)
+    types = takes_token_types(AutoConfig.from_pretrained(source))
     # The first call leaves its truncation in the tokenizer's state, which is part of the fingerprint of the cache.
     tokenizer("", truncation=True, max_length=max_length)
 

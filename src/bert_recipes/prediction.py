@@ -24,13 +24,19 @@ from bert_recipes import cpu
 from bert_recipes.data import ID, ID_NAMES, PAIR_NAMES, TEXT_NAMES
 from bert_recipes.errors import UserError
 from bert_recipes.labels import REGRESSION, SINGLE_LABEL, predictions_of, probabilities_of
-from bert_recipes.sources import check_encoding, model_source, positions_of
+from bert_recipes.sources import check_encoding, model_source, positions_of, takes_token_types
 from bert_recipes.training_arguments import has_native_bf16
 
 # A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
 WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20
-# Tokens of a batch, padding included: a CPU gains nothing by more, a GPU is not filled by less.
-TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 65536}
+# Tokens of a batch, padding included: a CPU gains nothing by more, and with more a window of tweets is padded by a
+# tenth and over, since its few batches each hold texts of many lengths.
+TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
+# Tensor cores take lengths that are multiples of 8.
+PAD_TO_MULTIPLE_OF = {"cpu": 1, "gpu": 8}
+# A text is tokenized up to the last space before this many characters for each token that it may have: what is behind
+# them would be cut off, and takes 180 bytes a character until then.
+CHARACTERS_PER_TOKEN = 64
 
 
 class TextRow(NamedTuple):
@@ -56,7 +62,9 @@ class Predictor:
             cpu.quicken(model)
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.tokens_per_batch = TOKENS_PER_BATCH["cpu" if model.device.type == "cpu" else "gpu"]
+        self.takes_token_types = takes_token_types(model.config)
+        kind = "cpu" if model.device.type == "cpu" else "gpu"
+        self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
 
     @classmethod
     def load(
@@ -95,10 +103,30 @@ class Predictor:
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
         for window in windows(rows):
-            texts = [row.text for row in window]
-            pairs = None if window[0].text_pair is None else [row.text_pair for row in window]
+            yield window, self._logits_of_window(self._tokenize(window))
+
+    def _tokenize(self, window: list[TextRow]) -> dict[str, list[list[int]]]:
+        texts = [row.text for row in window]
+        if window[0].text_pair is None:
+            cut = [self._beginning(text) for text in texts]
+            tokens = self.tokenizer(cut, truncation=True, max_length=self.max_length)
+            for i, (text, ids) in enumerate(zip(texts, tokens["input_ids"], strict=True)):
+                if len(ids) < self.max_length and len(cut[i]) < len(text):
+                    # Its beginning was mostly spaces, or the like.
+                    for name, values in self.tokenizer(text, truncation=True, max_length=self.max_length).items():
+                        tokens[name][i] = values
+        else:
+            # Both texts of a pair decide where each is cut.
+            pairs = [row.text_pair for row in window]
             tokens = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
-            yield window, self._logits_of_window(tokens)
+        if not self.takes_token_types:
+            tokens.pop("token_type_ids", None)
+        return tokens
+
+    def _beginning(self, text: str) -> str:
+        most = CHARACTERS_PER_TOKEN * self.max_length
+        end = text.rfind(" ", 0, most) if len(text) > most else -1
+        return text if end < 0 else text[:end]
 
     def _logits_of_window(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
@@ -109,7 +137,9 @@ class Predictor:
 
     @torch.inference_mode()
     def _logits_of_batch(self, tokens, batch: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        real = np.arange(lengths.max()) < lengths[:, None]
+        multiple = self.pad_to_multiple_of
+        longest = min(-(-lengths.max() // multiple) * multiple, self.max_length)
+        real = np.arange(longest) < lengths[:, None]
         inputs = {}
         for name in tokens:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else 0

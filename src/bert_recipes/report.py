@@ -1,11 +1,12 @@
 """The page of a run: `report.html`, made from the run folder, and the figures under `plots/`."""
 
+import hashlib
 import itertools
 import json
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,23 +67,26 @@ class Clash:
     rows: list[tuple[str, str, str, str]]  # split, id, label, text
 
 
-def clashes(rows: Iterable[tuple[str, str, str, str]]) -> list[Clash]:
+def clashes(rows: Callable[[], Iterable[tuple[str, str, str, str]]]) -> list[Clash]:
     """Return the groups of near-duplicates with clashing labels, the largest first.
 
     Args:
-        rows: split, id, label and text of each.
+        rows: called twice, yields split, id, label and text of each row. In between 16 bytes a row are kept.
     """
+    both = ((_digest(key), _digest(row[2])) for row in rows() if (key := normalised(row[3])))
+    pairs = np.unique(np.fromiter(both, dtype=[("text", "u8"), ("label", "u8")]))
+    texts, labels = np.unique(pairs["text"], return_counts=True)
+    clashing = set(texts[labels > 1].tolist())
     groups: dict[str, list] = {}
-    labels: dict[str, str] = {}
-    clashing = set()
-    for row in rows:
+    for row in rows() if clashing else ():
         key = normalised(row[3])
-        if not key:
-            continue
-        if labels.setdefault(key, row[2]) != row[2]:
-            clashing.add(key)
-        groups.setdefault(key, []).append(row)
-    return sorted((Clash(groups[key]) for key in clashing), key=lambda clash: -len(clash.rows))
+        if key and _digest(key) in clashing:
+            groups.setdefault(key, []).append(row)
+    return sorted((Clash(group) for group in groups.values()), key=lambda clash: -len(clash.rows))
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def normalised(text: str) -> str:
@@ -91,13 +95,15 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def write_report(folder: Path, metrics: dict, labelled: Iterable[tuple[str, str, str, str]]) -> list[str]:
+def write_report(
+    folder: Path, metrics: dict, labelled: Callable[[], Iterable[tuple[str, str, str, str]]]
+) -> list[str]:
     """Write `report.html` and `plots/` into a run folder; return, in sentences, what could not be shown and why.
 
     Args:
         folder: with run.yaml, validation_predictions.csv and, of a Trainer's run, trainer_state.json.
         metrics: what metrics.json holds, or is to hold.
-        labelled: split, id, label and text of the labelled rows, to find near-duplicates with clashing labels in.
+        labelled: as `clashes` takes them, the labelled rows.
 
     Raises:
         UserError: validation_predictions.csv is missing or damaged.

@@ -314,7 +314,7 @@ class Run:
             # matplotlib takes a second to import, and only now is it needed.
             from bert_recipes.report import write_report
 
-            for sentence in write_report(self.folder, scores, self._labelled_rows()):
+            for sentence in write_report(self.folder, scores, self.data.labelled_rows):
                 console.warn(sentence)
         # The last one: a folder that has it is a finished run.
         with writing(self.folder / "metrics.json") as file:
@@ -368,19 +368,6 @@ class Run:
         if "per_label" in scores:
             scores["per_label"] = dict(zip(self.data.labels.names, scores["per_label"], strict=True))
         return scores
-
-    def _labelled_rows(self):
-        """Yield split, id, label and text of every labelled row."""
-        names = self.data.labels.names
-        for split, rows in self.data.splits.items():
-            if LABELS not in rows.column_names or self.data.labels.problem_type == REGRESSION:
-                continue
-            for batch in rows.iter(10_000):
-                pairs = batch.get(TEXT_PAIR, [None] * len(batch[ID]))
-                for identifier, label, text, pair in zip(batch[ID], batch[LABELS], batch[TEXT], pairs, strict=True):
-                    held = [label] if isinstance(label, int) else [i for i, holds in enumerate(label) if holds]
-                    both = text if pair is None else f"{text}\n{pair}"
-                    yield split, identifier, "|".join(names[i] for i in held), both
 
     def _cost(self, trainer) -> dict:
         """Return tokens per second of the training, padding not counted, and the most memory that it took."""

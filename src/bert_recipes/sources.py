@@ -17,7 +17,7 @@ from datasets import Dataset, Features, Value, load_dataset
 from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from transformers import CONFIG_MAPPING, AutoConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig
 
 from bert_recipes import embedded
 from bert_recipes.errors import UserError
@@ -121,12 +121,13 @@ def positions_of(source: str) -> int:
     return positions - (config.pad_token_id + 1 if config.model_type in POSITIONS_AFTER_PADDING else 0)
 
 
-def takes_token_types(source: str) -> bool:
-    """Whether the model in the folder `source` tells the two texts of a pair apart by token type ids.
+def takes_token_types(config: PretrainedConfig) -> bool:
+    """Whether a model of this configuration tells the two texts of a pair apart by token type ids.
 
     RoBERTa has an embedding for a single type, though a tokenizer that came with it may make two.
     """
-    return (getattr(AutoConfig.from_pretrained(source), "type_vocab_size", None) or 0) > 1
+    config = getattr(config, "encoder", None) or config
+    return (getattr(config, "type_vocab_size", None) or 0) > 1
 
 
 def read_rows(names: list[str], encoding: str) -> Source:
