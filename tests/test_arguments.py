@@ -276,3 +276,16 @@ def test_a_yaml_file_says_what_a_flag_says(tmp_path):
 def test_a_value_that_is_wrong_in_a_file_is_said(text, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         parse(*config(tmp_path, text))
+
+
+def test_the_labels_of_a_file_go_with_its_data_set(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("dataset: embedded:fine-foods\nlabels: [other, great]\nmax_length: 64\n")
+
+    def labels(*flags):
+        return parse_arguments(StockArguments, "", "stock", ["--config", str(config), *flags]).data
+
+    assert labels().labels == ["other", "great"]
+    assert labels("--dataset", "mine.csv").labels is None
+    assert labels("--dataset", "mine.csv").max_length == 64
+    assert labels("--dataset=mine.csv", "--labels", "a", "b").labels == ["a", "b"]

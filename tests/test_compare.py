@@ -87,7 +87,10 @@ def test_what_is_done_is_skipped_and_what_is_not_is_made(compared, config, tmp_p
 
 def test_runs_of_another_configuration_are_an_error(compared, config):
     folder, own = compared
-    with pytest.raises(UserError, match=r"holds runs of another baseline \(flags differ\)"):
+    with pytest.raises(
+        UserError,
+        match=r"holds runs of baseline with another configuration \(flags: none there, --learning_rate 1 here\)",
+    ):
         compare("baseline", own, "--config", config, "--output_dir", folder, "--learning_rate", "1")
 
 
@@ -115,12 +118,14 @@ def test_finished_runs_are_grouped_by_what_differs_beside_the_seed(compared, tmp
     runs = sorted(path for path in folder.iterdir() if path.is_dir() and "seed" in path.name)
     compare(*runs, "--output_dir", tmp_path / "out")
     assert (tmp_path / "out/comparison.json").read_bytes() == (folder / "comparison.json").read_bytes()
+    with pytest.raises(UserError, match="holds a comparison of recipes, whose report would be lost"):
+        compare(*runs, "--output_dir", folder)
     with pytest.raises(UserError, match="differ in their seeds alone"):
         compare(*runs[:2], "--output_dir", tmp_path / "out")
 
 
 def test_a_recipe_that_fails_is_told_by_its_own_sentence(config, tmp_path):
-    with pytest.raises(UserError, match=r"baseline-seed-1 ended with status 2: error: .*no such column.*\.log"):
+    with pytest.raises(UserError, match=r"baseline-seed-1 ended with status 2: .*no such column.*\.log\)"):
         compare(
             *("baseline", "stock", "--config", config, "--seeds", 1, "--output_dir", tmp_path),
             *("--text_column", "body"),

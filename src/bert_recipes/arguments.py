@@ -301,6 +301,9 @@ def parse_arguments(
     defaults = {**DEFAULTS, "output_dir": f"runs/{name}"}
     if config.config:
         defaults |= _read_yaml(Path(config.config), valid, name, (DataArguments, model_class))
+        if any(word.split("=")[0] == "--dataset" for word in argv):
+            # Those of the file's own data set: the one of the flag has its own.
+            defaults.pop("labels", None)
     parser.set_defaults(**{k: v for k, v in defaults.items() if k in valid})
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:

@@ -15,10 +15,10 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float | None:
     """Return the threshold on the scores of class 1 (`[rows]`) that gives the best F1, ties to the one nearest 0.5.
 
     It lies half-way between two neighbouring scores, so that it does not hang on the last digit of one row. None
-    where it is undefined: no row of class 1, or the same score for every row.
+    where it is undefined: rows of one class alone, or the same score for every row.
     """
     values = np.unique(scores)
-    if not (labels == 1).any() or len(values) < 2:
+    if len(np.unique(labels)) < 2 or len(values) < 2:
         return None
     precision, recall, at = precision_recall_curve(labels, scores)
     # The last point is (1, 0) and has no threshold; F1 is 2PR / (P + R), and 0 where nothing is right.

@@ -17,11 +17,10 @@ import yaml
 
 from bert_recipes import console
 from bert_recipes.cpu import cores
-from bert_recipes.data import FOLD
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.labels import REGRESSION
-from bert_recipes.predictions import Predictions
+from bert_recipes.predictions import FOLD, Predictions
 from bert_recipes.significance import Difference, Score, accuracy, compare, f1, holm, r_squared, verdict
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -106,6 +105,10 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: give 1 or more.")
     wanted = [(c, seed) for seed in seeds for c in compared if c.recipe]
+    if not wanted and (folder / "compare.yaml").is_file():
+        raise UserError(
+            f"{folder} holds a comparison of recipes, whose report would be lost: name another --output_dir."
+        )
     for c in compared:
         _settle(c, folder)
     waiting = [(c, seed) for c, seed in wanted if not (run_folder(folder, c, seed) / "metrics.json").is_file()]
@@ -128,9 +131,10 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
         ended = list(pool.map(lambda both: make(*both), waiting))
     for run, status in ended:
         if status:
+            said = _last_line(run).removeprefix("error: ").rstrip(".")
+            again = "" if status == 2 else "; the same command goes on from here"
             raise UserError(
-                f"the run in {run} ended with status {status}: {_last_line(run)} (all that it said is in {run}.log; "
-                "the same command goes on from here)."
+                f"the run in {run} ended with status {status}: {said} (all that it said is in {run}.log{again})."
             )
 
 
@@ -155,8 +159,11 @@ def _settle(c: Compared, folder: Path) -> None:
         there[c.name] = asked
     before = there.setdefault(c.name, asked)
     if differing := sorted(key for key in {*before, *asked} if before.get(key) != asked.get(key)):
+        differences = "; ".join(
+            f"{key}: {_shown(before.get(key))} there, {_shown(asked.get(key))} here" for key in differing
+        )
         raise UserError(
-            f"{folder} holds runs of another {c.name} ({', '.join(differing)} differ): name another --output_dir."
+            f"{folder} holds runs of {c.name} with another configuration ({differences}): name another --output_dir."
         )
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / f"{c.name}.yaml") as file:
@@ -247,6 +254,10 @@ def _same_data(there: Path, a: dict, rows_a: Predictions, here: Path, b: dict, r
             f"{there} and {here} cannot be compared: the rows of their validation_predictions.csv or the "
             "folds of these differ; take the same --folds and --split_seed."
         )
+
+
+def _shown(value) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def _listed(value) -> str:

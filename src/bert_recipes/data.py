@@ -22,6 +22,7 @@ from bert_recipes.arguments import DataArguments
 from bert_recipes.embedded import is_embedded
 from bert_recipes.errors import UserError
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, Where, find_labels, some
+from bert_recipes.predictions import FOLD
 from bert_recipes.sources import SPLITS, positions_of, read_rows, takes_token_types
 
 TEXT_NAMES = ("text", "sentence", "review", "tweet", "comment", "content", "message", "document")
@@ -30,7 +31,7 @@ LABEL_NAMES = ("label", "labels", "target", "class", "category")
 ID_NAMES = ("id", "idx", "guid", "uid")
 
 # Names under which the columns travel from here on, and those that tokenizing adds.
-ID, TEXT, TEXT_PAIR, LABELS, ROW, FOLD = "id", "text", "text_pair", "labels", "row", "fold"
+ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
 TAKEN = {
     ID,
     TEXT,

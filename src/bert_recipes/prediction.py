@@ -84,6 +84,10 @@ class Predictor:
         folder = Path(name).expanduser()
         if (folder / "folds" / "1").is_dir():
             raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {folder}/folds/1.")
+        if run_configuration(name).get("recipe") == "baseline":
+            raise UserError(
+                f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom."
+            )
         of_run = (folder / "model" / "config.json").is_file()
         source = model_source(str(folder / "model") if of_run else name, finished=True)
         tokenizer = AutoTokenizer.from_pretrained(source)

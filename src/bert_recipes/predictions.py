@@ -13,6 +13,8 @@ from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, predictio
 
 FILE = "validation_predictions.csv"
 FIXED = ("id", "label", "prediction", "loss")
+# The column of a run in folds that says which one a row was left out for, from 1.
+FOLD = "fold"
 
 
 @dataclass

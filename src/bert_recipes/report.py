@@ -17,9 +17,8 @@ from markupsafe import Markup
 
 from bert_recipes import plots
 from bert_recipes.calibration import scaled
-from bert_recipes.data import FOLD
 from bert_recipes.files import writing
-from bert_recipes.predictions import Predictions
+from bert_recipes.predictions import FOLD, Predictions
 
 PAGE = "report.html"
 MOST_WRONG = 40
@@ -208,6 +207,10 @@ def _draw_classes(rows: Predictions, scores: dict, draw) -> list[str]:
     if (np.ptp(p, axis=0) < 1e-7).all():
         missing.append(
             "Every row got the same probabilities: the model tells nothing apart, and no threshold can be chosen."
+        )
+    elif len(np.unique(rows.predicted)) == 1:
+        missing.append(
+            f"Every row is predicted as “{rows.prediction_texts[0]}”: whatever F1 says, nothing is told apart yet."
         )
     draw("confusion", plots.confusion(np.asarray(scores["confusion_matrix"]), names))
     if len(names) == 2 and not absent:
