@@ -211,10 +211,13 @@ def test_a_mistake_is_one_sentence_and_leaves_the_old_output(name, model, tmp_pa
 
 def test_flags_that_do_not_fit(model, tmp_path, monkeypatch):
     write("csv", tmp_path / "new.csv", TEXTS)
+    (baseline := tmp_path / "baseline").mkdir()
+    (baseline / "run.yaml").write_text("recipe: baseline\n")
     for flags, sentence_ in (
         (["--text_column", "nope"], "--text_column nope: .* has no such column; it has key, body, other"),
         (["--max_length", "65"], "--max_length 65 is more than the 64"),
         (["--model", tmp_path / "nope", "--text_column", "body"], "neither a model folder nor a Hub id"),
+        (["--model", baseline, "--text_column", "body"], "is a run of the baseline, which saves no model"),
         (["--wrong"], "unrecognized arguments: --wrong"),
         (["--encoding", "klingon"], "no encoding 'klingon'"),
     ):

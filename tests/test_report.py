@@ -164,6 +164,15 @@ def test_a_constant_predictor_is_said(tmp_path):
     assert "None: no two labelled texts" in page
 
 
+def test_a_predictor_of_one_label_is_said(tmp_path):
+    rows = binary(60)
+    rows.probabilities[:, 1] = 0.6 + 0.3 * rows.probabilities[:, 1]
+    rows.probabilities[:, 0] = 1 - rows.probabilities[:, 1]
+    (sentence,) = report.write_report(tmp_path, run_folder(tmp_path, rows), list)
+    assert sentence.startswith("Every row is predicted as “fire”")
+    assert sentence in (tmp_path / report.PAGE).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
 def test_every_task_has_a_page(problem_type, tmp_path):
     draw = np.random.default_rng(0)
