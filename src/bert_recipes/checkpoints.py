@@ -143,9 +143,10 @@ class StopOnSignal(TrainerCallback):
         """Stop, now that the checkpoint is there."""
         number = self._agree(args.device)
         if number:
+            again = "the same command without --overwrite" if args.overwrite else "the same command"
             raise StoppedError(
                 f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
-                f"{checkpoint_folder(args.output_dir, state.global_step)}, and the same command goes on from there.",
+                f"{checkpoint_folder(args.output_dir, state.global_step)}, and {again} goes on from there.",
                 number,
             )
 
