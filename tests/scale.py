@@ -19,7 +19,7 @@ from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
 from bert_recipes.prediction import Predictor, read_stream, write_predictions
 from bert_recipes.report import clashes
-from bert_recipes.sources import model_source
+from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
 from bert_recipes.training_arguments import RecipeTrainingArguments
 
@@ -33,6 +33,7 @@ def write_tweets(path: Path, count: int, tokenizer) -> None:
 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     source = model_source(model)
+    most = min(128, positions_of(source))
     tokenizer = AutoTokenizer.from_pretrained(source)
     write_tweets(folder / "train.csv", rows, tokenizer)
     write_tweets(folder / "new.csv", predicted, tokenizer)
@@ -44,7 +45,7 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
 
     data = load_data(DataArguments(dataset=str(folder / "train.csv")))
     lap("load")
-    tokenized = tokenize(data.splits, tokenizer, 128, source)
+    tokenized = tokenize(data.splits, tokenizer, most, source)
     lap("tokenize")
     trainer = RecipeTrainer(
         AutoModelForSequenceClassification.from_pretrained(source),
@@ -67,7 +68,7 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     lap("near-duplicates")
     trained = peak_memory()
     trainer.save_model(str(folder / "model"))
-    predictor = Predictor.load(str(folder / "model"), max_length=128)
+    predictor = Predictor.load(str(folder / "model"), max_length=most)
     lap("save and load")
     with (folder / "predictions.csv").open("w") as file:
         *_, written = write_predictions(file, predictor, read_stream(str(folder / "new.csv")))

@@ -75,6 +75,13 @@ def test_one_column_per_label_is_recognised(folder):
     assert labels_in_order(data) == [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]] * 10
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_true_and_false_are_two_classes(kind, folder):
+    data = read(folder, {"target": [i % 4 == 0 for i in range(40)]}, kind)
+    assert (data.labels.task, data.labels.names) == ("binary", ["False", "True"])
+    assert labels_in_order(data) == [1, 0, 0, 0] * 10
+
+
 def test_real_numbers_are_a_regression_of_one_target_or_several(folder):
     data = read(folder, {"score": [0.5, 1.25, -2, 3] * 10})
     assert (data.labels.task, data.labels.names) == ("regression", ["score"])

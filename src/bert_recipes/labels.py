@@ -266,7 +266,8 @@ def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tupl
     found = _guess_delimiter(where, column)
     if found is not None:
         return "multi-label", found
-    numbers = texts and all(_as_number(text) is not None for text in texts)
+    # True and False are 1 and 0 in a column for each of several labels; alone they are two classes.
+    numbers = texts and all(_as_number(text) is not None and text.lower() not in ("true", "false") for text in texts)
     return ("regression" if numbers and not all(_is_integer(text) for text in texts) else "class"), None
 
 
