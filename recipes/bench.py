@@ -181,9 +181,10 @@ class TrainingLine:
             self.seconds_to_first_step = measured[0]["time"] - started
         lengths = [length for batch in measured for length in batch["lengths"]]
         padded, operations = sum(batch["padded"] for batch in measured), self.bench.operations.training(lengths)
-        figures = _figures(lengths, padded, end - measured[0]["time"], operations, rate)
+        seconds = end - measured[0]["time"]
+        figures = _figures(lengths, padded, seconds, operations, rate)
         real, of_epoch = self.epoch
-        epochs = padded / (end - measured[0]["time"]) / of_epoch
+        epochs = padded / seconds / of_epoch
         speed = {"rows_per_second": epochs * len(self.rows), "tokens_per_second": epochs * real}
         self.rounds.append(figures | speed | {"padding": 1 - real / of_epoch})
         if self.bench.device.type == "cuda":

@@ -58,12 +58,12 @@ class Predictor:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int):
         self.model = model.eval()
-        if model.device.type == "cpu":
-            cpu.quicken(model)
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.takes_token_types = takes_token_types(model.config)
         kind = "cpu" if model.device.type == "cpu" else "gpu"
+        if kind == "cpu":
+            cpu.quicken(model)
         self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
 
     @classmethod

@@ -321,9 +321,8 @@ class Run:
             json.dump(scores, file, indent=2)
         if self.whole:
             return
-        chosen = self.source and self.training.load_best_model_at_end
-        kind = "out-of-fold scores" if self.configuration["folds"] else "scores of the best checkpoint"
-        console.show_scores(f"{self.recipe}: {kind if self.configuration['folds'] or chosen else 'scores'}", scores)
+        best = "scores of the best checkpoint" if self._keeps_the_best() else "scores"
+        console.show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
         self._say_what_next()
         if self.hub_push:
             console.say(f"Pushed to {self.hub_push.push(self.folder)}.")
@@ -471,6 +470,10 @@ class Run:
         with writing(self.folder / "README.md") as file:
             file.write("\n".join(lines) + "\n")
 
+    def _keeps_the_best(self) -> bool:
+        # The baseline has one model and no checkpoints, whatever a configuration of the other recipes says.
+        return self.source is not None and self.training.load_best_model_at_end
+
     def _how_validated(self) -> str:
         said = []
         if folds := self.configuration["folds"]:
@@ -478,7 +481,7 @@ class Run:
                 f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
                 "was not trained on it; test predictions are the mean of theirs."
             )
-        if self.source and self.training.load_best_model_at_end:
+        if self._keeps_the_best():
             said.append("The best checkpoint was chosen by its score on these rows, which is a little too kind.")
         else:
             said.append("No checkpoint was chosen by the rows that score it.")
