@@ -12,25 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from transformers.utils import logging
-
-from bert_recipes.anatomy.answers import decide, loss, problem, splits, swallowed
-from bert_recipes.anatomy.beyond import attention, family, which
-from bert_recipes.anatomy.inside import cls, head, loaded, more_labels, outputs, tokenizer, trees
-from bert_recipes.anatomy.markdown import markdown
-from bert_recipes.anatomy.page import page
-from bert_recipes.anatomy.terminal import show_station, show_summary
-from bert_recipes.anatomy.tour import BROKEN, LANGUAGES, begin
-from bert_recipes.anatomy.traps import Launches, traps
-from bert_recipes.console import console
+from bert_recipes.anatomy import LANGUAGES
 from bert_recipes.errors import UserError, run_main
 
-STATIONS = (
-    *(loaded, trees, more_labels, tokenizer),  # 1 to 4: what there is
-    *(outputs, cls, head, decide),  # 5 to 8: from hidden states to an answer
-    *(loss, problem, swallowed, splits),  # 9 to 12: labels
-    *(attention, family, traps, which),  # 13 to 16: beyond the model
-)
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -55,6 +39,17 @@ class Parser(argparse.ArgumentParser):
 
 def main():
     args = parse()
+    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    from transformers.utils import logging
+
+    from bert_recipes.anatomy.markdown import markdown
+    from bert_recipes.anatomy.page import page
+    from bert_recipes.anatomy.stations import STATIONS
+    from bert_recipes.anatomy.terminal import show_station, show_summary
+    from bert_recipes.anatomy.tour import BROKEN, begin
+    from bert_recipes.anatomy.traps import Launches, traps
+    from bert_recipes.console import console
+
     logging.set_verbosity_error()  # what the libraries say is the subject here, and is shown where it matters
     logging.disable_progress_bar()
     with Launches() as launches:

@@ -14,9 +14,9 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_recipes.arguments import DataArguments
-from bert_recipes.benchmark import peak_memory, synthetic_texts
 from bert_recipes.data import load_data, tokenize
 from bert_recipes.errors import run_main
+from bert_recipes.measures import peak_memory, synthetic_texts
 from bert_recipes.prediction import Predictor, read_stream, write_predictions
 from bert_recipes.report import clashes
 from bert_recipes.sources import model_source, positions_of

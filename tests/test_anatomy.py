@@ -12,13 +12,14 @@ from test_models import FAMILY
 from transformers import AutoModel, AutoTokenizer
 
 from bert_recipes import embedded
+from bert_recipes.anatomy import stations
 from bert_recipes.anatomy.markdown import markdown
 from bert_recipes.anatomy.page import page
 from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts
 
 ROOT = Path(__file__).parents[1]
 NUMBER = re.compile(r"\d[\d.,]*\d|\d")
-STATIONS = 16
+COUNT = 16
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_the_document_is_what_the_tour_says(suffix, toured):
 
 def test_korean_and_english_have_the_same_stations_commands_and_figures():
     english, korean = ((ROOT / f"docs/anatomy{suffix}.md").read_text(encoding="utf-8") for suffix in ("", ".ko"))
-    assert headings(english) == headings(korean) == list(range(1, STATIONS + 1))
+    assert headings(english) == headings(korean) == list(range(1, COUNT + 1))
     assert code_blocks(english) == code_blocks(korean)
     assert Counter(NUMBER.findall(english)) == Counter(NUMBER.findall(korean))
     assert english.count("✓") == korean.count("✓")
@@ -97,7 +98,7 @@ def test_both_languages_say_the_same_things():
 @pytest.mark.parametrize("language", ["", ".ko"])
 def test_the_page_needs_nothing_else(language, toured):
     html = (toured[0] / f"anatomy{language}.html").read_text(encoding="utf-8")
-    assert html.count("<section") >= STATIONS
+    assert html.count("<section") >= COUNT
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", html)
     assert "@import" not in html
     assert "prefers-color-scheme: dark" in html
@@ -109,14 +110,13 @@ def test_another_model_is_told_what_is_not_so_for_it(family, tmp_path):
     AutoTokenizer.from_pretrained(embedded.model_path("embedded:minilm")).save_pretrained(tmp_path)
     config = FAMILY[family].__class__.from_dict(FAMILY[family].to_dict() | {"vocab_size": 30522})
     AutoModel.from_config(config).save_pretrained(tmp_path)
-    script = runpy.run_path(str(ROOT / "recipes/anatomy.py"))
     tour = begin(str(tmp_path), "<script>alert(1)</script> fire", 3, ROOT)
-    stations = [station(tour) for station in script["STATIONS"] if station.__name__ != "traps"]
-    verdicts = [station.verdict for station in stations]
+    seen = [station(tour) for station in stations.STATIONS if station.__name__ != "traps"]
+    verdicts = [station.verdict for station in seen]
     assert "broken" not in verdicts
     assert "elsewhere" in verdicts
-    assert "<script>alert(1)" not in page(tour, stations, "en")
-    assert markdown(tour, stations, "ko").count("\n## ") == STATIONS - 1
+    assert "<script>alert(1)" not in page(tour, seen, "en")
+    assert markdown(tour, seen, "ko").count("\n## ") == COUNT - 1
 
 
 def test_a_verdict_follows_the_checks():
@@ -136,7 +136,7 @@ def test_a_claim_that_fails_is_status_1(tiny_bert, tmp_path, monkeypatch):
     def broken(tour):
         return Station("cls", checks=[Check(Said("same", count=1), False)])
 
-    script["main"].__globals__["STATIONS"] = (broken,)
+    monkeypatch.setattr(stations, "STATIONS", (broken,))
     monkeypatch.setattr(sys, "argv", ["anatomy.py", "--model", str(tiny_bert), "--output_dir", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         script["main"]()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
+from bert_recipes.bench import Unpadded
 from bert_recipes.errors import UserError
 from bert_recipes.prediction import Predictor, TextRow
 
@@ -73,7 +74,7 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
     )
     rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "cake")]
     ((_, padded),) = Predictor(model, tokenizer, 32).logits(rows)
-    ((_, unpadded),) = runpy.run_path(str(BENCH))["Unpadded"](model, tokenizer, 32).logits(rows)
+    ((_, unpadded),) = Unpadded(model, tokenizer, 32).logits(rows)
     assert abs(padded - padded[0]).max() > 1e-3
     np.testing.assert_allclose(unpadded, padded, atol=1e-5)
 

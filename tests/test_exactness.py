@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bert_recipes.documents import between_marks
+from bert_recipes.exactness import measure, save_encoder
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/exactness.md"
@@ -38,9 +39,9 @@ def test_the_table_has_every_cut_and_says_what_the_rule_says(script):
 
 
 def test_measured_again_on_one_process_the_lines_are_the_documents(script, tmp_path):
-    script["save_encoder"](tmp_path)
+    save_encoder(tmp_path)
     kinds = ("Trainer", "stock", "custom")
-    results = [script["measure"](str(tmp_path), kind, a, 1) for a in (1, 4) for kind in kinds]
+    results = [measure(str(tmp_path), kind, a, 1) for a in (1, 4) for kind in kinds]
     for line in script["table"](results).splitlines():
         assert line in written()
 

@@ -45,8 +45,7 @@ def test_the_names_that_help_tells_are_those_that_there_are():
     assert tuple(PROBLEM_TYPES) == TASKS
 
 
-# Not anatomy.py, bench.py and exactness.py, whose own lines are the measurement and need torch.
-@pytest.mark.parametrize("script", ["stock", "custom", "baseline", "compare", "search", "predict", "choices"])
+@pytest.mark.parametrize("script", sorted(path.stem for path in RECIPES.glob("*.py")))
 def test_help_answers_at_once(script):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     text = help_of(f"{script}.py")

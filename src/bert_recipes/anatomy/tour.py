@@ -16,7 +16,6 @@ from transformers import AutoModel, AutoModelForSequenceClassification, AutoToke
 from bert_recipes.errors import UserError
 from bert_recipes.sources import model_source
 
-LANGUAGES = ("en", "ko")
 HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
 
 

@@ -1,0 +1,82 @@
+"""What a step's cut does to it: ten steps of a tiny model, by `Trainer` as it comes and by the two recipes."""
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
+from bert_recipes.labels import Labels
+from bert_recipes.losses import cross_entropy
+from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments
+
+STEP, STEPS = 32, 10
+
+
+def rows() -> Dataset:
+    """Return the ten steps' rows of random tokens, labelled by their second one."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, 100, (STEP * STEPS, 12), generator=generator)
+    labels = (ids[:, 1] > 70).long()
+    return Dataset.from_dict({"input_ids": ids.tolist(), "labels": labels.tolist(), "row": list(range(len(ids)))})
+
+
+def save_encoder(folder: str) -> None:
+    """Save a two-layer BERT with random weights and without dropout."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    BertModel(BertConfig(vocab_size=100, max_position_embeddings=16, **shape, **dropout)).save_pretrained(folder)
+
+
+def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bool = False) -> dict:
+    """Return the first step's loss and gradient norm, and all weights before and after ten steps."""
+    options = {
+        "output_dir": f"{encoder}/run",
+        "per_device_train_batch_size": STEP // (accumulation * processes),
+        "gradient_accumulation_steps": accumulation,
+        "max_steps": STEPS,
+        "learning_rate": 1e-3,
+        "train_sampling_strategy": "sequential",
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "ddp_find_unused_parameters": False,
+        "bf16": bf16,
+    }
+    set_seed(0)
+    if kind == "custom":
+        model = build_classifier(encoder, CustomArguments(), Labels("binary", ["no", "yes"], ["label"]))
+        trainer_class, more = PerExampleTrainer, {"loss": cross_entropy}
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(encoder)
+        trainer_class, more = {"Trainer": Trainer, "stock": RecipeTrainer}[kind], {}
+    if not bf16:
+        model.double()
+    if kind == "Trainer":
+        args = TrainingArguments(use_cpu=not torch.accelerator.is_available(), **options)
+        args._n_gpu = min(args.n_gpu, 1)
+    else:
+        args = RecipeTrainingArguments(label_names=["labels"], **options)
+    trainer = trainer_class(model, args, train_dataset=rows(), **more)
+    before = flat(model)
+    trainer.train()
+    first = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    return {
+        **{"kind": kind, "accumulation": accumulation, "processes": processes},
+        **{"loss": first["loss"], "grad_norm": first["grad_norm"], "before": before, "after": flat(model)},
+    }
+
+
+def flat(model: torch.nn.Module) -> list[float]:
+    """Return all weights in one list, in float64."""
+    return torch.cat([parameter.detach().flatten().double().cpu() for parameter in model.parameters()]).tolist()
