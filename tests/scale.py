@@ -68,6 +68,7 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     lap("near-duplicates")
     trained = peak_memory()
     trainer.save_model(str(folder / "model"))
+    del trainer  # its gradients and Adam's moments, which no prediction has beside it
     predictor = Predictor.load(str(folder / "model"), max_length=most)
     lap("save and load")
     with (folder / "predictions.csv").open("w") as file:

@@ -250,3 +250,12 @@ def test_a_second_process_reads_tokens_from_the_cache(folder, tiny_bert, tmp_pat
     assert len(first) >= 4
     assert files(16) == first
     assert len(files(8)) == len(first) + 2
+
+
+def test_a_column_called_as_one_of_the_runs_own_is_left_out_aloud(folder):
+    (folder / "train.csv").write_text(
+        "id,text,target,fold,place\n" + "".join(f"{i},t{i},{i % 2},1,x\n" for i in range(20))
+    )
+    data = read(folder)
+    assert "Left out, since a run has columns of that name itself: fold." in data.notes
+    assert data.splits["train"].column_names == ["id", "text", "labels", "place"]

@@ -56,6 +56,11 @@ class Columns:
     label: list[str]
     id: str | None
 
+    @property
+    def used(self) -> set[str]:
+        """The names of all of them."""
+        return {name for name in (self.text, self.text_pair, *self.label, self.id) if name is not None}
+
 
 @dataclass
 class TextData:
@@ -101,6 +106,25 @@ def load_data(args: DataArguments) -> TextData:
 
 
 def _load(args: DataArguments) -> TextData:
+    data = _read(args)
+    splits, notes = data.splits, data.notes
+    if args.folds:
+        if splits.pop("validation", None) is not None:
+            notes.append("The validation split there is left out: --folds takes its validation rows from train.")
+    elif "validation" not in splits:
+        splits["train"], splits["validation"] = split_off_validation(
+            splits["train"], args.validation_size, args.split_seed, data.labels.problem_type
+        )
+        notes.append(
+            f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
+            f"{args.split_seed}, copies of one text on one side)."
+        )
+    data.splits = DatasetDict({split: splits[split] for split in SPLITS if split in splits})
+    return data
+
+
+def _read(args: DataArguments) -> TextData:
+    # A function of its own: the pages of the source's files count as this process's memory until it returns.
     source = read_rows(args.dataset, args.encoding)
     if "train" not in source.splits:
         raise UserError(f"{source.name} has no train split: it has {', '.join(source.splits) or 'no data files'}.")
@@ -120,19 +144,10 @@ def _load(args: DataArguments) -> TextData:
         )
     if columns.id is None:
         notes.append("No id column: the rows' numbers, from 0, are their ids.")
-    if args.folds:
-        if splits.pop("validation", None) is not None:
-            notes.append("The validation split there is left out: --folds takes its validation rows from train.")
-    elif "validation" not in splits:
-        splits["train"], splits["validation"] = split_off_validation(
-            splits["train"], args.validation_size, args.split_seed, labels.problem_type
-        )
-        notes.append(
-            f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
-            f"{args.split_seed}, copies of one text on one side)."
-        )
-    ordered = DatasetDict({split: splits[split] for split in SPLITS if split in splits})
-    return TextData(ordered, labels, columns, source.name, source.sample_submission, notes)
+    names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
+    if dropped := [name for name in names if name in TAKEN - columns.used]:
+        notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
+    return TextData(DatasetDict(splits), labels, columns, source.name, source.sample_submission, notes)
 
 
 def _find_columns(names: list[str], args: DataArguments, source: str) -> Columns:
@@ -200,8 +215,7 @@ def _canonical(rows: Dataset, split: str, columns: Columns, labels: Labels, sour
         features[LABELS] = (
             List(Value("float64")) if labels.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
         )
-    used = {columns.id, *texts.values(), *columns.label}
-    others = [name for name in rows.column_names if name not in used | TAKEN]
+    others = [name for name in rows.column_names if name not in columns.used | TAKEN]
 
     def canonical(batch, numbers):
         out = {ID: [str(cell) for cell in (batch[columns.id] if columns.id else numbers)]}
