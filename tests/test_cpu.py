@@ -12,11 +12,13 @@ from bert_recipes.encoders import build_classifier
 from bert_recipes.labels import Labels
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_a_mask_drops_the_share_that_it_should_and_keeps_the_mean(p):
+def test_a_mask_drops_the_share_that_it_should_and_keeps_the_mean(p, dtype):
     torch.manual_seed(0)
-    mask = cpu.keep_mask(torch.empty(1000, 1001), p)
-    assert mask.unique().tolist() == [0.0, pytest.approx(1 / (1 - p))]
+    mask = cpu.keep_mask(torch.empty(1000, 1001, dtype=dtype), p)
+    assert mask.dtype == dtype
+    assert mask.unique().tolist() == [0.0, torch.tensor(1 / (1 - p)).to(dtype).item()]
     # Five standard errors of a million draws.
     assert (mask == 0).double().mean().item() == pytest.approx(p, abs=5 * (p * (1 - p) / 1e6) ** 0.5 + 2**-16)
 
@@ -117,3 +119,60 @@ def test_a_quickened_model_has_the_same_weights_and_scores_and_saves_the_same(ti
     assert not torch.equal(first, model(**inputs).logits)
     torch.manual_seed(0)
     assert torch.equal(first, model(**inputs).logits)
+
+
+def embeddings():
+    torch.manual_seed(0)
+    usual, quick = nn.Embedding(50, 8, padding_idx=0), nn.Embedding(50, 8, padding_idx=0)
+    quick.load_state_dict(usual.state_dict())
+    weight = quick.weight
+    cpu.QuickEmbedding.take_over(quick)
+    assert quick.weight is weight
+    return usual, quick
+
+
+def test_the_gradient_of_an_embedding_is_that_of_torch_in_the_same_memory_step_by_step():
+    usual, quick = embeddings()
+    where = set()
+    for step in range(3):
+        ids = torch.randint(50, (4, 9))
+        ids[:, -2:] = 0
+        for embedding in (usual, quick):
+            embedding.weight.grad = None
+            torch.manual_seed(step)
+            (embedding(ids) * torch.randn(4, 9, 8)).sum().backward()
+        assert torch.equal(usual(ids), quick(ids))
+        assert torch.equal(usual.weight.grad, quick.weight.grad)
+        where.add(quick.weight.grad.data_ptr())
+    assert len(where) == 1
+
+
+def test_gradients_of_micro_batches_and_of_two_uses_add_up():
+    usual, quick = embeddings()
+    for embedding in (usual, quick):
+        for ids in torch.arange(12).view(3, 4):
+            (embedding(ids).pow(2).sum() + embedding(ids + 2).pow(3).sum()).backward()
+    torch.testing.assert_close(quick.weight.grad, usual.weight.grad)
+    # And in the next step, when what was lent is back.
+    for embedding in (usual, quick):
+        embedding.weight.grad = None
+        (embedding(torch.arange(5)).exp().sum() + embedding(torch.arange(3)).sum()).backward()
+    torch.testing.assert_close(quick.weight.grad, usual.weight.grad)
+
+
+def test_the_gradient_of_a_gradient_is_that_of_torch():
+    results = []
+    for embedding in embeddings():
+        loss = embedding(torch.arange(6)).pow(3).sum()
+        (gradient,) = torch.autograd.grad(loss, embedding.weight, create_graph=True)
+        gradient.pow(2).sum().backward()
+        results.append(embedding.weight.grad)
+    torch.testing.assert_close(*results)
+
+
+def test_a_frozen_embedding_stays_as_it_is(tiny_bert):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    model.bert.embeddings.word_embeddings.weight.requires_grad_(False)
+    cpu.quicken(model)
+    assert type(model.bert.embeddings.word_embeddings) is nn.Embedding
+    assert type(model.bert.embeddings.position_embeddings) is cpu.QuickEmbedding

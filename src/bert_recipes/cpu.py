@@ -1,4 +1,4 @@
-"""What is quicker on a CPU: dropout masks drawn in parallel bits, and attention with them or over short texts.
+"""What is quicker on a CPU: dropout masks in 16-bit integers, attention with them or over short texts, and embeddings.
 
 Each is measured by `make bench` and told in docs/performance.md.
 """
@@ -25,12 +25,15 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     """Return a tensor like `like` that holds 0 with probability `p` and else 1 / (1 - p).
 
     `torch.bernoulli` draws on one thread, 9 ns an element, which is an eighth of a step on two cores. Here one draw
-    of 64 bits decides four elements, so `p` is rounded to a multiple of 2**-16.
+    of 64 bits decides four elements, so `p` is rounded to a multiple of 2**-16; what follows is in integers of 16 bits,
+    since torch compares into booleans, and converts these, one by one.
     """
-    count = like.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = bits[:count].view(like.shape) >= round(p * 2**16) - 2**15
-    return kept.to(like.dtype).mul_(1 / (1 - p))
+    bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    kept = bits[: like.numel()].view(like.shape).ge_(round(p * 2**16) - 2**15)
+    scale = torch.tensor(1 / (1 - p), dtype=like.dtype)
+    if like.element_size() == 2:
+        return kept.mul_(scale.view(torch.int16).item()).view(like.dtype)
+    return kept.to(like.dtype).mul_(scale.item())
 
 
 class QuickDropout(nn.Dropout):
@@ -41,6 +44,57 @@ class QuickDropout(nn.Dropout):
         if not self.training or not self.p:
             return input
         return input * keep_mask(input, self.p) if self.p < 1 else input * 0
+
+
+class QuickEmbedding(nn.Embedding):
+    """`nn.Embedding` for the CPU, whose gradient is made in the same memory in every step.
+
+    The gradient of a vocabulary is larger than all else that a step asks memory for. A fresh one costs thousands of
+    page faults; this one is only cleared.
+    """
+
+    kept = None
+    # A gradient that is on its way to the weight must not be cleared by another one of the same backward pass.
+    on_its_way = False
+
+    @classmethod
+    def take_over(cls, embedding: nn.Embedding) -> None:
+        """Make `embedding` one of these; its weight, its hooks and who holds it stay."""
+        embedding.__class__ = cls
+        embedding.weight.register_post_accumulate_grad_hook(embedding._arrived)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the embeddings of ids of any shape, with one dimension more."""
+        return _Embed.apply(self.weight, input, self)
+
+    def gradient(self, ids: Tensor, gradient: Tensor) -> Tensor:
+        """Return the gradient of the weight, given that of the embeddings of `ids`."""
+        padding = -1 if self.padding_idx is None else self.padding_idx
+        if self.on_its_way or self.weight.grad is not None or torch.is_grad_enabled():
+            return torch.ops.aten.embedding_dense_backward(gradient, ids, self.num_embeddings, padding, False)
+        self.on_its_way = True
+        if self.kept is None or self.kept.dtype != self.weight.dtype:
+            self.kept = torch.empty_like(self.weight)
+        self.kept.zero_().index_add_(0, ids.flatten(), gradient.flatten(0, -2))
+        if padding >= 0:
+            self.kept[padding] = 0
+        # A tensor of its own, which autograd makes the weight's gradient without a copy.
+        return self.kept.detach()
+
+    def _arrived(self, weight: Tensor) -> None:
+        self.on_its_way = False
+
+
+class _Embed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weight, ids, embedding):
+        ctx.save_for_backward(ids)
+        ctx.embedding = embedding
+        return nn.functional.embedding(ids, weight)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.embedding.gradient(*ctx.saved_tensors, gradient), None, None
 
 
 def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, is_causal=None, **kwargs):
@@ -74,7 +128,7 @@ AttentionMaskInterface.register(ATTENTION, sdpa_mask)
 
 
 def quicken(model: nn.Module) -> None:
-    """Give a model on the CPU quick dropout in its layers and, where it attends by SDPA, quick attention.
+    """Give a model on the CPU quick dropout, quick embeddings and, where it attends by SDPA, quick attention.
 
     Weights, configuration and what the model computes without dropout stay as they are.
     """
@@ -82,7 +136,15 @@ def quicken(model: nn.Module) -> None:
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, QuickDropout(child.p).train(child.training))
+            elif type(child) is nn.Embedding and _is_plain(child):
+                QuickEmbedding.take_over(child)
     # A module of the user's own has the model of transformers somewhere inside.
     attending = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
     if attending and all(module.config._attn_implementation == "sdpa" for module in attending):
         attending[0].set_attn_implementation(ATTENTION)
+
+
+def _is_plain(embedding: nn.Embedding) -> bool:
+    return embedding.weight.requires_grad and not (
+        embedding.max_norm or embedding.scale_grad_by_freq or embedding.sparse
+    )
