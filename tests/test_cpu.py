@@ -41,6 +41,7 @@ def test_dropout_is_that_of_torch_but_for_the_draw():
     assert dropout.eval()(x) is x
     assert cpu.QuickDropout(0.0)(x) is x
     assert not cpu.QuickDropout(1.0)(x).any()
+    assert (cpu.QuickDropout(1 - 1e-9)(x) == 0).double().mean() > 0.99
     torch.manual_seed(1)
     again = cpu.QuickDropout(0.25)(x)
     torch.manual_seed(1)
