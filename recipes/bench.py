@@ -18,6 +18,7 @@ texts of like length, are no epoch in small.
 import argparse
 import json
 import logging
+import os
 from pathlib import Path
 
 from bert_recipes.documents import put_between_marks
@@ -25,7 +26,7 @@ from bert_recipes.errors import UserError, run_main
 from bert_recipes.files import writing
 
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
-TABLES = ("train", "predict", "length", "profile", "grid")
+TABLES = ("train", "predict", "length", "profile", "grid", "processes")
 
 
 def as_markdown(results: dict) -> str:
@@ -48,6 +49,13 @@ def as_markdown(results: dict) -> str:
                 each = 1 / parts[part]["rows_per_second"]
                 cells += [f"{each * 1e3:.2f}", f"{each / int(length) * 1e6:.1f}"]
             lines.append(f"| {length} | {' | '.join(cells)} |")
+        lines.append("")
+    if "processes" in results:
+        base = next(iter(results["processes"].values()))["rows_per_second"]
+        lines += ["| processes | texts of a step | rows/s | x one process |", "|--:|--:|--:|--:|"]
+        for count, figures in results["processes"].items():
+            rows = figures["rows_per_second"]
+            lines.append(f"| {count} | {figures['rows_of_a_step']:.0f} | {rows:,.1f} | {rows / base:.2f} |")
         lines.append("")
     if "profile" in results:
         lines += ["| training: operation | share of the time | prediction: operation | share of the time |"]
@@ -88,7 +96,9 @@ def _table(title: str, first: str, table: dict) -> list[str]:
 def write_docs(results: dict, table: str) -> None:
     """Put the tables between the markers of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if results["device"] == "cuda" else "cpu"
-    if missing := [name for name in ("training", "prediction", "length", "profile") if name not in results]:
+    if missing := [
+        name for name in ("training", "prediction", "length", "profile", "processes") if name not in results
+    ]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
     plot_lengths(results, DOCS.with_name(f"length_{device}.svg"))
     table += f"\n![time of a text against its length](length_{device}.svg)"
@@ -129,7 +139,7 @@ def parse_arguments():
     parser.add_argument("--rows", type=int, default=4096, help="texts (4096)")
     parser.add_argument("--output_dir", default="runs/bench", help="where bench.json and bench.md go (runs/bench)")
     parser.add_argument("--write_docs", action="store_true", help="put the tables there into docs/performance.md")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)  # the line whose peak memory a process of its own prints
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # what a process of its own is started for
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args()
 
@@ -145,8 +155,10 @@ def main():
     from bert_recipes import bench
 
     logging.disable(logging.WARNING)
-    if args.peak:
-        print(bench.peak_memory_of(args))
+    if args.part:
+        figures = bench.measure_part(args)
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(json.dumps(figures))
         return
     results = bench.measure(args)
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,10 @@ def results(**more):
         "training": {"slow": line(10.0, peak_memory=2**30), "fast": line(85.0)},
         "prediction": {"slow": line(70.0), "fast": line(350.0)},
         "length": {16: {"training": line(100.0), "prediction": line(1000.0)}},
+        "processes": {
+            1: {"rows_per_second": 50.0, "rows_of_a_step": 32},
+            2: {"rows_per_second": 75.0, "rows_of_a_step": 32},
+        },
         "profile": {"training": {"aten::addmm": 0.5}, "prediction": {"aten::mm": 0.25}},
         **more,
     }
@@ -45,6 +49,7 @@ def test_a_table_has_the_ratio_to_its_first_line_and_the_unit_of_each_column():
     assert "| fast | 85.0 | 8.50 |" in table
     assert "| fast | 350.0 | 5.00 |" in table
     assert "| 16 | 10.00 | 625.0 | 1.00 | 62.5 |" in table
+    assert "| 2 | 32 | 75.0 | 1.50 |" in table
     assert "| `aten::addmm` | 50.0% | `aten::mm` | 25.0% |" in table
     assert "a machine; torch 1.2; matrix product 400 GFLOP/s" in table
 
@@ -82,7 +87,9 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
 @pytest.mark.slow
 def test_every_line_runs(tiny_bert, tmp_path):
     command = [BENCH, "--model", tiny_bert, "--rows", 64, "--rounds", 1, "--steps", 1, "--output_dir", tmp_path]
-    done = subprocess.run([sys.executable, *map(str, command), "--only", "train", "predict"], capture_output=True)
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--only", "train", "predict", "processes"], capture_output=True
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     written = json.loads((tmp_path / "bench.json").read_text())
     for table in ("training", "prediction"):
@@ -93,4 +100,5 @@ def test_every_line_runs(tiny_bert, tmp_path):
     stock, same, ours = list(written["training"].values())[:3]
     assert stock["padding"] > 0.4 > 0.1 > ours["padding"]
     assert {"peak_memory", "seconds_to_first_step"} <= same.keys()
+    assert all(figures["rows_per_second"] > 0 for figures in written["processes"].values())
     assert (tmp_path / "bench.md").read_text().startswith("`")

@@ -5,6 +5,8 @@ Of each line a round measures some steps, or one pass over the texts; what is ke
 
 import contextlib
 import importlib.metadata
+import json
+import os
 import platform
 import statistics
 import subprocess
@@ -29,6 +31,7 @@ from transformers import (
 
 from bert_recipes import cpu, measures, prediction
 from bert_recipes.arguments import DataArguments
+from bert_recipes.cpu import cores
 from bert_recipes.data import load_data
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
@@ -111,7 +114,7 @@ TRAINING = {
     "… in float32": (recipe_trainer, False, {"bf16": False}, ()),
     "… padded to 128": (recipe_trainer, True, {}, ()),
     "… in random order": (recipe_trainer, False, {"train_sampling_strategy": "random"}, ()),
-    "… with torch's dropout and attention": (recipe_trainer, False, {}, (NOT_QUICKENED,)),
+    "… with torch's dropout, attention and embeddings": (recipe_trainer, False, {}, (NOT_QUICKENED,)),
     "… with AdamW not fused": (recipe_trainer, False, {"optim": "adamw_torch"}, ()),
     "… in 4 micro-batches": (
         recipe_trainer,
@@ -121,7 +124,7 @@ TRAINING = {
     ),
 }
 # These would be the defaults again, or no match for a GPU's own kernel for texts of several lengths.
-CPU_ONLY = {"… with torch's dropout and attention", "… with torch's attention", "… unpadded"}
+CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention", "… unpadded"}
 GPU_ONLY = {
     "… compiled": (recipe_trainer, False, {"torch_compile": True}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
@@ -243,12 +246,20 @@ def _text_by_text(module, query, key, value, attention_mask, scaling=None, lengt
 AttentionInterface.register("text_by_text", _text_by_text)
 
 
+def _as_they_came(lengths, tokens: int):
+    size = max(1, round(tokens / np.mean(lengths)))
+    return np.split(np.arange(len(lengths)), range(size, len(lengths), size))
+
+
+AS_THEY_CAME = ("bert_recipes.prediction.batches_of_tokens", _as_they_came)
+
+
 class PredictionLine:
     """One line of the prediction table: texts in, logits or scores out."""
 
     def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
-        self.batch_size, options, rows, patches, kind = PREDICTION[name]
+        self.batch_size, options, rows, self.patches, kind = PREDICTION[name]
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         if self.batch_size:
@@ -261,9 +272,9 @@ class PredictionLine:
         else:
             half = options.get("bf16", has_native_bf16())
             model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
-            with _patched(patches):
+            with _patched(self.patches):
                 self.predictor = kind(model, bench.tokenizer, self.max_length)
-            cut = prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch)
+                cut = list(prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch))
             self.batches = [self.lengths[batch] for batch in cut]
             if kind is Unpadded:
                 self.batches = [[length] for length in self.lengths]
@@ -275,8 +286,9 @@ class PredictionLine:
         if self.batch_size:
             self.classify(self.texts, truncation=True, max_length=self.max_length, batch_size=self.batch_size)
         else:
-            for _ in self.predictor.logits(prediction.TextRow("", text) for text in self.texts):
-                pass
+            with _patched(self.patches):
+                for _ in self.predictor.logits(prediction.TextRow("", text) for text in self.texts):
+                    pass
         seconds = time.perf_counter() - started
         padded = sum(len(batch) * max(batch) for batch in self.batches)
         self.rounds.append(_figures(self.lengths, padded, seconds, self.bench.operations.forward(self.lengths), rate))
@@ -293,6 +305,7 @@ PREDICTION = {
     "`pipeline(batch_size=32)`": (32, {}, 512, (), None),
     OURS: (None, {}, 2048, (), prediction.Predictor),
     "… in float32": (None, {"bf16": False}, 1024, (), prediction.Predictor),
+    "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), prediction.Predictor),
     "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), prediction.Predictor),
     "… unpadded": (None, {}, 2048, (), Unpadded),
 }
@@ -332,7 +345,7 @@ def measure(args) -> dict:
         if bench.device.type == "cpu":
             for name in names[:3]:
                 _say(f"peak memory: {name}")
-                results["training"][name]["peak_memory"] = _peak_in_a_process_of_its_own(args, name)
+                results["training"][name] |= _in_a_process_of_its_own(args, [sys.argv[0], "--part", name])
     if "predict" in args.only:
         bert = bench.model().config.model_type == "bert"
         names = [name for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
@@ -350,7 +363,10 @@ def measure(args) -> dict:
         results["profile"] = _profile(bench, args, rate)
     if bench.device.type == "cuda" and "grid" in args.only:
         results["grid"] = _grid(bench, args, rate)
-    results["matrix_rate"] = statistics.median(rates)
+    if "processes" in args.only:
+        results["processes"] = _by_processes(bench, args)
+    # None was measured beside the processes alone.
+    results["matrix_rate"] = statistics.median(rates or [rate()])
     return results
 
 
@@ -408,19 +424,47 @@ def _grid(bench, args, rate) -> dict:
     return results
 
 
-def peak_memory_of(args) -> int:
-    """Return the peak memory of this process, in bytes, once it has trained the line `args.peak` on long texts."""
-    bench = Bench(args)
-    # The longest, which an epoch has too.
-    TrainingLine(bench, args.peak, sorted(bench.texts, key=len)[-5 * BATCH :]).run(3, 0, 1.0)
-    return measures.peak_memory()
+def _by_processes(bench, args) -> dict:
+    """Return the figures of a step that one process takes and of the same step dealt to two, each with a device."""
+    devices = cores() if bench.device.type == "cpu" else torch.accelerator.device_count()
+    counts = [count for count in (1, 2) if count <= devices]
+    rounds = {count: [] for count in counts}
+    for number in range(args.rounds):
+        for count in counts:
+            _say(f"{count} processes, round {number + 1} of {args.rounds}")
+            launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(count)]
+            launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", *(["--multi_gpu"] if count > 1 else [])]
+            # The launcher gives each process one thread where nothing is said.
+            threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
+            figures = _in_a_process_of_its_own(args, [*launcher, sys.argv[0], "--part", "processes"], threads)
+            rounds[count].append(figures)
+    return {count: _medians(of_count) for count, of_count in rounds.items()}
 
 
-def _peak_in_a_process_of_its_own(args, name: str) -> int:
-    command = [sys.executable, sys.argv[0], "--peak", name, *(["--dataset", *args.dataset] if args.dataset else [])]
+def _in_a_process_of_its_own(args, words: list[str], environment: dict | None = None) -> dict:
+    command = [sys.executable, *words, "--rows", str(args.rows), "--steps", str(args.steps)]
+    command += ["--dataset", *args.dataset] if args.dataset else []
     command += ["--model", args.model] if args.model else []
-    command += ["--rows", str(args.rows)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+    environment = os.environ | (environment or {})
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_part(args) -> dict:
+    """Return what only a process of its own can measure: `args.part` is `processes` or the name of a training line.
+
+    Of a line it is the peak memory, in bytes, when it trains on the longest texts, which an epoch has too; of
+    `processes` the figures of this process's share of a step.
+    """
+    bench = Bench(args)
+    if args.part != "processes":
+        TrainingLine(bench, args.part, sorted(bench.texts, key=len)[-5 * BATCH :]).run(3, 0, 1.0)
+        return {"peak_memory": measures.peak_memory()}
+    step = BATCH if bench.device.type == "cpu" else 512
+    line = TrainingLine(bench, OURS, batch=step // int(os.environ.get("WORLD_SIZE", "1")))
+    # Longer than a round, of which only one is made here.
+    line.run(3 * args.steps, 0, 1.0)
+    return {"rows_per_second": line.rounds[-1]["rows_per_second"], "rows_of_a_step": step}
 
 
 def _versions() -> dict:
