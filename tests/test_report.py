@@ -102,7 +102,8 @@ def test_the_figures_are_there_twice_and_in_the_page(reported):
 def test_the_most_wrong_rows_come_first(reported):
     _, rows, page = reported
     shown = re.findall(r"<span>id (\d+)</span>", page)
-    assert shown == [rows.ids[i] for i in np.argsort(-rows.losses, kind="stable")[: report.MOST_WRONG]]
+    wrong = [i for i in np.argsort(-rows.losses, kind="stable") if rows.wrong[i]]
+    assert shown == [rows.ids[i] for i in wrong[: report.MOST_WRONG]]
 
 
 def test_near_duplicates_with_clashing_labels_are_found(reported):

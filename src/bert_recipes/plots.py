@@ -116,6 +116,7 @@ def loss_curves(log_histories: list[list[dict]]) -> Figure:
             style = {"color": COLOURS[1], "alpha": 1 if alone else 0.6, "label": "validation" if i == 0 else None}
             axes.plot(*validation.T, marker="o", markersize=5, **style)
     axes.set(xlabel="optimizer step", ylabel="loss per example")
+    axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.legend()
     return figure
@@ -135,6 +136,8 @@ def score_curves(log_histories: list[list[dict]], name: str, title: str) -> Figu
         axes.annotate(f"{best:.4f}", (step, best), xytext=(0, 7), textcoords="offset points", ha="center")
     axes.margins(y=0.2)
     axes.set(xlabel="optimizer step", ylabel=f"{title} on validation")
+    # Also of a single point, whose own limits would be fractions of a step.
+    axes.set_xlim(0, 1.05 * max(points[-1, 0] for points in lines))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     return figure
 
@@ -255,10 +258,9 @@ def score_histogram(labels: np.ndarray, scores: np.ndarray, names: list[str], th
         axes.stairs(count, edges, fill=True, color=colour, alpha=0.45, label=f"label “{_short(names[which])}”")
         axes.stairs(count, edges, color=colour, linewidth=1.4)
     if threshold is not None:
-        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1)
-        axes.text(threshold, axes.get_ylim()[1], f" {threshold:.3f}", va="top", fontsize=8, color=INK)
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label=f"threshold {threshold:.3f}")
     axes.set(xlabel=f"probability of “{_short(names[1])}”", ylabel="rows", xlim=(0, 1))
-    axes.legend()
+    figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
@@ -289,11 +291,11 @@ def error_by_length(lengths: np.ndarray, wrong: np.ndarray) -> Figure:
     axes.errorbar(
         x, share, yerr=[share - low, high - share], fmt="o", color=COLOURS[1], ecolor=FAINT, capsize=2, markersize=5
     )
-    axes.axhline(wrong.mean(), color=FAINT, linestyle="--", linewidth=1)
-    axes.text(x.max(), wrong.mean(), f"all rows: {wrong.mean():.1%}", ha="right", va="bottom", fontsize=8, color=INK)
+    axes.axhline(wrong.mean(), color=FAINT, linestyle="--", linewidth=1, label=f"all rows: {wrong.mean():.1%}")
     axes.set(xlabel="words in the text", ylabel="share of rows that are wrong")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper left")
     return figure
 
 

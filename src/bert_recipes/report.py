@@ -18,6 +18,7 @@ from markupsafe import Markup
 from bert_recipes import plots
 from bert_recipes.calibration import scaled
 from bert_recipes.files import writing
+from bert_recipes.labels import REGRESSION, SINGLE_LABEL
 from bert_recipes.predictions import FOLD, Predictions
 
 PAGE = "report.html"
@@ -183,7 +184,7 @@ def _figures(rows: Predictions, scores: dict, histories: list[list[dict]], folde
     for name, title in (("f1", "F1"), ("pearson", "Pearson")):
         if any(f"eval_{name}" in entry for entry in entries):
             draw("score", plots.score_curves(histories, name, title))
-    if rows.problem_type == "regression":
+    if rows.problem_type == REGRESSION:
         for i, name in enumerate(rows.label_names):
             draw(f"values_{i + 1}", plots.residuals(rows.labels[:, i], rows.probabilities[:, i], name))
         return drawn, missing
@@ -226,7 +227,7 @@ def _draw_classes(rows: Predictions, scores: dict, draw) -> list[str]:
 
 
 def _per_label(rows: Predictions) -> list[dict]:
-    if rows.problem_type == "regression" or (rows.problem_type.startswith("single") and len(rows.label_names) == 2):
+    if rows.problem_type == REGRESSION or (rows.problem_type == SINGLE_LABEL and len(rows.label_names) == 2):
         return []
     table = []
     truth, predicted = rows.indicators
@@ -246,7 +247,7 @@ def _per_label(rows: Predictions) -> list[dict]:
 
 def _per_value(rows: Predictions) -> dict[str, list[dict]]:
     """Return the values of each column that groups the rows, those with the most wrong rows first."""
-    if rows.problem_type == "regression":
+    if rows.problem_type == REGRESSION:
         return {}
     tables = {}
     wrong = rows.wrong
@@ -271,9 +272,12 @@ def _per_value(rows: Predictions) -> dict[str, list[dict]]:
 def _most_wrong(rows: Predictions) -> list[dict]:
     shown, predicted = rows.label_texts, rows.prediction_texts
     out = []
-    for i in np.argsort(-rows.losses, kind="stable")[:MOST_WRONG]:
+    order = np.argsort(-rows.losses, kind="stable")
+    if rows.problem_type != REGRESSION:
+        order = order[rows.wrong[order]]
+    for i in order[:MOST_WRONG]:
         confidence = None
-        if rows.problem_type.startswith("single"):
+        if rows.problem_type == SINGLE_LABEL:
             confidence = float(rows.probabilities[i].max())
         out.append(
             {
@@ -284,7 +288,6 @@ def _most_wrong(rows: Predictions) -> list[dict]:
                 "prediction": predicted[i],
                 "confidence": confidence,
                 "loss": float(rows.losses[i]),
-                "right": shown[i] == predicted[i],
             }
         )
     return out
@@ -338,7 +341,7 @@ def write_comparison(folder: Path, groups: list, verdicts: list) -> None:
             for g in groups
         ],
         figures=drawn,
-        disagreements=[] if rows.problem_type == "regression" else _disagreements(groups),
+        disagreements=[] if rows.problem_type == REGRESSION else _disagreements(groups),
         command=shlex.join(["python", *sys.argv]),
         versions=groups[0].metrics[0]["environment"]["versions"],
     )
