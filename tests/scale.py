@@ -5,6 +5,7 @@ python tests/scale.py --rows 2000000 --predicted 200000
 
 import argparse
 import csv
+import gc
 import json
 import os
 import tempfile
@@ -68,7 +69,9 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     lap("near-duplicates")
     trained = peak_memory()
     trainer.save_model(str(folder / "model"))
-    del trainer  # its gradients and Adam's moments, which no prediction has beside it
+    # The gradients and Adam's moments, which `make predict` has not beside it; they hang in cycles.
+    del trainer
+    gc.collect()
     predictor = Predictor.load(str(folder / "model"), max_length=most)
     lap("save and load")
     with (folder / "predictions.csv").open("w") as file:
