@@ -5,8 +5,9 @@
     python recipes/bench.py --only length
 
 All lines of a table run in one process in interleaved rounds, and the medians are shown, so that a busy machine slows
-them alike. Without `--dataset` the texts are random words with the lengths of the competition's tweets. On a GPU the
-model is `bert-base` with random weights unless `--model` names one.
+them alike; only the peaks of memory, and two processes against one, take processes of their own. Without `--dataset`
+the texts are random words with the lengths of the competition's tweets. On a GPU the model is `bert-base` with random
+weights unless `--model` names one.
 
 Columns: `real tokens` are those that are no padding; `share` is operations (2 for each weight and token of a forward
 pass, plus attention; three times as many in training) against those of a bfloat16 matrix product, 2048 by 2048 (on

@@ -33,6 +33,7 @@ from bert_recipes import cpu, measures, prediction
 from bert_recipes.arguments import DataArguments
 from bert_recipes.cpu import cores
 from bert_recipes.data import load_data
+from bert_recipes.errors import UserError
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
 from bert_recipes.training_arguments import RecipeTrainingArguments, has_native_bf16
@@ -247,6 +248,7 @@ AttentionInterface.register("text_by_text", _text_by_text)
 
 
 def _as_they_came(lengths, tokens: int):
+    # As many texts a batch as there are sorted by length, not as many tokens: that is what a fixed batch size does.
     size = max(1, round(tokens / np.mean(lengths)))
     return np.split(np.arange(len(lengths)), range(size, len(lengths), size))
 
@@ -446,7 +448,9 @@ def _in_a_process_of_its_own(args, words: list[str], environment: dict | None = 
     command += ["--dataset", *args.dataset] if args.dataset else []
     command += ["--model", args.model] if args.model else []
     environment = os.environ | (environment or {})
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr[-1000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -454,7 +458,7 @@ def measure_part(args) -> dict:
     """Return what only a process of its own can measure: `args.part` is `processes` or the name of a training line.
 
     Of a line it is the peak memory, in bytes, when it trains on the longest texts, which an epoch has too; of
-    `processes` the figures of this process's share of a step.
+    `processes` the rate of all processes together.
     """
     bench = Bench(args)
     if args.part != "processes":

@@ -28,8 +28,11 @@ def keep_mask(like: Tensor, p: float) -> Tensor:
     of 64 bits decides four elements, so `p` is rounded to a multiple of 2**-16. What follows is in integers of 16
     bits, since torch compares into booleans, and converts these, one by one.
     """
+    sixteen_bits = round(p * 2**16)
+    if sixteen_bits == 2**16:
+        return torch.zeros_like(like)
     bits = torch.empty(-(-like.numel() // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-    kept = bits[: like.numel()].view(like.shape).ge_(min(round(p * 2**16), 2**16 - 1) - 2**15)
+    kept = bits[: like.numel()].view(like.shape).ge_(sixteen_bits - 2**15)
     scale = torch.tensor(1 / (1 - p), dtype=like.dtype)
     if like.element_size() == 2:
         return kept.mul_(scale.view(torch.int16).item()).view(like.dtype)
@@ -43,46 +46,50 @@ class QuickDropout(nn.Dropout):
         """Return `input` of any shape with elements dropped while training, and as it is otherwise."""
         if not self.training or not self.p:
             return input
-        return input * keep_mask(input, self.p) if self.p < 1 else input * 0
+        return input * keep_mask(input, self.p)
 
 
 class QuickEmbedding(nn.Embedding):
     """`nn.Embedding` for the CPU, whose gradient is made in the same memory in every step.
 
     The gradient of a vocabulary is larger than all else that a step asks memory for. A fresh one costs thousands of
-    page faults; this one is only cleared.
+    page faults; this one is only cleared. So a gradient that is to outlive the next step's must be cloned.
     """
 
     kept = None
-    # A gradient that is on its way to the weight must not be cleared by another one of the same backward pass.
-    on_its_way = False
 
     @classmethod
     def take_over(cls, embedding: nn.Embedding) -> None:
         """Make `embedding` one of these; its weight, its hooks and who holds it stay."""
         embedding.__class__ = cls
-        embedding.weight.register_post_accumulate_grad_hook(embedding._arrived)
+        embedding.weight.register_post_accumulate_grad_hook(_arrived)
 
     def forward(self, input: Tensor) -> Tensor:
         """Return the embeddings of ids of any shape, with one dimension more."""
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return super().forward(input)
         return _Embed.apply(self.weight, input, self)
 
     def gradient(self, ids: Tensor, gradient: Tensor) -> Tensor:
         """Return the gradient of the weight, given that of the embeddings of `ids`."""
+        weight = self.weight
         padding = -1 if self.padding_idx is None else self.padding_idx
-        if self.on_its_way or self.weight.grad is not None or torch.is_grad_enabled():
+        # One that is on its way to the weight must not be cleared by another one of the same backward pass.
+        if getattr(weight, "on_its_way", False) or weight.grad is not None or torch.is_grad_enabled():
             return torch.ops.aten.embedding_dense_backward(gradient, ids, self.num_embeddings, padding, False)
-        self.on_its_way = True
-        if self.kept is None or self.kept.dtype != self.weight.dtype:
-            self.kept = torch.empty_like(self.weight)
-        self.kept.zero_().index_add_(0, ids.flatten(), gradient.flatten(0, -2))
+        weight.on_its_way = True
+        if self.kept is None or self.kept.shape != weight.shape or self.kept.dtype != weight.dtype:
+            self.kept = torch.empty_like(weight)
+        self.kept.zero_().index_add_(0, ids.flatten(), gradient.reshape(-1, self.embedding_dim))
         if padding >= 0:
             self.kept[padding] = 0
         # A tensor of its own, which autograd makes the weight's gradient without a copy.
         return self.kept.detach()
 
-    def _arrived(self, weight: Tensor) -> None:
-        self.on_its_way = False
+
+def _arrived(weight: Tensor) -> None:
+    # Not a method: autograd's hooks hide what they hold from the garbage collector.
+    weight.on_its_way = False
 
 
 class _Embed(torch.autograd.Function):
