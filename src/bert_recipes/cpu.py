@@ -124,9 +124,12 @@ def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=No
         scores.masked_fill_(~attention_mask, torch.finfo(scores.dtype).min)
     elif attention_mask is not None:
         scores += attention_mask.to(scores.dtype)
-    weights = scores.softmax(-1)
     if dropout:
+        weights = scores.softmax(-1)
         weights = weights * keep_mask(weights, dropout)
+    else:
+        # torch's softmax in half precision takes up to four times as long where the length is no multiple of 16.
+        weights = scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
     return (weights @ value.to(weights.dtype)).transpose(1, 2).contiguous(), None
 
 
