@@ -149,6 +149,8 @@ def main():
     args = parse_arguments()
     folder = Path(args.output_dir)
     if args.write_docs:
+        if not (folder / "bench.json").is_file():
+            raise UserError(f"--write_docs: there is no {folder}/bench.json to write of: run make bench first.")
         results = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
         write_docs(results, as_markdown(results))
         return

@@ -71,6 +71,13 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     assert docs.read_text() == whole
 
 
+def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
+    command = [sys.executable, BENCH, "--write_docs", "--output_dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --write_docs: there is no")
+
+
 def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     # So that texts differ in their logits.
