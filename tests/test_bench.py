@@ -93,7 +93,7 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
 
 @pytest.mark.slow
 def test_every_line_runs(tiny_bert, tmp_path):
-    command = [BENCH, "--model", tiny_bert, "--rows", 64, "--rounds", 1, "--steps", 1, "--output_dir", tmp_path]
+    command = [BENCH, "--model", tiny_bert, "--rows", 1024, "--rounds", 1, "--steps", 1, "--output_dir", tmp_path]
     done = subprocess.run(
         [sys.executable, *map(str, command), "--only", "train", "predict", "processes"], capture_output=True
     )
