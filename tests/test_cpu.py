@@ -200,3 +200,16 @@ def test_a_frozen_embedding_stays_as_it_is(tiny_bert):
     cpu.quicken(model)
     assert type(model.bert.embeddings.word_embeddings) is nn.Embedding
     assert type(model.bert.embeddings.position_embeddings) is cpu.QuickEmbedding
+
+
+def test_compiled_dropout_and_embeddings_are_still_that(tiny_bert):
+    torch.manual_seed(0)
+    dropout = torch.compile(nn.Sequential(nn.Linear(8, 8), cpu.QuickDropout(0.5)), backend="aot_eager", fullgraph=True)
+    y = dropout(torch.ones(64, 8))
+    y.sum().backward()
+    assert 0.3 < (y == 0).double().mean() < 0.7
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    cpu.quicken(model)
+    batch = {"input_ids": torch.randint(5, 15, (3, 20)), "labels": torch.tensor([0, 1, 0])}
+    torch.compile(model.train(), backend="aot_eager", fullgraph=True)(**batch).loss.backward()
+    assert model.bert.embeddings.word_embeddings.weight.grad.any()
