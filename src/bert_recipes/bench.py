@@ -434,21 +434,20 @@ def _by_processes(bench, args) -> dict:
     for number in range(args.rounds):
         for count in counts:
             _say(f"{count} processes, round {number + 1} of {args.rounds}")
-            launcher = ["-m", "accelerate.commands.launch", "--num_machines", "1", "--num_processes", str(count)]
-            launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", *(["--multi_gpu"] if count > 1 else [])]
-            # The launcher gives each process one thread where nothing is said.
-            threads = {"OMP_NUM_THREADS": str(max(1, cores() // count))}
-            figures = _in_a_process_of_its_own(args, [*launcher, sys.argv[0], "--part", "processes"], threads)
-            rounds[count].append(figures)
+            words = [sys.argv[0], "--part", "processes"]
+            if count > 1:
+                launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+                launcher += ["--num_processes", str(count), "--mixed_precision", "no", "--dynamo_backend", "no"]
+                words = [*launcher, *words]
+            rounds[count].append(_in_a_process_of_its_own(args, words))
     return {count: _medians(of_count) for count, of_count in rounds.items()}
 
 
-def _in_a_process_of_its_own(args, words: list[str], environment: dict | None = None) -> dict:
+def _in_a_process_of_its_own(args, words: list[str]) -> dict:
     command = [sys.executable, *words, "--rows", str(args.rows), "--steps", str(args.steps)]
     command += ["--dataset", *args.dataset] if args.dataset else []
     command += ["--model", args.model] if args.model else []
-    environment = os.environ | (environment or {})
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr[-1000:]}")
     return json.loads(done.stdout.splitlines()[-1])
