@@ -7,32 +7,33 @@
 The stock recipe (recipes/stock.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
 """
 
-from bert_recipes.arguments import CustomArguments, parse_arguments
-from bert_recipes.errors import run_main
+from bert_recipes.cli.main import run_main
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.config.parsing import Arguments, parse_arguments
+from bert_recipes.runs.finished import FinishedRun
 
 
-def main():
-    args = parse_arguments(CustomArguments, __doc__, "custom")
-    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+def train(args: Arguments[CustomArguments]) -> FinishedRun:
     from transformers import AutoTokenizer, set_seed
 
-    from bert_recipes.data import load_data, tokenize
-    from bert_recipes.encoders import build_classifier
-    from bert_recipes.folds import runs
-    from bert_recipes.losses import make_loss
-    from bert_recipes.sources import model_source
-    from bert_recipes.trainer import PerExampleTrainer
+    from bert_recipes.data.loading import load_data
+    from bert_recipes.data.tokenization import tokenize
+    from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.losses import make_loss
+    from bert_recipes.modeling.pretrained import resolve_model
+    from bert_recipes.runs.folds import runs
+    from bert_recipes.training.trainer import PerExampleTrainer
 
     data = load_data(args.data)
-    source = model_source(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
+    model_dir = resolve_model(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
 
-    for run in runs(args, data, tokenized, source):
+    for run in runs(args, data, tokenized, model_dir):
         set_seed(args.training.seed)
         labels = run.tokenized["train"]["labels"]
-        loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, labels)
-        model = build_classifier(source, args.model, data.labels, args.training.gradient_checkpointing)
+        loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, labels)
+        model = build_classifier(model_dir, args.model, data.task, args.training.gradient_checkpointing)
         run.open()
         trainer = PerExampleTrainer(
             model,
@@ -46,6 +47,11 @@ def main():
         )
         trainer.train(resume_from_checkpoint=run.checkpoint)
         run.finish(trainer)
+    return FinishedRun(args.training.output_dir)
+
+
+def main() -> None:
+    train(parse_arguments(CustomArguments, __doc__))
 
 
 if __name__ == "__main__":

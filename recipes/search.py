@@ -9,34 +9,35 @@ on the same rows, so the best score is too kind: confirm it with other seeds, an
 compare`.
 """
 
-from bert_recipes.arguments import SearchArguments, parse_arguments
-from bert_recipes.errors import run_main
+from pathlib import Path
+
+from bert_recipes.cli.main import run_main
+from bert_recipes.config.arguments import SearchArguments
+from bert_recipes.config.parsing import Arguments, parse_arguments
 
 
-def main():
-    args = parse_arguments(SearchArguments, __doc__, "search")
-    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
-    import yaml
+def search(args: Arguments[SearchArguments]) -> Path:
     from transformers import AutoTokenizer
 
-    from bert_recipes import console
-    from bert_recipes.data import load_data, tokenize
-    from bert_recipes.encoders import build_classifier
-    from bert_recipes.files import writing
-    from bert_recipes.losses import make_loss
-    from bert_recipes.search import Search
-    from bert_recipes.sources import model_source
+    from bert_recipes.data.loading import load_data
+    from bert_recipes.data.tokenization import tokenize
+    from bert_recipes.files import write_yaml
+    from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.losses import make_loss
+    from bert_recipes.modeling.pretrained import resolve_model
+    from bert_recipes.terminal import say
+    from bert_recipes.training.search import Search
 
     data = load_data(args.data)
-    source = model_source(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
-    loss = make_loss(args.model, args.training.label_smoothing_factor, data.labels, tokenized["train"]["labels"])
+    model_dir = resolve_model(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
+    loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, tokenized["train"]["labels"])
 
     search = Search(args, data)
     trainer = search.trainer(
         lambda trial: build_classifier(
-            source, search.model_arguments(trial), data.labels, args.training.gradient_checkpointing
+            model_dir, search.model_arguments(trial), data.task, args.training.gradient_checkpointing
         ),
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],
@@ -44,12 +45,14 @@ def main():
         loss=loss,
         head_learning_rate=args.model.head_learning_rate,
     )
-    best = search.run(trainer)
-    with writing(search.folder / "best.yaml") as file:
-        yaml.safe_dump(best, file, sort_keys=False, allow_unicode=True)
-    console.say(
-        f"The best configuration is {search.folder}/best.yaml: make recipe-custom CONFIG={search.folder}/best.yaml"
-    )
+    best = search.folder / "best.yaml"
+    write_yaml(best, search.run(trainer))
+    say(f"The best configuration is {best}: make recipe-custom CONFIG={best}")
+    return best
+
+
+def main() -> None:
+    search(parse_arguments(SearchArguments, __doc__))
 
 
 if __name__ == "__main__":

@@ -7,33 +7,34 @@
 The custom recipe (recipes/custom.py) is the same script but for the fork: `diff recipes/stock.py recipes/custom.py`.
 """
 
-from bert_recipes.arguments import StockArguments, parse_arguments
-from bert_recipes.errors import run_main
+from bert_recipes.cli.main import run_main
+from bert_recipes.config.arguments import StockArguments
+from bert_recipes.config.parsing import Arguments, parse_arguments
+from bert_recipes.runs.finished import FinishedRun
 
 
-def main():
-    args = parse_arguments(StockArguments, __doc__, "stock")
-    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+def train(args: Arguments[StockArguments]) -> FinishedRun:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-    from bert_recipes.data import load_data, tokenize
-    from bert_recipes.folds import runs
-    from bert_recipes.sources import model_source
-    from bert_recipes.trainer import RecipeTrainer
+    from bert_recipes.data.loading import load_data
+    from bert_recipes.data.tokenization import tokenize
+    from bert_recipes.modeling.pretrained import resolve_model
+    from bert_recipes.runs.folds import runs
+    from bert_recipes.training.trainer import RecipeTrainer
 
     data = load_data(args.data)
-    source = model_source(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
+    model_dir = resolve_model(args.model.model)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
 
-    for run in runs(args, data, tokenized, source):
+    for run in runs(args, data, tokenized, model_dir):
         set_seed(args.training.seed)
         model = AutoModelForSequenceClassification.from_pretrained(
-            source,
+            model_dir,
             use_safetensors=True,
-            id2label=data.labels.id2label,
-            label2id=data.labels.label2id,
-            problem_type=data.labels.problem_type,
+            id2label=data.task.id2label,
+            label2id=data.task.label2id,
+            problem_type=data.task.problem_type,
         )
         run.open()
         trainer = RecipeTrainer(
@@ -45,6 +46,11 @@ def main():
         )
         trainer.train(resume_from_checkpoint=run.checkpoint)
         run.finish(trainer)
+    return FinishedRun(args.training.output_dir)
+
+
+def main() -> None:
+    train(parse_arguments(StockArguments, __doc__))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,17 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bert_recipes.arguments import ModelArguments, parse_arguments
-from bert_recipes.console import say
-from bert_recipes.data import load_data, tokenize
-from bert_recipes.errors import UserError, run_main
-from bert_recipes.labels import SINGLE_LABEL
-from bert_recipes.losses import cross_entropy
-from bert_recipes.sources import model_source
-from bert_recipes.trainer import PerExampleTrainer
+from bert_recipes.config.arguments import ModelArguments
+from bert_recipes.config.parsing import parse_arguments
+from bert_recipes.terminal import say
+from bert_recipes.data.loading import load_data
+from bert_recipes.data.tokenization import tokenize
+from bert_recipes.cli.main import run_main
+from bert_recipes.errors import UserError
+from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.modeling.losses import cross_entropy
+from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.training.trainer import PerExampleTrainer
 
 
 class LinearOnCls(nn.Module):
@@ -79,7 +82,7 @@ def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None)
         raise UserError(
             "this example gives each row one label, and neither smooths labels nor pushes: recipes/custom.py does."
         )
-    source = model_source(args.model.model)
+    source = resolve_model(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
     if prepare is not None:

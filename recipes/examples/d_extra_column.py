@@ -14,7 +14,8 @@ from a_linear_layer import LinearOnCls, train
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from bert_recipes.errors import UserError, run_main
+from bert_recipes.cli.main import run_main
+from bert_recipes.errors import UserError
 
 COLUMN = "keyword"
 SIZE = 16

@@ -1,19 +1,72 @@
 """Fine-tune a BERT classifier: the stock one, or the plain encoder under a head and a loss of your own.
 
-Importing this package registers `EncoderClassifier` with the Auto classes of transformers.
+    import bert_recipes as br
+
+    run = br.train("custom", dataset=frame, pooling="mean", output_dir="runs/mine")
+    run.predict(["Forest fire near La Ronge"])
+
+The names below are loaded when they are first used: importing the package is quick, and loads no torch.
 """
 
-import sys
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from bert_recipes.help import asks_for_help
+if TYPE_CHECKING:
+    from bert_recipes.api import load, train
+    from bert_recipes.config.arguments import BaselineArguments, CustomArguments, DataArguments, StockArguments
+    from bert_recipes.config.training_arguments import RecipeTrainingArguments
+    from bert_recipes.data.loading import load_data
+    from bert_recipes.data.tokenization import tokenize
+    from bert_recipes.errors import UserError
+    from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.losses import make_loss
+    from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
+    from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
-# A script that is asked for its --help loads no model, and should not wait for torch.
-if not asks_for_help(sys.argv[1:]):
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+_HOMES = {
+    "train": "api",
+    "load": "api",
+    "load_data": "data.loading",
+    "tokenize": "data.tokenization",
+    "build_classifier": "modeling.building",
+    "make_loss": "modeling.losses",
+    "RecipeTrainer": "training.trainer",
+    "PerExampleTrainer": "training.trainer",
+    "EncoderClassifier": "modeling.models",
+    "EncoderClassifierConfig": "modeling.models",
+    "DataArguments": "config.arguments",
+    "StockArguments": "config.arguments",
+    "CustomArguments": "config.arguments",
+    "BaselineArguments": "config.arguments",
+    "RecipeTrainingArguments": "config.training_arguments",
+    "UserError": "errors",
+}
 
-    from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
+__all__ = [
+    "BaselineArguments",
+    "CustomArguments",
+    "DataArguments",
+    "EncoderClassifier",
+    "EncoderClassifierConfig",
+    "PerExampleTrainer",
+    "RecipeTrainer",
+    "RecipeTrainingArguments",
+    "StockArguments",
+    "UserError",
+    "build_classifier",
+    "load",
+    "load_data",
+    "make_loss",
+    "tokenize",
+    "train",
+]
 
-    AutoConfig.register(EncoderClassifierConfig.model_type, EncoderClassifierConfig)
-    AutoModelForSequenceClassification.register(EncoderClassifierConfig, EncoderClassifier)
 
-    __all__ = ["EncoderClassifier", "EncoderClassifierConfig"]
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bert_recipes' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"bert_recipes.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,80 @@
+"""The recipes as functions: `train` and `load`."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bert_recipes.config.arguments import RECIPES
+from bert_recipes.config.parsing import make_arguments
+from bert_recipes.config.saved import RUN_FILE
+from bert_recipes.errors import UserError, nearest
+from bert_recipes.runs.finished import FinishedRun
+
+if TYPE_CHECKING:
+    from bert_recipes.inference.predictor import Predictor
+
+# The recipes that end in a run.
+TRAINED = ("stock", "custom", "baseline")
+
+
+def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> FinishedRun:
+    """Train by a recipe: the very `train` of `recipes/<recipe>.py`.
+
+    Args:
+        recipe: `stock`, `custom` or `baseline`.
+        config: a YAML file that sets defaults, as `--config`.
+        flags: the recipe's flags by name (`python -m bert_recipes.recipes.custom --help` lists them). `dataset` is
+            what the flag takes, or a DataFrame, a `datasets.Dataset`, or a dict of these by split; `pooling` and
+            `loss` what the flags take, or the class or function itself, whose source is written into the run folder.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: what the script would print.
+    """
+    if recipe not in TRAINED:
+        raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
+    folder = Path(flags.get("output_dir") or f"runs/{recipe}")
+    given = {
+        name: _named(name, value, folder) if name in ("pooling", "loss") and callable(value) else value
+        for name, value in flags.items()
+    }
+    args = make_arguments(RECIPES[recipe], given, config)
+    script = importlib.import_module(f"bert_recipes.recipes.{recipe}")
+    run: FinishedRun = script.train(args)
+    # Code that was given a moment ago need not be asked for again.
+    run.trust_remote_code = True
+    return run
+
+
+def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun | Predictor":
+    """Return a finished run, or the model in a folder or on the Hub, ready to `predict`.
+
+    Args:
+        name: a run folder, a model folder or a Hub id.
+        trust_remote_code: whether code that the model carries may run.
+
+    Raises:
+        UserError: there is no such run or model, or the run is not finished.
+    """
+    if (Path(name).expanduser() / RUN_FILE).is_file():
+        run = FinishedRun(name, trust_remote_code=trust_remote_code)
+        _ = run.metrics  # an unfinished run has none
+        return run
+    from bert_recipes.inference.predictor import Predictor
+
+    return Predictor.load(str(name), trust_remote_code=trust_remote_code)
+
+
+def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:
+    """Return what the flag takes for a pooling or loss that was given as an object."""
+    from bert_recipes.modeling.losses import LOSSES
+    from bert_recipes.modeling.own_code import keep_object
+    from bert_recipes.modeling.pooling import POOLINGS
+    from bert_recipes.runs.folder import CODE_FOLDER
+
+    known = [POOLINGS] if flag == "pooling" else list(LOSSES.values())
+    names = (name for choices in known for name, choice in choices.items() if choice is given)
+    return next(names, None) or keep_object(given, folder / CODE_FOLDER / f"own_{flag}.py", flag)

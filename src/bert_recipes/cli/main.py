@@ -1,0 +1,100 @@
+"""How a script ends: with a result, with a user's mistake said in one sentence, or by a signal."""
+
+import atexit
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from safetensors import SafetensorError
+
+from bert_recipes.config.help import asks_for_help
+from bert_recipes.errors import StoppedError, UserError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Run a script's `main` and end the process.
+
+    The status is 2 after a `UserError`, a full disk or the loss of another process, told in one sentence on stderr,
+    and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
+    through instead.
+    """
+    if not asks_for_help(sys.argv[1:]):
+        from bert_recipes.terminal import quiet_libraries
+
+        quiet_libraries()
+    status = 0
+    try:
+        main()
+    except (UserError, StoppedError, OSError, RuntimeError, SafetensorError) as error:
+        sentence = _sentence(error)
+        if sentence is None or "--debug" in sys.argv:
+            raise
+        status = 128 + error.number if isinstance(error, StoppedError) else 2
+        _print(sentence, error)
+    except KeyboardInterrupt:
+        if "--debug" in sys.argv:
+            raise
+        print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        status = 128 + signal.SIGINT
+    if "torch" in sys.modules:
+        _leave_the_group(status)
+    if status:
+        sys.exit(status)
+
+
+def _print(sentence: str, error: Exception) -> None:
+    if int(os.environ.get("RANK", "0")) > 0:
+        if isinstance(error, StoppedError):
+            return
+        if not _peer_is_gone(error):
+            # Where all processes fail alike, the launcher ends this one as soon as the main one has spoken.
+            time.sleep(5)
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def _leave_the_group(status: int) -> None:
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    if status == 0:
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+    # Not through Python's finalization: a thread of gloo's that meets it aborts the process now and then ("terminate
+    # called without an active exception"), and the launcher reports a failure.
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, StoppedError):
+        return f"{signal.Signals(error.number).name}: {error}"
+    if isinstance(error, UserError):
+        return f"error: {error}"
+    # safetensors and torch.save tell a full disk by other classes than OSError.
+    if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
+        return f"error: there is no space left to write to ({error}): free some and give the same command again."
+    if _peer_is_gone(error):
+        return (
+            f"error: process {os.environ.get('RANK', '0')} has lost another process of this run, which was ended or "
+            "cannot be reached: once that is mended the same command goes on from the last checkpoint."
+        )
+    return None
+
+
+def _peer_is_gone(error: Exception) -> bool:
+    if "RANK" not in os.environ:
+        return False
+    import torch
+
+    of_torch = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+    return of_torch or any(words in str(error) for words in PEER_GONE)

@@ -1,0 +1,190 @@
+"""What can be set beside what `TrainingArguments` has: dataclasses whose fields are flags and keys of YAML files."""
+
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, ClassVar
+
+from bert_recipes.task import TASKS
+
+# Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
+POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_last4", "layer_mix")
+
+
+@dataclass
+class DataArguments:
+    """Where the rows come from and how they become tokens."""
+
+    dataset: list[str] = field(
+        default_factory=lambda: ["embedded:fine-foods"],
+        metadata={
+            "help": "a folder with train/validation/test files (.csv .tsv .jsonl .parquet), one file, a Hub id "
+            "(owner/name@revision), embedded:fine-foods or embedded:bbc-news; of several, the first that is here"
+        },
+    )
+    text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
+    text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
+    label_column: list[str] | None = field(
+        default=None,
+        metadata={"help": "column of the label (guessed), or several: one per label or target"},
+    )
+    id_column: str | None = field(default=None, metadata={"help": "column of the id (guessed; else the row number)"})
+    task: str | None = field(
+        default=None, metadata={"help": "what the labels are (guessed from them)", "choices": list(TASKS)}
+    )
+    label_delimiter: str | None = field(
+        default=None, metadata={"help": "what parts the labels in one cell of a multi-label column (guessed)"}
+    )
+    labels: list[str] | None = field(
+        default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
+    )
+    encoding: str = field(default="utf-8", metadata={"help": "encoding of the files"})
+    max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
+    validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
+    split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
+    folds: int | None = field(
+        default=None, metadata={"help": "cross-validate: cut train into that many folds, validate on each in turn"}
+    )
+    decision: str = field(
+        default="argmax",
+        metadata={
+            "help": "binary: whether submission.csv holds the likelier label, or decides by the F1-best threshold of "
+            "the validation or out-of-fold rows",
+            "choices": ["argmax", "threshold"],
+        },
+    )
+
+    title: ClassVar[str] = "data"
+    # Rows given from Python, whatever `data.in_memory` takes; `dataset` then only names their kind.
+    in_memory: Any = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # A program may give a single name as it is, or the rows themselves.
+        if isinstance(self.dataset, str | PathLike):
+            self.dataset = [str(self.dataset)]
+        elif not (isinstance(self.dataset, list) and all(isinstance(name, str) for name in self.dataset)):
+            self.in_memory, self.dataset = self.dataset, [f"python:{type(self.dataset).__name__}"]
+        if isinstance(self.label_column, str):
+            self.label_column = [self.label_column]
+        if not 0 < self.validation_size < 1:
+            raise ValueError(f"--validation_size {self.validation_size} is no share: give a number between 0 and 1.")
+        if self.folds is not None and self.folds < 2:
+            raise ValueError(f"--folds {self.folds}: give 2 or more, or leave it out.")
+
+
+@dataclass
+class ModelArguments:
+    """Which encoder to start from."""
+
+    title: ClassVar[str] = "model"
+    # The recipe whose choices these are.
+    recipe: ClassVar[str] = ""
+
+    model: str = field(
+        default="embedded:minilm", metadata={"help": "a Hub id (owner/name@revision), a folder, or embedded:minilm"}
+    )
+
+
+@dataclass
+class StockArguments(ModelArguments):
+    """The stock model brings its own head and loss: there is nothing more to choose."""
+
+    title: ClassVar[str] = "stock"
+    recipe: ClassVar[str] = "stock"
+
+
+@dataclass
+class BaselineArguments(ModelArguments):
+    """The baseline takes the configurations of the other recipes, and leaves what is about a network alone."""
+
+    title: ClassVar[str] = "baseline"
+    recipe: ClassVar[str] = "baseline"
+
+
+@dataclass
+class CustomArguments(ModelArguments):
+    """The head and the loss over the plain encoder."""
+
+    title: ClassVar[str] = "custom"
+    recipe: ClassVar[str] = "custom"
+
+    pooling: str = field(
+        default="pooler",
+        metadata={"help": f"hidden states to one vector: {', '.join(POOLING_NAMES)}, or your own as file.py:Name"},
+    )
+    head_layers: int = field(default=0, metadata={"help": "hidden layers between pooling and classifier"})
+    head_size: int | None = field(default=None, metadata={"help": "their width (the encoder's hidden size)"})
+    head_activation: str = field(default="gelu", metadata={"help": "their activation"})
+    head_dropout: float | None = field(default=None, metadata={"help": "dropout in the head (the encoder's own)"})
+    dropout_samples: int = field(
+        default=1, metadata={"help": "dropout masks over the classifier's input, whose losses are averaged"}
+    )
+    loss: str | None = field(
+        default=None,
+        metadata={
+            "help": "cross_entropy, focal, r_drop; bce, focal, asymmetric for several labels; mse, huber for a "
+            "regression; or your own as file.py:name (default: the first of the task's)"
+        },
+    )
+    loss_options: list[str] | None = field(
+        default=None, metadata={"help": "keyword arguments of the loss, as in gamma=1.5"}
+    )
+    class_weights: list[str] | None = field(
+        default=None, metadata={"help": "'balanced', or one weight per class in the order of the class ids"}
+    )
+    pos_weight: list[str] | None = field(
+        default=None, metadata={"help": "multi-label: 'balanced', or what each label counts where it holds"}
+    )
+    freeze_embeddings: bool = field(default=False, metadata={"help": "leave the embeddings as they are"})
+    freeze_layers: int = field(default=0, metadata={"help": "leave that many layers as they are, from below"})
+    reinit_layers: int = field(default=0, metadata={"help": "begin that many layers anew, from the top"})
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "learning rate of a layer as a share of that of the layer above"}
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "learning rate of pooling, head and classifier (that of the encoder)"}
+    )
+    lora_rank: int | None = field(
+        default=None, metadata={"help": "train low-rank matrices beside the frozen encoder (the extra 'lora')"}
+    )
+    lora_alpha: int = field(default=16, metadata={"help": "scale of these, over their rank"})
+
+    def __post_init__(self) -> None:
+        for name in ("head_layers", "freeze_layers", "reinit_layers"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} {getattr(self, name)} is no count: give 0 or more.")
+        for name in ("head_size", "dropout_samples", "lora_rank", "lora_alpha"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)} is too small: give 1 or more.")
+        if self.head_dropout is not None and not 0 <= self.head_dropout < 1:
+            raise ValueError(f"--head_dropout {self.head_dropout} is no share: give 0 or more, and less than 1.")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"--layer_decay {self.layer_decay}: give more than 0, and at most 1.")
+        if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
+            raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
+        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
+            raise ValueError(f"--head_learning_rate {self.head_learning_rate}: give more than 0.")
+        if self.lora_rank is not None:
+            for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
+                if getattr(self, name):
+                    raise ValueError(f"--lora_rank freezes the whole encoder: leave out --{name}.")
+
+
+@dataclass
+class SearchArguments(CustomArguments):
+    """The custom recipe's choices that stay as they are, and how many trials to make of the others."""
+
+    title: ClassVar[str] = "search"
+    recipe: ClassVar[str] = "search"
+
+    trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.trials < 1:
+            raise ValueError(f"--trials {self.trials}: give 1 or more.")
+
+
+# The recipes by name.
+RECIPES: dict[str, type[ModelArguments]] = {
+    part.recipe: part for part in (StockArguments, CustomArguments, BaselineArguments, SearchArguments)
+}

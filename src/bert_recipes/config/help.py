@@ -1,0 +1,123 @@
+"""What `--help` of a recipe prints, at once: torch and transformers, which take seconds, are not imported."""
+
+import argparse
+import ast
+import dataclasses
+import importlib.util
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bert_recipes.config.unsupported import NO_MEANING
+
+# The flags of TrainingArguments that most runs set; the others follow after them.
+OFTEN = (
+    "output_dir",
+    "num_train_epochs",
+    "max_steps",
+    "learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "warmup_steps",
+    "weight_decay",
+    "label_smoothing_factor",
+    "bf16",
+    "seed",
+    "eval_strategy",
+    "metric_for_best_model",
+    "load_best_model_at_end",
+    "report_to",
+    "push_to_hub",
+)
+# What these recipes do otherwise than TrainingArguments says.
+OTHERWISE = {
+    "bf16": ("by the device", "bfloat16 autocast; by default where the device has it natively"),
+    "logging_nan_inf_filter": ("False", "Log nan and inf losses as 0."),
+    "train_sampling_strategy": (
+        "group_by_length",
+        "The order of the rows: group_by_length, random or sequential.",
+    ),
+}
+
+
+def asks_for_help(argv: list[str]) -> bool:
+    """Whether a command line, without the program's name, asks for `--help`."""
+    return not {"-h", "--help"}.isdisjoint(argv)
+
+
+def print_help(doc: str | None, own: tuple[type, ...], defaults: dict[str, Any], refused: dict[str, Any]) -> None:
+    """Print a recipe's usage, its docstring and every flag with its default.
+
+    Args:
+        doc: the recipe's docstring.
+        own: the dataclasses of this project's own flags.
+        defaults: of the flags of `TrainingArguments` that have another one here.
+        refused: names of the flags of `TrainingArguments` that cannot be honoured.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python {sys.argv[0]}",
+        usage="%(prog)s [--config FILE] [--FLAG VALUE ...]",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+    )
+    general = parser.add_argument_group("in general")
+    general.add_argument("--config", metavar="FILE", help="a YAML file that sets defaults; flags win")
+    general.add_argument("--overwrite", action="store_true", help="replace a run that stands in --output_dir")
+    general.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    general.add_argument("-h", "--help", action="store_true", help="show this text")
+    for part in own:
+        group = parser.add_argument_group(part.title, part.__doc__)
+        for field in dataclasses.fields(part):
+            if not field.init:
+                continue
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            _add(group, field.name, default, field.metadata["help"], field.metadata.get("choices"))
+    of_trainer = {
+        name: OTHERWISE.get(name, (defaults.get(name, default), text))
+        for name, default, text in training_arguments()
+        if name not in refused.keys() - OTHERWISE.keys() | NO_MEANING | {"debug"}  # which stands above
+    }
+    often = parser.add_argument_group("training", "What most runs set.")
+    for flag in OFTEN:
+        _add(often, flag, *of_trainer[flag])
+    others = parser.add_argument_group("more training", "Every other flag of TrainingArguments that is honoured.")
+    for flag, (default, text) in of_trainer.items():
+        if flag not in OFTEN:
+            _add(others, flag, default, text)
+    parser.print_help()
+
+
+def _add(group, name: str, default, text: str, choices: list[str] | None = None) -> None:
+    if isinstance(default, list):
+        default = " ".join(default)
+    shown = f"; {', '.join(choices)}" if choices else ""
+    unset = default in (None, "None", "")
+    # argparse takes % for a format.
+    text = textwrap.shorten(f"{text}{shown}{'' if unset else f' [{default}]'}", 400).replace("%", "%%")
+    group.add_argument(f"--{name}", metavar=name.rsplit("_", 1)[-1].upper(), help=text)
+
+
+def training_arguments() -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and help of every field of transformers' `TrainingArguments`, as its source has them."""
+    package = importlib.util.find_spec("transformers").submodule_search_locations[0]
+    tree = ast.parse((Path(package) / "training_args.py").read_text(encoding="utf-8"))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
+    for node in body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
+            given = {keyword.arg: keyword.value for keyword in node.value.keywords}
+            default = given.get("default")
+            # A default that is computed is known to transformers alone.
+            shown = str(default.value) if isinstance(default, ast.Constant) else "None"
+            yield node.target.id, shown, _help(given.get("metadata"))
+
+
+def _help(metadata: ast.expr | None) -> str:
+    """Return the text under "help" of a field's metadata; of one that is computed the parts that stand there."""
+    if not isinstance(metadata, ast.Dict):
+        return ""
+    entries = {key.value: value for key, value in zip(metadata.keys, metadata.values, strict=True)}
+    parts = [node.value for node in ast.walk(entries["help"]) if isinstance(node, ast.Constant)]
+    return " ".join(" ".join(str(part) for part in parts).split())

@@ -1,0 +1,206 @@
+"""Flags laid over a YAML file, and the configuration that repeats the run."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
+from bert_recipes.config.defaults import DEFAULTS
+from bert_recipes.config.help import asks_for_help, print_help
+from bert_recipes.config.shipped import find_configuration
+from bert_recipes.config.unsupported import FIXED, NO_MEANING
+from bert_recipes.errors import UserError, nearest
+from bert_recipes.files import read_yaml
+
+if TYPE_CHECKING:
+    from bert_recipes.config.training_arguments import RecipeTrainingArguments
+
+M = TypeVar("M", bound=ModelArguments)
+
+
+@dataclass
+class Arguments(Generic[M]):
+    """A recipe's arguments.
+
+    Attributes:
+        data: where the rows come from.
+        model: the recipe's own choices.
+        training: for the Trainer.
+        name: of the recipe, or of a script that is none.
+    """
+
+    data: DataArguments
+    model: M
+    training: "RecipeTrainingArguments"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.model.recipe
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What `--config` would take to repeat the run.
+
+        All of this project's own values, and of Trainer's those that differ from Trainer's defaults.
+        """
+        own = {
+            field.name: getattr(part, field.name)
+            for part in (self.data, self.model)
+            for field in dataclasses.fields(part)
+            if field.init
+        }
+        return {"recipe": self.name, **own, **self.training.configuration}
+
+
+def parse_arguments(
+    model_class: type[M], doc: str | None, name: str = "", argv: list[str] | None = None
+) -> Arguments[M]:
+    """Read a recipe's flags, laid over its YAML file.
+
+    Args:
+        model_class: the dataclass of the recipe's own choices.
+        doc: the recipe's docstring, for `--help`.
+        name: the recipe's name, by default the one of `model_class`; its default `--output_dir` is `runs/<name>`.
+        argv: the command line without the program's name; by default the process's own.
+
+    Raises:
+        UserError: an unknown flag or key (naming the nearest valid one), or a value of the wrong type.
+    """
+    name = name or model_class.recipe
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if asks_for_help(argv):
+        print_help(doc, (DataArguments, model_class), DEFAULTS | {"output_dir": f"runs/{name}"}, FIXED)
+        sys.exit()
+    from bert_recipes.config.training_arguments import FlagParser, RecipeTrainingArguments
+
+    parser = FlagParser((DataArguments, model_class, RecipeTrainingArguments))
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config")
+    config, _ = own.parse_known_args(argv)
+    valid = {action.dest for action in parser._actions}
+    given = any(word.split("=")[0] == "--dataset" for word in argv)
+    parser.set_defaults(**_defaults(config.config, valid, name, model_class, other_dataset=given))
+    namespace, unknown = parser.parse_known_args(argv)
+    for flag in unknown:
+        if flag.startswith("-"):
+            raise UserError(f"there is no flag {flag}{_nearest(flag.lstrip('-').split('=')[0], valid, '--')}.")
+    if unknown:
+        raise UserError(f"'{unknown[0]}' belongs to no flag.")
+    values = vars(namespace)
+    if isinstance(values["debug"], list):
+        values["debug"] = " ".join(values["debug"])
+    return _build(model_class, name, values)
+
+
+def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str | Path | None = None) -> Arguments[M]:
+    """Return a recipe's arguments from Python: `values` are what the flags of these names take.
+
+    Args:
+        model_class: the dataclass of the recipe's own choices.
+        values: by the names of the flags.
+        config: a YAML file, over which they are laid.
+
+    Raises:
+        UserError: as `parse_arguments`.
+    """
+    from bert_recipes.config.training_arguments import RecipeTrainingArguments
+
+    classes = (DataArguments, model_class, RecipeTrainingArguments)
+    valid = {field.name for part in classes for field in dataclasses.fields(part) if field.init}
+    for key in values:
+        if key not in valid:
+            raise UserError(f"there is no argument '{key}'{_nearest(key, valid, '')}.")
+    defaults = _defaults(config, valid, model_class.recipe, model_class, other_dataset="dataset" in values)
+    own = _as_flags(dict(values), (DataArguments, model_class), "the arguments")
+    return _build(model_class, model_class.recipe, defaults | own)
+
+
+def _defaults(
+    config: str | Path | None, valid: set[str], name: str, model_class: type[ModelArguments], *, other_dataset: bool
+) -> dict[str, Any]:
+    """Return the defaults, with the YAML file's values over them."""
+    defaults = {"output_dir": f"runs/{name}"}
+    if config:
+        defaults |= _read_configuration(Path(config), valid, name, (DataArguments, model_class))
+        if other_dataset:
+            # Those of the file's own data set: the one that is given has its own.
+            defaults.pop("labels", None)
+    return {key: value for key, value in defaults.items() if key in valid}
+
+
+def _build(model_class: type[M], name: str, values: Mapping[str, Any]) -> Arguments[M]:
+    from bert_recipes.config.training_arguments import RecipeTrainingArguments
+
+    for flag in sorted(NO_MEANING):
+        if values.get(flag):
+            raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
+    data = _part(DataArguments, values)
+    model = _part(model_class, values)
+    return Arguments(data, model, _part(RecipeTrainingArguments, values), name)
+
+
+P = TypeVar("P")
+
+
+def _part(part: type[P], values: Mapping[str, Any]) -> P:
+    fields = dataclasses.fields(part)  # type: ignore[arg-type]
+    given = {field.name: values[field.name] for field in fields if field.init and field.name in values}
+    try:
+        return part(**given)
+    except (ValueError, TypeError, ImportError) as error:
+        raise UserError(str(error).splitlines()[0]) from error
+
+
+def _read_configuration(path: Path, valid: set[str], recipe: str, own: tuple[type, ...]) -> dict[str, Any]:
+    values = read_yaml(find_configuration(path), f"--config {path}")
+    of = values.pop("recipe", recipe)
+    if recipe == "baseline":
+        # It takes what the others are configured with, and has no use for their heads and losses.
+        others = {field.name for other in RECIPES.values() for field in dataclasses.fields(other)}
+        values = {key: value for key, value in values.items() if key in valid or key not in others}
+    elif of != recipe:
+        raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
+    for key in values:
+        if key not in valid:
+            raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
+    return _as_flags(values, own, str(path))
+
+
+def _as_flags(values: dict[str, Any], parts: tuple[type, ...], where: str) -> dict[str, Any]:
+    """Return values with those of this project's own flags as the flags of that name would give them."""
+    for part in parts:
+        types = get_type_hints(part)
+        for field in dataclasses.fields(part):
+            if values.get(field.name) is not None:
+                values[field.name] = _as_flag(values[field.name], field, types[field.name], where)
+    return values
+
+
+def _as_flag(value: Any, field: dataclasses.Field[Any], kind: Any, where: str) -> Any:
+    if _takes_several(kind):
+        if field.name == "dataset" and not isinstance(value, str | list):
+            return value  # rows
+        if isinstance(value, dict):
+            value = [f"{name}={option}" for name, option in value.items()]
+        return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
+    if isinstance(value, list | dict):
+        raise UserError(f"{where}: {field.name} is {value}, and takes one value.")
+    choices = field.metadata.get("choices")
+    if choices and value not in choices:
+        raise UserError(f"{where}: {field.name} is {value}{nearest(str(value), choices)}: take {', '.join(choices)}.")
+    return value
+
+
+def _takes_several(kind: Any) -> bool:
+    return any(get_origin(one) is list for one in (kind, *get_args(kind)))
+
+
+def _nearest(word: str, valid: set[str], prefix: str) -> str:
+    for name, other in RECIPES.items():
+        if word in {field.name for field in dataclasses.fields(other)} - valid:
+            return f" in this recipe: it is one of the {name} recipe's"
+    return nearest(word, valid, prefix)

@@ -1,0 +1,65 @@
+"""The configuration that a run folder keeps, and how two configurations differ."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from bert_recipes.errors import UserError
+from bert_recipes.files import read_yaml
+
+RUN_FILE, METRICS_FILE = "run.yaml", "metrics.json"
+# What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
+NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
+
+
+def saved_configuration(folder: Path) -> dict[str, Any]:
+    """Return what `run.yaml` of a run folder says.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = folder / RUN_FILE
+    if not path.is_file():
+        raise UserError(f"{folder} is no run: it has no {RUN_FILE}.")
+    return read_yaml(path)
+
+
+def configuration_of_model(name: str) -> dict[str, Any]:
+    """Return the configuration of the run that `name` is, or whose `model/` it is; nothing, where there is none."""
+    folder = Path(name).expanduser()
+    for path in (folder, folder.parent if folder.name == "model" else None):
+        if path and (path / RUN_FILE).is_file():
+            return saved_configuration(path)
+    return {}
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], ignored: Collection[str] = ()) -> str:
+    """Return, for a sentence, which keys differ and how; nothing, where none does."""
+    keys = sorted(key for key in {*there, *here} - set(ignored) if there.get(key) != here.get(key))
+    return "; ".join(f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here" for key in keys)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def check_same_configuration(
+    folder: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], ignored: Collection[str] = ()
+) -> None:
+    """Check that a folder holds `what` of the same configuration.
+
+    Args:
+        folder: of the run or the search.
+        what: it holds, as in `a run`.
+        there: the configuration that it was opened with.
+        here: the one that is asked for.
+        ignored: keys that may differ beside those that say where a run stands and how it is shown.
+
+    Raises:
+        UserError: it does not; what differs is named.
+    """
+    if found := differences(there, here, NOT_COMPARED.union(ignored)):
+        raise UserError(
+            f"{folder} holds {what} of another configuration ({found}): name another --output_dir, or replace it with "
+            "--overwrite."
+        )

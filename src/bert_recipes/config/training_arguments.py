@@ -1,0 +1,123 @@
+"""`TrainingArguments` with the defaults of these recipes, and an error for what they cannot honour."""
+
+import dataclasses
+import os
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import torch
+from accelerate.utils import str_to_bool
+from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
+from transformers.integrations import get_available_reporting_integrations
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from bert_recipes.config.defaults import DEFAULTS
+from bert_recipes.config.unsupported import FIXED, NEEDED
+from bert_recipes.devices import has_native_bf16, share_threads
+from bert_recipes.errors import UserError
+
+# What must reach neither run.yaml nor a checkpoint.
+SECRETS = {"hub_token"}
+
+
+def _default(name: str) -> Any:
+    value = DEFAULTS[name]
+    return field(default_factory=lambda: list(value)) if isinstance(value, list) else field(default=value)
+
+
+@dataclass
+class RecipeTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of these recipes, made by hand or from flags alike.
+
+    Attributes:
+        given: every field as it was given, before `TrainingArguments` has worked on it; secrets left out.
+
+    Raises:
+        ValueError: a value is out of its range, or cannot be honoured.
+    """
+
+    eval_strategy: IntervalStrategy | str = _default("eval_strategy")
+    save_strategy: SaveStrategy | str = _default("save_strategy")
+    save_total_limit: int | None = _default("save_total_limit")
+    load_best_model_at_end: bool = _default("load_best_model_at_end")
+    logging_steps: float = _default("logging_steps")
+    train_sampling_strategy: str = _default("train_sampling_strategy")
+    per_device_eval_batch_size: int = _default("per_device_eval_batch_size")
+    report_to: None | str | list[str] = _default("report_to")
+    label_names: list[str] | None = _default("label_names")
+    ddp_find_unused_parameters: bool | None = _default("ddp_find_unused_parameters")
+    bf16: bool | None = field(
+        default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
+    )
+    overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
+    # Trainer would log 0.0 for a loss that is no number any more.
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
+
+    def __post_init__(self) -> None:
+        self.given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS}
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
+            self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
+        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
+            raise ValueError(
+                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
+                "there and --bf16 or --fp16 here."
+            )
+        # Trainer takes bf16 on a CPU only when told that the CPU is meant.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor}: give 0 to less than 1.")
+        for name, (wanted, why) in FIXED.items():
+            value = getattr(self, name, wanted[0])  # not every version of transformers has every field
+            if getattr(value, "value", value) not in wanted:
+                raise ValueError(f"--{name} {getattr(value, 'value', value)} cannot be honoured: {why}.")
+        for name, (holds, what) in NEEDED.items():
+            if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
+                raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
+        super().__post_init__()
+        absent = set(self.report_to) - set(get_available_reporting_integrations())
+        if absent:
+            raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
+        if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
+            raise ValueError("FSDP cannot be honoured on CPUs: launch with recipes/launch/cpu.yaml instead.")
+        share_threads()
+        if self.n_gpu > 1:
+            # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
+            self._n_gpu = 1
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What was given, where it differs from the defaults, and the recipes' own defaults."""
+        defaults = {
+            f.name: f.default_factory() if callable(f.default_factory) else f.default
+            for f in dataclasses.fields(self)
+        }
+        plain = {name: getattr(value, "value", value) for name, value in self.given.items()}
+        chosen = {
+            name: value
+            for name, value in plain.items()
+            # A recipe's own default is written down whatever it was set to: left out, it would come back.
+            if name != "overwrite"
+            and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
+        }
+        # A run is repeated in the precision that the device of the first one chose.
+        return chosen | {"bf16": self.bf16}
+
+
+class FlagParser(HfArgumentParser):
+    """A parser of the fields of dataclasses, `--config` and `--debug`, whose errors are a `UserError`."""
+
+    def __init__(self, classes: tuple[type, ...]) -> None:
+        super().__init__(classes, add_help=False, allow_abbrev=False, conflict_handler="resolve")
+        self.add_argument("--config")
+        # A flag that may be left out for the device to decide would always ask for a value.
+        self.add_argument("--bf16", nargs="?", const=True, type=string_to_bool)
+        # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for a traceback.
+        self.add_argument("--debug", nargs="*", default=[])
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UserError(message)

@@ -1,0 +1,286 @@
+"""From label cells to the task, and from label cells to numbers."""
+
+import ast
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from bert_recipes.data.label_cells import (
+    Where,
+    as_list,
+    as_number,
+    as_text,
+    class_text,
+    is_all_empty,
+    is_integer,
+    is_list_column,
+    labels_in,
+    not_labels,
+    number_lists_in,
+    refuse_empty,
+)
+from bert_recipes.errors import UserError, some
+from bert_recipes.task import MULTI_LABEL, PROBLEM_TYPES, REGRESSION, SINGLE_LABEL, Task
+
+DELIMITERS = ("|", ";", ",")
+
+
+# From a batch of cells and their row numbers to labels.
+Encoder = Callable[[dict[str, list[Any]], list[int]], list[Any]]
+
+
+def label_encoder(task: Task, where: Where) -> Encoder | None:
+    """Return a function from a batch of cells and their row numbers to labels, or None for a split without any.
+
+    Labels are class ids where one label holds, and lists of one float per label or target otherwise.
+
+    Raises:
+        UserError: now or from the function: a label that train never saw, an empty cell or one that does not
+            parse.
+    """
+    there = [column for column in task.columns if column in where.rows.column_names]
+    if where.split == "test" and (len(there) < len(task.columns) or all(is_all_empty(where, c) for c in there)):
+        return None
+    if task.name == "multi-label" and len(task.columns) == 1 and not task.multi_hot:
+        return _multi_label_encoder(task, where)
+    if task.problem_type == SINGLE_LABEL:
+        return _class_encoder(task, where)
+    return _numbers_encoder(task, where)
+
+
+def _class_encoder(task: Task, where: Where) -> Encoder:
+    column = task.columns[0]
+    feature = where.rows.features[column]
+    cells = where.rows.unique(column)
+    refuse_empty(where, column)
+    texts = [class_text(cell, feature) for cell in cells]
+    unknown = sorted(set(texts) - set(task.label_names))
+    if unknown:
+        raise UserError(
+            f"{where.source}: {where.split} has labels that train never saw: {some(unknown)}; train has "
+            f"{', '.join(task.label_names)}."
+        )
+    class_of = {cell: task.label_names.index(text) for cell, text in zip(cells, texts, strict=True)}
+    return lambda batch, numbers: [class_of[cell] for cell in batch[column]]
+
+
+def _multi_label_encoder(task: Task, where: Where) -> Encoder:
+    column = task.columns[0]
+    feature = where.rows.features[column]
+    class_of = task.label2id
+
+    def encode(batch, numbers):
+        out = []
+        for cell, number in zip(batch[column], numbers, strict=True):
+            row = [0.0] * len(task.label_names)
+            for name in labels_in(cell, task.delimiter, feature, where, column, number):
+                if name not in class_of:
+                    raise UserError(
+                        f"{where.source}: {where.split} has a label that train never saw, '{name}' in "
+                        f"{where.which([number])}; train has {', '.join(task.label_names)}."
+                    )
+                row[class_of[name]] = 1.0
+            out.append(row)
+        return out
+
+    return encode
+
+
+def _numbers_encoder(task: Task, where: Where) -> Encoder:
+    for column in task.columns:
+        refuse_empty(where, column)
+
+    def encode(batch, numbers):
+        cells = zip(*(batch[column] for column in task.columns), strict=True)
+        rows = [
+            _listed(task, row[0], where, number) if len(row) == 1 else row
+            for row, number in zip(cells, numbers, strict=True)
+        ]
+        return [
+            [_number(task, cell, where, number) for cell in _of_right_length(task, row, where, number)]
+            for row, number in zip(rows, numbers, strict=True)
+        ]
+
+    return encode
+
+
+def _listed(task: Task, cell, where: Where, number: int) -> list:
+    """Return the numbers in the cell of a single column: those of its list, or the one that it is."""
+    found = as_list(cell)
+    if found is None and isinstance(cell, str) and cell.strip().startswith("["):
+        raise UserError(not_labels(cell, where, task.columns[0], number))
+    return [cell] if found is None else found
+
+
+def _of_right_length(task: Task, row, where: Where, number: int):
+    if len(row) != len(task.label_names):
+        raise UserError(
+            f"{where.source}: the label column '{task.columns[0]}' holds {len(row)} numbers in "
+            f"{where.which([number])} of {where.split} and {len(task.label_names)} elsewhere: give each row as many."
+        )
+    return row
+
+
+def _number(task: Task, cell, where: Where, number: int) -> float:
+    value = as_number(cell)
+    in_row = f"'{cell}' in {where.which([number])} of {where.split}"
+    if value is None:
+        raise UserError(f"{where.source}: the label {in_row} is no finite number: a {task.name} needs one.")
+    if task.name == "multi-label" and value not in (0.0, 1.0):
+        raise UserError(
+            f"{where.source}: the label {in_row} is neither 0 nor 1: with one column per label each says whether "
+            "its label holds; for numbers take --task regression."
+        )
+    return value
+
+
+def find_task(
+    where: Where, columns: list[str], name: str | None, delimiter: str | None, order: list[str] | None
+) -> Task:
+    """Decide the task and name the labels.
+
+    Several columns are a multi-label task if all their cells are 0 or 1, and a regression otherwise; so are lists of
+    numbers that are all of one length. Other lists are a multi-label task, and so are texts joined by a delimiter,
+    recognised where taking them apart leaves fewer distinct labels than there were distinct texts. Real numbers are a
+    regression; anything else is a class.
+
+    Args:
+        where: the train split.
+        columns: the label columns.
+        name: as `--task` names it, or None to guess.
+        delimiter: as `--label_delimiter` names it, or None to guess.
+        order: the names of the labels in the order that is asked for, or None.
+
+    Raises:
+        UserError: the labels do not fit the task, or `order`.
+    """
+    for column in columns:
+        _refuse_what_is_no_label(where, column)
+    if name is None:
+        name, delimiter = _guess_task(where, columns, delimiter)
+    elif name == "multi-label" and len(columns) == 1:
+        delimiter = delimiter or _guess_delimiter(where, columns[0])
+    problem_type = PROBLEM_TYPES.get(name, SINGLE_LABEL)
+    numbers = number_lists_in(where, columns[0]) if len(columns) == 1 else None
+    multi_hot = problem_type == MULTI_LABEL and numbers is not None and numbers.binary and numbers.length > 1
+    if delimiter is not None and problem_type != MULTI_LABEL:
+        raise UserError(f"--label_delimiter parts the labels of a multi-label task, and the task is {name}.")
+    if problem_type == SINGLE_LABEL:
+        if len(columns) > 1:
+            raise UserError(
+                f"a {name} task has one label column, and {', '.join(columns)} came: name one with --label_column."
+            )
+        names = _class_names(where, columns[0])
+        found = "binary" if len(names) == 2 else "multi-class"
+        if name not in ("class", found):
+            raise UserError(
+                f"{where.source}: the label column '{columns[0]}' holds {len(names)} labels ({some(names)}): that is "
+                f"--task {found}, not {name}."
+            )
+        name = found
+    elif problem_type == MULTI_LABEL and len(columns) == 1 and not multi_hot:
+        names = _names_in_cells(where, columns[0], delimiter)
+    else:
+        length = len(columns) if numbers is None else numbers.length
+        names = columns if len(columns) == length else [f"{columns[0]}_{i}" for i in range(length)]
+    if order is not None:
+        wanted = [str(label) for label in order]
+        if problem_type == REGRESSION or len(columns) > 1:
+            raise UserError("--labels orders the labels of one column: here --label_column does.")
+        if multi_hot and len(set(wanted)) == len(wanted) == len(names):
+            names = wanted  # lists of 0 and 1 do not say what their labels are called
+        if sorted(wanted) != sorted(names):
+            raise UserError(
+                f"--labels names {some(wanted, most=20)}, and train holds {some(names, most=20)}: name each once."
+            )
+        names = wanted
+    return Task(name, list(names), list(columns), delimiter, multi_hot)
+
+
+def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tuple[str, str | None]:
+    """Return the task, with `class` for one that the number of labels decides, and the delimiter."""
+    if len(columns) > 1:
+        values = {as_number(cell) for column in columns for cell in where.rows.unique(column)}
+        return ("multi-label" if values <= {0.0, 1.0} else "regression"), delimiter
+    column = columns[0]
+    numbers = number_lists_in(where, column)
+    if numbers is not None and not numbers.binary and numbers.length > 1:
+        return "regression", delimiter
+    if delimiter is not None or is_list_column(where.rows, column):
+        return "multi-label", delimiter
+    cells = where.rows.unique(column)
+    if hasattr(where.rows.features[column], "names"):
+        return "class", None
+    texts = [text for text in map(as_text, cells) if text]
+    # A single one that does not parse must not turn all the others into classes: it is named when it is read.
+    if any(as_list(text) is not None for text in texts):
+        return "multi-label", None
+    found = _guess_delimiter(where, column)
+    if found is not None:
+        return "multi-label", found
+    # True and False are 1 and 0 in a column for each of several labels; alone they are two classes.
+    numbers = texts and all(as_number(text) is not None and text.lower() not in ("true", "false") for text in texts)
+    return ("regression" if numbers and not all(is_integer(text) for text in texts) else "class"), None
+
+
+def _guess_delimiter(where: Where, column: str) -> str | None:
+    if is_list_column(where.rows, column):
+        return None
+    texts = {text for text in map(as_text, where.rows.unique(column)) if text}
+    if all(as_number(text) is not None for text in texts):
+        return None
+    for delimiter in DELIMITERS:
+        parts = {part.strip() for text in texts for part in text.split(delimiter)}
+        if len(parts) < len(texts) and any(delimiter in text for text in texts):
+            return delimiter
+    return None
+
+
+def _class_names(where: Where, column: str) -> list[str]:
+    if is_list_column(where.rows, column):
+        raise UserError(f"{where.source}: the label column '{column}' holds lists: that is --task multi-label.")
+    feature = where.rows.features[column]
+    refuse_empty(where, column)
+    if hasattr(feature, "names"):
+        names = list(feature.names)
+    else:
+        texts = sorted({as_text(cell) for cell in where.rows.unique(column)})
+        names = sorted(texts, key=int) if all(is_integer(text) for text in texts) else texts
+    if len(names) < 2:
+        raise UserError(
+            f"{where.source}: the label column '{column}' holds one class only, '{names[0]}': "
+            "there is nothing to tell apart."
+        )
+    return names
+
+
+def _names_in_cells(where: Where, column: str, delimiter: str | None) -> list[str]:
+    feature = where.rows.features[column]
+    inner = getattr(feature, "feature", None)
+    if hasattr(inner, "names"):
+        return list(inner.names)
+    found: set[str] = set()
+    number = 0
+    for batch in where.rows.select_columns([column]).iter(10_000):
+        for cell in batch[column]:
+            found.update(labels_in(cell, delimiter, feature, where, column, number))
+            number += 1
+    if not found:
+        raise UserError(f"{where.source}: the label column '{column}' holds no label in any row of {where.split}.")
+    return sorted(found, key=int) if all(is_integer(name) for name in found) else sorted(found)
+
+
+def _refuse_what_is_no_label(where: Where, column: str) -> None:
+    kind = where.rows.data.schema.field(column).type
+    inner = kind.value_type if is_list_column(where.rows, column) else kind
+    if pa.types.is_nested(inner) or pa.types.is_binary(inner):
+        raise UserError(
+            f"{where.source}: the label column '{column}' holds {kind}: give a label, a number or a list of them."
+        )
+
+

@@ -1,0 +1,54 @@
+"""What was read, at the terminal."""
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+from rich.markup import escape
+from rich.table import Table
+
+from bert_recipes.columns import LABELS, LENGTH, TRUNCATED
+from bert_recipes.data.loading import TextData
+from bert_recipes.data.splits import column
+from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
+from bert_recipes.terminal import console, say
+
+
+def show_data(data: TextData, tokenized: DatasetDict) -> None:
+    """Print what was read: rows, columns, label balance, lengths in tokens and how many texts were truncated."""
+    columns = data.columns
+    label = "', '".join(columns.label)
+    parts = {"text": columns.text, "second text": columns.text_pair, "label": label, "id": columns.id}
+    found = ", ".join(f"{part} in '{name}'" for part, name in parts.items() if name)
+    console.print(f"[bold]{escape(data.source)}[/bold]: {escape(found)}")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    counted = LENGTH in tokenized["train"].column_names  # the baseline knows no tokens
+    for name in ("rows", "labels", *(("tokens (mean, most)", "truncated") if counted else ())):
+        table.add_column(name, justify="left" if name == "labels" else "right")
+    for split, rows in tokenized.items():
+        cells = [split, f"{len(rows):,}", escape(_balance(rows, data.task))]
+        if counted:
+            lengths = column(rows, LENGTH)
+            cells += [f"{lengths.mean():.0f}, {lengths.max()}", f"{column(rows, TRUNCATED).mean():.1%}"]
+        table.add_row(*cells)
+    console.print(table)
+    for note in data.notes:
+        say(note, style="dim")
+
+
+def _balance(rows: Dataset, task: Task) -> str:
+    if LABELS not in rows.column_names:
+        return "none"
+    labels = column(rows, LABELS)
+    if task.problem_type == REGRESSION:
+        shown = [
+            f"{name} {target.mean():.4g} ± {target.std():.3g}"
+            for name, target in zip(task.label_names, labels.T, strict=True)
+        ]
+    else:
+        counts = (
+            labels.sum(axis=0)
+            if task.problem_type == MULTI_LABEL
+            else np.bincount(labels, minlength=task.num_labels)
+        )
+        shown = [f"{name} {count / len(rows):.0%}" for name, count in zip(task.label_names, counts, strict=True)]
+    return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])} and {len(shown) - 5} more"

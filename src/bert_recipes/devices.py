@@ -1,0 +1,55 @@
+"""What this process computes on: cores and threads, GPUs, bfloat16, memory."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_threads() -> None:
+    """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        torch.set_num_threads(max(1, cores() // processes))
+
+
+def has_native_bf16(use_cpu: bool = False) -> bool:
+    """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def describe_device(training: "TrainingArguments") -> str:
+    """Name the devices of a training and its precision, as in `2 x NVIDIA H100 in bfloat16`."""
+    name = torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper()
+    count = f"{training.world_size} x {name}" if training.world_size > 1 else name
+    return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has had in memory so far, as the system counts them."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # On Linux a new process inherits the maximum that getrusage tells from the one that started it.
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text(encoding="utf-8"))
+        if found:
+            return int(found[1]) * 1024
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,1 @@
+"""Scores, calibration, significance, and the files of predictions."""

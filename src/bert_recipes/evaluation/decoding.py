@@ -1,0 +1,30 @@
+"""From logits to probabilities, and from probabilities to predictions."""
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+# Between the labels, or the values, that one row has.
+JOINT = "|"
+
+
+def probabilities_of(logits: np.ndarray, problem_type: str) -> np.ndarray:
+    """Return what logits `[rows, num_labels]` say: probabilities in float64, or a regression's values as they are."""
+    logits = np.asarray(logits, dtype=np.float64)
+    if problem_type == REGRESSION:
+        return logits
+    return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
+
+
+def predictions_of(probabilities: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:
+    """Return one prediction per row as text: the likeliest label, all labels over one half, or the values.
+
+    Labels and values of one row are joined by `|`.
+    """
+    if problem_type == SINGLE_LABEL:
+        return [label_names[i] for i in probabilities.argmax(axis=1)]
+    if problem_type == MULTI_LABEL:
+        rows = ((name for name, p in zip(label_names, row, strict=True) if p > 0.5) for row in probabilities)
+        return [JOINT.join(held) for held in rows]
+    return [JOINT.join(f"{value:.8g}" for value in row) for row in probabilities]

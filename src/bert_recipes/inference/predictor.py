@@ -1,0 +1,239 @@
+"""Prediction as a stream: rows in, scores out, in the order of the rows and in constant memory.
+
+Rows are read in windows, sorted by length within a window, predicted in batches of like length, and put back in order.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from bert_recipes.columns import PREDICTION
+from bert_recipes.config.saved import configuration_of_model
+from bert_recipes.data.tokenization import check_max_length, most_tokens, takes_token_types
+from bert_recipes.devices import has_native_bf16
+from bert_recipes.errors import UserError
+from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
+from bert_recipes.evaluation.prediction_files import PredictionWriter, probability_columns
+from bert_recipes.inference.rows import TextRow, rows_from_python
+from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.task import SINGLE_LABEL
+
+# A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
+WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20
+# Tokens of a batch, padding included: a CPU gains nothing by more, and with more a window of tweets is padded by a
+# tenth and over, since its few batches each hold texts of many lengths.
+TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
+# Tensor cores take lengths that are multiples of 8.
+PAD_TO_MULTIPLE_OF = {"cpu": 1, "gpu": 8}
+# A text is tokenized up to the last space before this many characters for each token that it may have: what is behind
+# them would be cut off, and takes 180 bytes a character until then.
+CHARACTERS_PER_TOKEN = 64
+
+
+class Predictor:
+    """A classifier, ready to predict a stream of rows.
+
+    Args:
+        model: it returns logits `[batch, num_labels]`.
+        tokenizer: the model's own.
+        max_length: tokens a text is truncated to.
+        trained_on: the configuration of the run that made the model, where it is known.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        trained_on: dict[str, Any] | None = None,
+    ):
+        self.trained_on = trained_on or {}
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.takes_token_types = takes_token_types(model.config)
+        kind = "cpu" if model.device.type == "cpu" else "gpu"
+        if kind == "cpu":
+            cpu_kernels.quicken(model)
+        self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
+
+    @classmethod
+    def load(
+        cls, name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
+    ) -> "Predictor":
+        """Load a model for prediction on the GPU, if there is one, and else on the CPU.
+
+        Args:
+            name: a run folder, a model folder or a Hub id.
+            max_length: by default what the run was trained with, or else the most that the model takes.
+            bf16: whether to compute in bfloat16; by default where the device has it natively.
+            trust_remote_code: whether code that the model carries may run.
+
+        Raises:
+            UserError: there is no such model, it is a run in folds, or it takes fewer tokens than `max_length`.
+        """
+        folder = Path(name).expanduser()
+        if (folder / "folds" / "1").is_dir():
+            raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {folder}/folds/1.")
+        configuration = configuration_of_model(name)
+        if configuration.get("recipe") == "baseline":
+            raise UserError(
+                f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom."
+            )
+        of_run = (folder / "model" / "config.json").is_file()
+        model_dir = resolve_model(str(folder / "model") if of_run else name, finished=True)
+        tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        half = has_native_bf16() if bf16 is None else bf16
+        model = AutoModelForSequenceClassification.from_pretrained(
+            model_dir, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=trust_remote_code
+        )
+        if half:
+            _score_in_float32(model)
+        max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
+        check_max_length(max_length, tokenizer, model.config)
+        return cls(model.to(device), tokenizer, max_length, configuration)
+
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
+
+        Args:
+            rows: a text, a list of texts or of pairs of them, a Series, a DataFrame or a `datasets.Dataset`. The index
+                of a Series or a DataFrame is kept.
+
+        Raises:
+            UserError: it is something else, or the text's column is not found in it.
+        """
+        found = [part for _, part in self.probabilities(rows_from_python(rows, self.trained_on))]
+        probabilities = np.concatenate(found) if found else np.empty((0, len(self.label_names)))
+        columns = probability_columns(self.label_names, self.problem_type)
+        frame = pd.DataFrame(probabilities[:, : len(columns)], columns=columns)
+        # A label may be called `prediction` too.
+        frame.insert(
+            0, PREDICTION, predictions_of(probabilities, self.label_names, self.problem_type), allow_duplicates=True
+        )
+        return frame.set_axis(rows.index, axis=0) if isinstance(rows, pd.DataFrame | pd.Series) else frame
+
+    def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
+        """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
+        for window in windows(rows):
+            yield window, self._logits_of_window(self._tokenize(window))
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels in the order of the logits, `[num_labels]`."""
+        return [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+
+    @property
+    def problem_type(self) -> str:
+        """What transformers calls the task."""
+        return self.model.config.problem_type or SINGLE_LABEL
+
+    def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
+        """As `logits`, with probabilities `[rows, num_labels]` in float64, or a regression's values."""
+        for window, logits in self.logits(rows):
+            yield window, probabilities_of(logits, self.problem_type)
+
+    def _tokenize(self, window: list[TextRow]) -> dict[str, list[list[int]]]:
+        texts = [row.text for row in window]
+        if window[0].text_pair is None:
+            cut = [self._beginning(text) for text in texts]
+            tokens = self.tokenizer(cut, truncation=True, max_length=self.max_length)
+            for i, (text, ids) in enumerate(zip(texts, tokens["input_ids"], strict=True)):
+                if len(ids) < self.max_length and len(cut[i]) < len(text):
+                    # Its beginning was mostly spaces, or the like.
+                    for name, values in self.tokenizer(text, truncation=True, max_length=self.max_length).items():
+                        tokens[name][i] = values
+        else:
+            # Both texts of a pair decide where each is cut.
+            pairs = [row.text_pair for row in window]
+            tokens = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
+        if not self.takes_token_types:
+            tokens.pop("token_type_ids", None)
+        return tokens
+
+    def _beginning(self, text: str) -> str:
+        most = CHARACTERS_PER_TOKEN * self.max_length
+        end = text.rfind(" ", 0, most) if len(text) > most else -1
+        return text if end < 0 else text[:end]
+
+    def _logits_of_window(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
+        lengths = np.array([len(ids) for ids in tokens["input_ids"]])
+        out = np.empty((len(lengths), self.model.config.num_labels), dtype=np.float32)
+        for batch in batches_of_tokens(lengths, self.tokens_per_batch):
+            out[batch] = self._logits_of_batch(tokens, batch, lengths[batch])
+        return out
+
+    @torch.inference_mode()
+    def _logits_of_batch(self, tokens, batch: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        multiple = self.pad_to_multiple_of
+        longest = min(-(-lengths.max() // multiple) * multiple, self.max_length)
+        real = np.arange(longest) < lengths[:, None]
+        inputs = {}
+        for name in tokens:
+            padding = self.tokenizer.pad_token_id if name == "input_ids" else 0
+            padded = np.full(real.shape, padding, dtype=np.int64)
+            padded[real] = np.concatenate([tokens[name][i] for i in batch])
+            inputs[name] = torch.from_numpy(padded).to(self.model.device)
+        return self.model(**inputs).logits.float().cpu().numpy()
+
+
+def windows(rows: Iterable[TextRow]) -> Iterator[list[TextRow]]:
+    """Cut a stream of rows into lists of at most `WINDOW_ROWS` rows and about `WINDOW_CHARACTERS` characters."""
+    window, characters = [], 0
+    for row in rows:
+        window.append(row)
+        characters += len(row.text) + len(row.text_pair or "")
+        if len(window) == WINDOW_ROWS or characters >= WINDOW_CHARACTERS:
+            yield window
+            window, characters = [], 0
+    if window:
+        yield window
+
+
+def batches_of_tokens(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Yield row numbers in batches of like length, the longest first.
+
+    A batch holds at most `tokens` tokens, padding included, or one row.
+    """
+    order = np.argsort(lengths, kind="stable")[::-1]
+    while len(order):
+        size = max(1, tokens // max(1, lengths[order[0]]))
+        yield order[:size]
+        order = order[size:]
+
+
+def _score_in_float32(model: PreTrainedModel) -> None:
+    # In bfloat16 the logits themselves would come in steps of 1/128 and make ties of rows that differ.
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.config.num_labels]
+    if layers:
+        layers[-1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
+
+
+def write_predictions(file: TextIO, predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:
+    """Write `id`, `prediction` and a column of probabilities per label for a stream of rows, as a run does.
+
+    A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.
+
+    Yields:
+        After each window, how many rows are written.
+    """
+    out = PredictionWriter(file, predictor.label_names, predictor.problem_type)
+    written = 0
+    for window, probabilities in predictor.probabilities(rows):
+        predictions = predictions_of(probabilities, predictor.label_names, predictor.problem_type)
+        out.write((row.id for row in window), predictions, probabilities)
+        written += len(window)
+        yield written

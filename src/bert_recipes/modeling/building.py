@@ -1,0 +1,229 @@
+"""A pretrained encoder made ready for the custom recipe: under a head, in part frozen, begun anew or adapted."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+from transformers.activations import ACT2FN
+
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.errors import UserError, nearest
+from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
+from bert_recipes.modeling.own_code import CODE_ERRORS, file_of, is_own_code, load_object, source_at
+from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.task import Task
+
+# The modules that travel with every saved model, beside a pooling of the user's own.
+CARRIED = ("models", "pooling")
+
+
+def build_classifier(
+    model_dir: str, args: CustomArguments, task: Task, checkpointing: bool = False
+) -> EncoderClassifier:
+    """Return the encoder in the folder `model_dir` under the head that `args` ask for.
+
+    The pooling is tried on two short texts, so that what it returns is known before anything is trained.
+
+    Raises:
+        UserError: a choice does not fit the encoder, or a pooling of the user's own does not work.
+    """
+    pooling_class = _pooling_class(args.pooling)
+    _check_head(args)
+    encoder = AutoModel.from_pretrained(model_dir, use_safetensors=True)
+    if args.layer_decay != 1.0 or args.freeze_embeddings:
+        embeddings_of(encoder)
+    if args.layer_decay != 1.0:
+        encoder_layers(encoder)
+    if checkpointing and not encoder.supports_gradient_checkpointing:
+        raise UserError(f"--gradient_checkpointing cannot be honoured: {type(encoder).__name__} does not support it.")
+    _reinitialise_last(encoder, args.reinit_layers)
+    pooling = _make_pooling(pooling_class, args.pooling, encoder, model_dir)
+    config = EncoderClassifierConfig(
+        encoder=encoder.config,
+        pooling=args.pooling if args.pooling in POOLINGS else Path(args.pooling).name,
+        pooled_size=_pooled_size(pooling, args.pooling, encoder),
+        head_layers=args.head_layers,
+        head_size=args.head_size,
+        head_activation=args.head_activation,
+        head_dropout=args.head_dropout,
+        dropout_samples=args.dropout_samples,
+        id2label=task.id2label,
+        label2id=task.label2id,
+        problem_type=task.problem_type,
+        pad_token_id=encoder.config.pad_token_id,
+    )
+    model = EncoderClassifier.from_encoder(encoder, config, pooling)
+    _freeze(encoder, args)
+    if args.lora_rank is not None:
+        model.encoder = _with_lora(encoder, args)
+    return model
+
+
+def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
+    """Return the layers of an encoder, the lowest first.
+
+    Raises:
+        UserError: it has no list of as many layers as its configuration says, as ALBERT, which has one for all.
+    """
+    count = encoder.config.num_hidden_layers
+    for module in encoder.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise UserError(
+        f"{type(encoder).__name__} does not have {count} layers of its own each: --freeze_layers, --reinit_layers and "
+        "--layer_decay do not fit it."
+    )
+
+
+def embeddings_of(encoder: nn.Module) -> list[nn.Module]:
+    """Return the parts of an encoder that stand below its layers or beside all of them.
+
+    With the embeddings go ELECTRA's projection of them and the position embeddings that DeBERTa and MPNet share among
+    their layers.
+
+    Raises:
+        UserError: it has none by that name.
+    """
+    if getattr(encoder, "embeddings", None) is None:
+        raise UserError(
+            f"{type(encoder).__name__} has no embeddings by that name: --freeze_embeddings and --layer_decay do not "
+            "fit it."
+        )
+    names = ("embeddings", "embeddings_project", "encoder.rel_embeddings", "encoder.relative_attention_bias")
+    names += ("encoder.LayerNorm", "encoder.conv")  # DeBERTa's, of its relative positions
+    known = dict(encoder.named_modules())
+    return [known[name] for name in names if name in known]
+
+
+def _pooling_class(name: str) -> type[nn.Module]:
+    if is_own_code(name):
+        path = file_of(name)
+        file = path.stem
+        if file in CARRIED:
+            raise UserError(f"--pooling {name}: a saved model carries a file {file}.py of its own: rename yours.")
+        if not file.isidentifier():
+            raise UserError(f"--pooling {name}: {file}.py cannot be imported by that name: rename it.")
+        found = load_object(name, "--pooling")
+        for needed in _imports_of(source_at(name) or ""):
+            if path.with_name(f"{needed}.py").is_file():
+                raise UserError(
+                    f"--pooling {name}: {file}.py imports {needed}.py beside it, which a saved model would not carry: "
+                    "put both into one file."
+                )
+        return found
+    if name not in POOLINGS:
+        raise UserError(
+            f"--pooling {name} is not known{nearest(name, POOLINGS)}: take one of {', '.join(POOLINGS)}, or your own "
+            "as file.py:Name."
+        )
+    return POOLINGS[name]
+
+
+def _imports_of(source: str) -> set[str]:
+    tree = ast.parse(source)
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+def _check_head(args: CustomArguments) -> None:
+    if args.head_activation not in ACT2FN:
+        raise UserError(
+            f"--head_activation {args.head_activation} is not known{nearest(args.head_activation, ACT2FN)}: take "
+            "gelu, relu, tanh or another of transformers' activations."
+        )
+    if args.lora_rank is not None and importlib.util.find_spec("peft") is None:
+        raise UserError("--lora_rank needs the peft package: pip install -c constraints.txt -e '.[lora]'.")
+
+
+def _make_pooling(pooling_class: type[nn.Module], name: str, encoder: PreTrainedModel, model_dir: str) -> nn.Module:
+    try:
+        pooling = pooling_class(encoder.config)
+    except CODE_ERRORS as error:
+        raise UserError(
+            f"--pooling {name} cannot be made for the {type(encoder).__name__} of {model_dir}: "
+            f"{' '.join(str(error).split())}."
+        ) from error
+    if not isinstance(pooling, nn.Module) or not isinstance(pooling_class, type):
+        raise UserError(
+            f"--pooling {name} must be a subclass of torch.nn.Module whose constructor takes the encoder's "
+            f"configuration, and gives a {type(pooling).__name__}."
+        )
+    return pooling
+
+
+@torch.no_grad()
+def _pooled_size(pooling: nn.Module, name: str, encoder: PreTrainedModel) -> int:
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    all_layers = getattr(pooling, "all_layers", False)
+    output = encoder(input_ids=torch.zeros_like(mask), attention_mask=mask, output_hidden_states=all_layers)
+    if name == "pooler" and getattr(output, "pooler_output", None) is None:
+        others = [other for other in POOLINGS if other != "pooler"]
+        raise UserError(f"{type(encoder).__name__} has no pooler: take --pooling with one of {', '.join(others)}.")
+    try:
+        pooled = pooling.eval()(output, mask)
+    except CODE_ERRORS as error:
+        raise UserError(
+            f"--pooling {name} fails on two texts of three tokens with {type(error).__name__}: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(pooled, torch.Tensor) or pooled.dim() != 2 or len(pooled) != len(mask):
+        came = f"shape {list(pooled.shape)}" if isinstance(pooled, torch.Tensor) else f"a {type(pooled).__name__}"
+        raise UserError(
+            f"--pooling {name} must return one vector per text, shape [batch, size], and returned {came} for 2 texts."
+        )
+    return pooled.shape[1]
+
+
+def _reinitialise_last(encoder: PreTrainedModel, count: int) -> None:
+    """Begin the last layers, and the pooler above them, anew (arXiv:2006.05987)."""
+    if count == 0:
+        return
+    again = [*encoder_layers(encoder)[-_few_enough(encoder, "--reinit_layers", count) :]]
+    if getattr(encoder, "pooler", None) is not None:
+        again.append(encoder.pooler)
+    for part in again:
+        for module in part.modules():
+            # transformers leaves alone what it has marked as loaded.
+            for holder in (module, *module.parameters(recurse=False)):
+                holder._is_hf_initialized = False
+            encoder._init_weights(module)
+
+
+def _freeze(encoder: PreTrainedModel, args: CustomArguments) -> None:
+    frozen = []
+    if args.freeze_embeddings:
+        frozen += embeddings_of(encoder)
+    if args.freeze_layers:
+        frozen += encoder_layers(encoder)[: _few_enough(encoder, "--freeze_layers", args.freeze_layers)]
+    for part in frozen:
+        part.requires_grad_(False)
+
+
+def _few_enough(encoder: PreTrainedModel, flag: str, count: int) -> int:
+    layers = len(encoder_layers(encoder))
+    if count > layers:
+        raise UserError(f"{flag} {count} is more than the {layers} layers that the encoder has.")
+    return count
+
+
+def _with_lora(encoder: PreTrainedModel, args: CustomArguments) -> nn.Module:
+    """Freeze the encoder and put a pair of small trained matrices beside each linear layer (arXiv:2106.09685)."""
+    from peft import LoraConfig, get_peft_model  # an extra, and slow to import
+
+    return get_peft_model(
+        encoder, LoraConfig(r=args.lora_rank, lora_alpha=args.lora_alpha, target_modules="all-linear")
+    )
+
+
+def merge_lora(model: EncoderClassifier) -> None:
+    """Add what LoRA learned to the encoder's own weights, so that the model is saved and loaded as any other."""
+    if hasattr(model.encoder, "merge_and_unload"):
+        model.encoder = model.encoder.merge_and_unload()

@@ -1,0 +1,115 @@
+"""The source of a class or a function that a notebook or a program defined, as a file that stands alone."""
+
+import builtins
+import importlib.util
+import inspect
+import sys
+import symtable
+import sysconfig
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from bert_recipes.errors import UserError
+
+CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+
+
+def source_of(found: Callable[..., Any], flag: str) -> str:
+    """Return a file's text that defines `found`, with the imports, constants and helpers that it uses.
+
+    Args:
+        found: a class or a function.
+        flag: that it was given as, for the sentence of an error.
+
+    Raises:
+        UserError: it has no name or no source, or uses an object that a file cannot hold.
+    """
+    if not isinstance(found, type | FunctionType) or not found.__name__.isidentifier():
+        raise UserError(
+            f"{flag}: a class or a function with a name is needed, and a {type(found).__name__} came: define it with "
+            "class or def."
+        )
+    parts = _Parts(flag, found.__name__)
+    parts.add(found)
+    head = [*dict.fromkeys(parts.imports), "", *parts.constants]
+    return "\n".join(head).strip() + "\n\n\n" + "\n\n\n".join(parts.definitions) + "\n"
+
+
+class _Parts:
+    """What goes into the file: imports, constants, and definitions, each after those that it uses."""
+
+    def __init__(self, flag: str, name: str):
+        self.flag, self.name = flag, name
+        self.imports: list[str] = []
+        self.constants: list[str] = []
+        self.definitions: list[str] = []
+        self.seen: set[str] = set()
+
+    def add(self, found: Any) -> None:
+        self.seen.add(found.__name__)
+        try:
+            source = textwrap.dedent(inspect.getsource(found))
+        except (OSError, TypeError) as error:
+            raise UserError(
+                f"{self.flag}: the source of {found.__name__} cannot be had here: write it into a file and give "
+                f"file.py:{found.__name__}."
+            ) from error
+        free = list(getattr(getattr(found, "__code__", None), "co_freevars", ()))
+        if free or "<locals>" in found.__qualname__:
+            raise UserError(
+                f"{self.flag}: {found.__name__} is defined within a function{f' and uses its {free[0]}' * bool(free)}"
+                ": define it outside of one."
+            )
+        namespace = vars(sys.modules[found.__module__])
+        for name in _globals_of(source):
+            if name in namespace and name not in self.seen:
+                self._add_global(name, namespace[name])
+        self.definitions.append(source.rstrip())
+
+    def _add_global(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType):
+            self.imports.append(f"import {value.__name__} as {name}")
+        elif isinstance(value, CONSTANTS) or (isinstance(value, tuple) and all(isinstance(v, CONSTANTS) for v in value)):
+            self.constants.append(f"{name} = {value!r}")
+        elif _is_of_a_library(value):
+            self.imports.append(f"from {value.__module__} import {value.__name__} as {name}")
+        elif isinstance(value, type | FunctionType) and value.__name__ == name:
+            self.add(value)
+        else:
+            raise UserError(
+                f"{self.flag}: {self.name} uses '{name}', a {type(value).__name__} that a file cannot hold: put it into "
+                f"{self.name}, or write a file and give file.py:{self.name}."
+            )
+
+
+def _globals_of(source: str) -> Iterator[str]:
+    """Yield the names that a definition looks up outside of itself."""
+
+    def walk(table: symtable.SymbolTable) -> Iterator[str]:
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (symbol.is_global() or (top and not symbol.is_assigned())):
+                yield symbol.get_name()
+        for child in table.get_children():
+            yield from walk(child)
+
+    yield from dict.fromkeys(name for name in walk(symtable.symtable(source, "<source>", "exec")))
+
+
+def _is_of_a_library(value: Any) -> bool:
+    """Whether `from module import name` finds `value` wherever its library is installed."""
+    module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
+    if module is None or name is None or module == "__main__" or module not in sys.modules:
+        return False
+    # The saved model carries a file of its own in its place.
+    if module == "bert_recipes.modeling.pooling" or getattr(sys.modules[module], name, None) is not value:
+        return False
+    if module.partition(".")[0] in ("bert_recipes", *sys.stdlib_module_names, builtins.__name__):
+        return True
+    specification = importlib.util.find_spec(module.partition(".")[0])
+    origin = specification.origin if specification else None
+    libraries = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")}
+    return origin is not None and any(Path(origin).is_relative_to(folder) for folder in libraries)

@@ -1,0 +1,379 @@
+"""Figures of a run and of a comparison, each as PNG and SVG under `plots/` and as SVG inside the page.
+
+The colours are those of Okabe and Ito, which colour-blind people tell apart. In the page they are CSS variables, so
+that one drawing serves light and dark.
+"""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from scipy.stats import t as student_t
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from bert_recipes.evaluation.calibration import reliability
+from bert_recipes.files import writing
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKERS = "osD^vP"
+INK, FAINT, PAPER = "#1b1f24", "#8b949e", "#ffffff"
+# What stands for each colour in the page.
+VARIABLES = {c: f"var(--c{i + 1})" for i, c in enumerate(COLOURS)} | {
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    PAPER: "var(--paper)",
+}
+CURVE_POINTS = 400
+# Fonts with Chinese, Japanese and Korean in them, one of which most machines have.
+WIDE_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
+STYLE = {
+    "font.family": ["DejaVu Sans", *(font for font in WIDE_FONTS if font in font_manager.get_font_names())],
+    "font.size": 9.5,
+    "axes.titlesize": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "text.parse_math": False,  # a label may hold a $
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+}
+
+# Text takes its font when it is made: every figure is made within the style.
+styled = matplotlib.rc_context(STYLE)
+
+
+def save(figure: Figure, folder: Path, name: str) -> str:
+    """Write `name`.png and `name`.svg into `folder` and return the SVG for the page, its colours as variables."""
+    folder.mkdir(exist_ok=True)
+    with matplotlib.rc_context(STYLE), writing(folder / f"{name}.png", "wb") as file:
+        figure.savefig(file, format="png", dpi=200)
+    # Laid out once: the same for both.
+    figure.set_layout_engine("none")
+    # The salt names the drawing's clip paths: no two drawings of a page may share one.
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}), writing(folder / f"{name}.svg") as file:
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    svg = svg[svg.index("<svg") :]
+    # Only in styles: a label may be spelled like a colour.
+    svg = re.sub(r'style="[^"]*"', lambda style: _with_variables(style[0]), svg)
+    width, height = figure.get_size_inches() * 72
+    return re.sub(r"<svg [^>]*>", f'<svg viewBox="0 0 {width:g} {height:g}" role="img">', svg, count=1)
+
+
+def _with_variables(style: str) -> str:
+    style = re.sub("#[0-9a-f]{6}", lambda colour: VARIABLES.get(colour[0], colour[0]), style)
+    return re.sub(r"font: (\S+) [^;\"]*", r"font-size: \1", style)
+
+
+def _figure(width: float = 4.2, height: float = 2.9):
+    """Return a figure that is read at its own size on a phone, and its axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(True)
+    return figure, axes
+
+
+def _short(name: str, most: int = 18) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+@styled
+def loss_curves(log_histories: list[list[dict]]) -> Figure:
+    """Loss by optimizer step: of training, smoothed, and of validation; a line for each fold where there are some."""
+    figure, axes = _figure()
+    alone = len(log_histories) == 1
+    for i, log_history in enumerate(log_histories):
+        train = np.array([(e["step"], e["loss"]) for e in log_history if "loss" in e])
+        validation = np.array([(e["step"], e["eval_loss"]) for e in log_history if "eval_loss" in e])
+        if len(train):
+            if alone:
+                axes.plot(*train.T, color=COLOURS[0], alpha=0.25, linewidth=1)
+            width = max(1, len(train) // 15)
+            smooth = np.convolve(train[:, 1], np.full(width, 1 / width), mode="valid")
+            label = f"training, mean of {width}" if i == 0 else None
+            axes.plot(train[width - 1 :, 0], smooth, color=COLOURS[0], alpha=1 if alone else 0.6, label=label)
+        if len(validation):
+            style = {"color": COLOURS[1], "alpha": 1 if alone else 0.6, "label": "validation" if i == 0 else None}
+            axes.plot(*validation.T, marker="o", markersize=5, **style)
+    axes.set(xlabel="optimizer step", ylabel="loss per example")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.legend()
+    return figure
+
+
+@styled
+def score_curves(log_histories: list[list[dict]], name: str, title: str) -> Figure:
+    """A score on validation by optimizer step, the best one named; a line for each fold, where there are folds."""
+    figure, axes = _figure()
+    lines = [
+        np.array([(e["step"], e[f"eval_{name}"]) for e in history if f"eval_{name}" in e]) for history in log_histories
+    ]
+    for points in lines:
+        axes.plot(*points.T, color=COLOURS[1], marker="o", markersize=5, alpha=1 if len(lines) == 1 else 0.6)
+    if len(lines) == 1:
+        step, best = lines[0][lines[0][:, 1].argmax()]
+        axes.annotate(f"{best:.4f}", (step, best), xytext=(0, 7), textcoords="offset points", ha="center")
+    axes.margins(y=0.2)
+    axes.set(xlabel="optimizer step", ylabel=f"{title} on validation")
+    # Also of a single point, whose own limits would be fractions of a step.
+    axes.set_xlim(0, 1.05 * max(points[-1, 0] for points in lines))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    return figure
+
+
+@styled
+def confusion(matrix: np.ndarray, names: list[str]) -> Figure:
+    """Rows by label and prediction; each cell's depth is its share of the label's rows."""
+    n = len(names)
+    side = min(9.0, max(3.0, 1.4 + 0.42 * n))
+    figure, axes = _figure(side * 4.4 / 3 if n < 5 else side + 0.8, side)
+    axes.grid(False)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    small = n > 20
+    for i in range(n):
+        for j in range(n):
+            # Rectangles, not an image: they stay sharp, and follow the page's colours.
+            axes.add_patch(
+                matplotlib.patches.Rectangle((j, i), 1, 1, color=COLOURS[0], alpha=0.08 + 0.62 * share[i, j], lw=0)
+            )
+            if not small:
+                cell = f"{matrix[i, j]:,}\n{share[i, j]:.0%}" if n <= 6 else f"{matrix[i, j]}"
+                axes.text(j + 0.5, i + 0.5, cell, ha="center", va="center", fontsize=9 if n <= 6 else 7, color=INK)
+    at = np.arange(n) + 0.5
+    shown = [_short(name) for name in names]
+    axes.set(xlim=(0, n), ylim=(n, 0), xlabel="prediction", ylabel="label")
+    axes.set_xticks(at, shown, rotation=0 if n < 5 and max(map(len, shown)) < 12 else 90)
+    axes.set_yticks(at, shown)
+    axes.tick_params(length=0, labelsize=9 if n <= 12 else 6)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+@styled
+def precision_recall(labels: np.ndarray, scores: np.ndarray, name: str, threshold: float | None) -> Figure:
+    """Precision against recall of class 1, with one half and the chosen threshold marked."""
+    figure, axes = _figure()
+    precision, recall, at = precision_recall_curve(labels, scores)
+    keep = _thin(len(at))
+    axes.plot(recall[keep], precision[keep], color=COLOURS[0])
+    share = labels.mean()
+    axes.axhline(share, color=FAINT, linestyle="--", linewidth=1)
+    axes.text(0.01, share, f"share of the label: {share:.2f}", va="bottom", fontsize=8, color=INK)
+
+    def point(cut):
+        over = scores >= cut
+        right = (over & (labels == 1)).sum()
+        return right / max((labels == 1).sum(), 1), right / max(over.sum(), 1)
+
+    _mark(axes, point, threshold)
+    axes.set(xlabel=f"recall of “{_short(name)}”", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
+    return figure
+
+
+@styled
+def roc(labels: np.ndarray, scores: np.ndarray, name: str, threshold: float | None) -> Figure:
+    """True positive rate against false positive rate of class 1, with one half and the chosen threshold marked."""
+    figure, axes = _figure()
+    false, true, _ = roc_curve(labels, scores)
+    keep = _thin(len(false))
+    axes.plot(false[keep], true[keep], color=COLOURS[0])
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
+
+    def point(cut):
+        over = scores >= cut
+        return over[labels == 0].mean(), over[labels == 1].mean()
+
+    _mark(axes, point, threshold)
+    axes.set(
+        xlabel="false positive rate", ylabel=f"true positive rate of “{_short(name)}”", xlim=(0, 1), ylim=(0, 1.03)
+    )
+    return figure
+
+
+def _mark(axes, point, threshold: float | None) -> None:
+    marks = [(0.5, "s", COLOURS[4], "one half")]
+    if threshold is not None:
+        marks.append((threshold, "o", COLOURS[1], f"best F1: {threshold:.3f}"))
+    for cut, marker, colour, label in marks:
+        axes.plot(*point(cut), marker, color=colour, markersize=8, label=label, zorder=3)
+    axes.legend(title="threshold", loc="lower right" if len(marks) else None, title_fontsize=8)
+
+
+def _thin(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, CURVE_POINTS).astype(int))
+
+
+@styled
+def reliability_diagram(labels: np.ndarray, probabilities: np.ndarray, scaled: np.ndarray | None) -> Figure:
+    """Accuracy against confidence in bins of equal width, the points as large as their share of the rows."""
+    figure, axes = _figure()
+    axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
+    shown = [(probabilities, COLOURS[0], "o", "as predicted")]
+    if scaled is not None:
+        shown.append((scaled, COLOURS[1], "s", "temperature-scaled"))
+    for values, colour, marker, label in shown:
+        found = reliability(labels, values)
+        filled = found["rows"] > 0
+        size = 12 + 150 * found["rows"][filled] / found["rows"].max()
+        x, y = found["confidence"][filled], found["accuracy"][filled]
+        axes.plot(x, y, color=colour, linewidth=1, alpha=0.5)
+        axes.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.75, label=label, lw=0)
+    low = 1 / probabilities.shape[1]
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(max(0, low - 0.05), 1.02), ylim=(0, 1.05))
+    legend = axes.legend(loc="lower right")
+    for handle in legend.legend_handles:
+        handle.set_sizes([30])
+    return figure
+
+
+@styled
+def score_histogram(labels: np.ndarray, scores: np.ndarray, names: list[str], threshold: float | None) -> Figure:
+    """How the probability of class 1 is spread over the rows of each class."""
+    figure, axes = _figure()
+    edges = np.linspace(0, 1, 41)
+    for which, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
+        count, _ = np.histogram(scores[labels == which], edges)
+        axes.stairs(count, edges, fill=True, color=colour, alpha=0.45, label=f"label “{_short(names[which])}”")
+        axes.stairs(count, edges, color=colour, linewidth=1.4)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1, label=f"threshold {threshold:.3f}")
+    axes.set(xlabel=f"probability of “{_short(names[1])}”", ylabel="rows", xlim=(0, 1))
+    figure.legend(loc="outside upper left", ncols=2)
+    return figure
+
+
+@styled
+def confidence_histogram(right: np.ndarray, confidence: np.ndarray) -> Figure:
+    """How the confidence is spread over the rows that are right and those that are wrong."""
+    figure, axes = _figure()
+    edges = np.linspace(0, 1, 41)
+    for inside, colour, label in ((right, COLOURS[0], "right"), (~right, COLOURS[1], "wrong")):
+        count, _ = np.histogram(confidence[inside], edges)
+        axes.stairs(count, edges, fill=True, color=colour, alpha=0.45, label=label)
+        axes.stairs(count, edges, color=colour, linewidth=1.4)
+    axes.set(xlabel="confidence", ylabel="rows", xlim=(0, 1))
+    axes.legend()
+    return figure
+
+
+@styled
+def error_by_length(lengths: np.ndarray, wrong: np.ndarray) -> Figure:
+    """Share of wrong rows by length in words, in ten groups of about as many rows, with 95 % intervals (Wilson)."""
+    figure, axes = _figure()
+    order = np.argsort(lengths, kind="stable")
+    groups = [g for g in np.array_split(order, min(10, max(1, len(order) // 20))) if len(g)]
+    x = np.array([lengths[g].mean() for g in groups])
+    n = np.array([len(g) for g in groups])
+    share = np.array([wrong[g].mean() for g in groups])
+    low, high = wilson(share, n)
+    axes.errorbar(
+        x, share, yerr=[share - low, high - share], fmt="o", color=COLOURS[1], ecolor=FAINT, capsize=2, markersize=5
+    )
+    axes.axhline(wrong.mean(), color=FAINT, linestyle="--", linewidth=1, label=f"all rows: {wrong.mean():.1%}")
+    axes.set(xlabel="words in the text", ylabel="share of rows that are wrong")
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside upper left")
+    return figure
+
+
+def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.96) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of Wilson's 95 % interval of a share of `n` rows."""
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At a share of 0 or 1 the end is that share but for rounding.
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
+
+
+@styled
+def residuals(values: np.ndarray, predicted: np.ndarray, name: str) -> Figure:
+    """Predicted against true values of one target of a regression; at most 2,000 rows are drawn."""
+    figure, axes = _figure()
+    some = np.random.default_rng(0).permutation(len(values))[:2000]
+    axes.plot(values[some], predicted[some], "o", color=COLOURS[0], alpha=0.35, markersize=3, markeredgewidth=0)
+    ends = [min(values.min(), predicted.min()), max(values.max(), predicted.max())]
+    axes.plot(ends, ends, color=FAINT, linestyle="--", linewidth=1)
+    axes.set(xlabel=f"{_short(name)} in the data", ylabel="predicted")
+    return figure
+
+
+@styled
+def seeds_as_dots(scores: dict[str, np.ndarray], title: str) -> Figure:
+    """One row per recipe: every seed's score as a dot, the mean with its 95 % interval over seeds (Student's t)."""
+    figure, axes = _figure(4.6, 0.9 + 0.5 * len(scores))
+    for i, values in enumerate(scores.values()):
+        colour = COLOURS[i % len(COLOURS)]
+        k = len(values)
+        if k > 1:
+            half = student_t.ppf(0.975, k - 1) * values.std(ddof=1) / np.sqrt(k)
+            ends = values.mean() - half, values.mean() + half
+            axes.plot(ends, [i, i], color=colour, linewidth=7, alpha=0.22, solid_capstyle="round")
+        # Apart a little, so that like scores do not hide each other.
+        axes.plot(values, i + 0.09 * ((np.arange(k) % 3) - 1), "o", color=colour, alpha=0.7, markersize=6, mew=0)
+        axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2)
+    axes.set_yticks(range(len(scores)), [_short(name, 30) for name in scores])
+    axes.set(xlabel=title, ylim=(len(scores) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def differences(rows: list[tuple[str, float, float, float, bool]], title: str) -> Figure:
+    """One row per pair: the difference in points, its 95 % interval, and colour where it is found."""
+    figure, axes = _figure(4.6, 0.9 + 0.5 * len(rows))
+    axes.axvline(0, color=FAINT, linewidth=1.2)
+    for i, (_, value, low, high, found) in enumerate(rows):
+        colour = COLOURS[0] if found else FAINT
+        axes.plot([100 * low, 100 * high], [i, i], color=colour, linewidth=2.2, solid_capstyle="round")
+        axes.plot([100 * value], [i], "o", color=colour, markersize=8)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set(xlabel=f"difference in points of {title}", ylim=(len(rows) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.tick_params(axis="y", length=0)
+    return figure
+
+
+@styled
+def cost_and_score(cost: dict[str, float], score: dict[str, float], title: str) -> Figure:
+    """Mean score against the seconds that training took, on a logarithmic axis."""
+    figure, axes = _figure(4.6, 2.9)
+    for i, name in enumerate(score):
+        # Names beside the points would overlap where scores are alike, as they often are.
+        axes.plot(
+            [cost[name]],
+            [score[name]],
+            MARKERS[i % len(MARKERS)],
+            color=COLOURS[i % len(COLOURS)],
+            markersize=8,
+            alpha=0.85,
+            label=_short(name, 30),
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.25, y=0.3)
+    axes.set(xlabel="seconds to train, one run", ylabel=f"mean {title}")
+    figure.legend(loc="outside upper left", ncols=3, frameon=False)
+    return figure

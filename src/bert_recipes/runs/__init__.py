@@ -1,0 +1,1 @@
+"""Runs and their folders: opening, finishing, folds, comparing, pushing, using."""

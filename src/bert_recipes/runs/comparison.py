@@ -1,0 +1,274 @@
+"""Runs side by side: making them, reading them, and the verdict for every pair."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bert_recipes import terminal
+from bert_recipes.columns import FOLD
+from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, differences, saved_configuration
+from bert_recipes.config.shipped import find_configuration
+from bert_recipes.devices import cores
+from bert_recipes.errors import UserError
+from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
+from bert_recipes.evaluation.titles import in_a_line
+from bert_recipes.files import read_json, read_yaml, write_json, write_yaml
+from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
+from bert_recipes.runs.folder import RunFolder
+
+NAMES = ("baseline", "stock", "custom")
+# What tells runs of one thing apart from runs of another: not these.
+NOT_OF_IT = {"seed", "output_dir", "data_seed"}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of the things that are compared.
+
+    Attributes:
+        name: in the report, and of its runs' folders.
+        recipe: whose script makes its runs; None where they are there already.
+        configuration: for the script, as keys and values.
+        flags: for the script, laid over it.
+        folders: the finished runs' folders, where they are there already.
+    """
+
+    name: str
+    recipe: str | None = None
+    configuration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    flags: list[str] = dataclasses.field(default_factory=list)
+    folders: tuple[Path, ...] = ()
+
+    @classmethod
+    def named(cls, what: str, config: Path, flags: list[str]) -> "Compared":
+        """Take what the command line names: a recipe, a YAML file or a run's folder.
+
+        Raises:
+            UserError: it is none of them, or a YAML file without a recipe.
+        """
+        path = Path(what)
+        if what in NAMES:
+            return cls(what, what, _configuration(config), flags)
+        if path.is_dir():
+            configuration = saved_configuration(path)
+            name = re.sub(r"(?<=.)[-_](seed[-_])?\d+$", "", path.resolve().name)
+            return cls(name, None, configuration, [], (path,))
+        path = find_configuration(path)
+        if not path.is_file():
+            raise UserError(f"{what} is no recipe ({', '.join(NAMES)}), no YAML file and no run's folder.")
+        own = read_yaml(path)
+        recipe = own.pop("recipe", None)
+        if recipe not in NAMES:
+            raise UserError(f"{what} does not say of which recipe it is: add 'recipe: custom', or another of {NAMES}.")
+        return cls(path.stem, recipe, _configuration(config) | own, flags)
+
+
+def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Path) -> None:
+    """Make the runs that are not there yet, `jobs` at once.
+
+    Raises:
+        UserError: two of one name, fewer than two, a run that failed, or runs of another configuration are there.
+    """
+    names = [c.name for c in compared]
+    if twice := sorted({name for name in names if names.count(name) > 1 and any(c.recipe for c in compared)}):
+        raise UserError(f"{twice[0]} is named twice: compare different things, or give their files different names.")
+    if len(compared) < 2:
+        raise UserError("one thing alone cannot be compared: name two or more.")
+    if jobs < 1:
+        raise UserError(f"--jobs {jobs}: give 1 or more.")
+    wanted = [(c, seed) for seed in seeds for c in compared if c.recipe]
+    if not wanted and (folder / "compare.yaml").is_file():
+        raise UserError(
+            f"{folder} holds a comparison of recipes, whose report would be lost: name another --output_dir."
+        )
+    for c in compared:
+        _settle(c, folder)
+    waiting = [(c, seed) for c, seed in wanted if not run_folder(folder, c, seed).is_finished]
+    if wanted:
+        terminal.say(f"{len(wanted)} runs, of which {len(wanted) - len(waiting)} are finished already.")
+    failed = threading.Event()
+
+    def make(c: Compared, seed: int) -> tuple[Path, int]:
+        run = run_folder(folder, c, seed).path
+        if failed.is_set():
+            return run, 0
+        status = _start(c, seed, run, folder, jobs)
+        if status:
+            failed.set()
+        else:
+            terminal.say(f"{c.name}, seed {seed}: {_brief(run)}")
+        return run, status
+
+    with ThreadPoolExecutor(jobs) as pool:
+        ended = list(pool.map(lambda both: make(*both), waiting))
+    for run, status in ended:
+        if status:
+            said = _last_line(run).removeprefix("error: ").rstrip(".")
+            again = "" if status == 2 else "; the same command goes on from here"
+            raise UserError(
+                f"the run in {run} ended with status {status}: {said} (all that it said is in {run}.log{again})."
+            )
+
+
+def _configuration(config: Path) -> dict[str, Any]:
+    path = find_configuration(config)
+    if not path.is_file():
+        raise UserError(f"{config} is not there.")
+    return {key: value for key, value in read_yaml(path).items() if key != "recipe"}
+
+
+def run_folder(folder: Path, c: Compared, seed: int) -> RunFolder:
+    """Return where the run of `c` with `seed` goes."""
+    return RunFolder(folder / f"{c.name}-seed-{seed}")
+
+
+def _settle(c: Compared, folder: Path) -> None:
+    """Write down what is to be compared, or check that it is what was written down before."""
+    if not c.recipe:
+        return
+    written = folder / "compare.yaml"
+    there = read_yaml(written) if written.is_file() else {}
+    asked = {"recipe": c.recipe, "flags": c.flags, **c.configuration}
+    if not any(folder.glob(f"{c.name}-seed-*/{RUN_FILE}")):
+        # What was asked for before has made nothing, as where a flag was misspelt.
+        there[c.name] = asked
+    if found := differences(there.setdefault(c.name, asked), asked):
+        raise UserError(
+            f"{folder} holds runs of {c.name} with another configuration ({found}): name another --output_dir."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_yaml(folder / f"{c.name}.yaml", {"recipe": c.recipe, **c.configuration})
+    write_yaml(written, there)
+
+
+def _start(c: Compared, seed: int, run: Path, folder: Path, jobs: int) -> int:
+    command = [sys.executable, "-m", f"bert_recipes.recipes.{c.recipe}", "--config", str(folder / f"{c.name}.yaml")]
+    command += [*c.flags, "--seed", str(seed), "--output_dir", str(run)]
+    environment = dict(os.environ)
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
+    with run.with_name(f"{run.name}.log").open("w", encoding="utf-8") as log:
+        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
+
+
+def _last_line(run: Path) -> str:
+    lines = run.with_name(f"{run.name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _brief(run: Path) -> str:
+    return in_a_line(read_json(run / METRICS_FILE)["validation"], ("f1", "accuracy", "pearson", "mse"))
+
+
+def finished(compared: list[Compared], seeds: list[int], folder: Path) -> list[Group]:
+    """Read the finished runs.
+
+    Raises:
+        UserError: a run is incomplete, or runs differ in their data, splits or labels: what differs is named.
+    """
+    groups: dict[str, list[Path]] = {}
+    same: list[tuple[dict[str, Any], str]] = []
+    for c in compared:
+        if c.recipe:
+            groups[c.name] = [run_folder(folder, c, seed).path for seed in seeds]
+            continue
+        own = {k: v for k, v in c.configuration.items() if k not in NOT_OF_IT}
+        name = next((n for other, n in same if other == own), None)
+        if name is None:
+            name = c.name if c.name not in groups else str(c.folders[0])
+            same.append((own, name))
+        groups.setdefault(name, []).extend(c.folders)
+    if len(groups) < 2:
+        raise UserError("these runs differ in their seeds alone: there is nothing to compare.")
+    read = [_group(name, folders) for name, folders in groups.items()]
+    first = read[0]
+    for group in read:
+        for run, metrics, rows in zip(group.folders, group.metrics, group.predictions, strict=True):
+            _same_data(first.folders[0], first.metrics[0], first.predictions[0], run, metrics, rows)
+    return read
+
+
+def _group(name: str, folders: list[Path]) -> Group:
+    metrics = [read_json(run / METRICS_FILE) for run in folders]
+    rows = []
+    for run, m in zip(folders, metrics, strict=True):
+        labels = m.get("environment", {}).get("labels")
+        if labels is None:
+            raise UserError(f"{run} is a run of an older version, whose rows cannot be compared: run it again.")
+        rows.append(Predictions.read(run, labels["names"], labels["problem_type"]))
+    return Group(name, folders, metrics, rows)
+
+
+def _same_data(
+    there: Path, a: dict[str, Any], rows_a: Predictions, here: Path, b: dict[str, Any], rows_b: Predictions
+) -> None:
+    labels_a, labels_b = a["environment"]["labels"], b["environment"]["labels"]
+    for what, key in (("task", "task"), ("labels", "names")):
+        if labels_a[key] != labels_b[key]:
+            raise UserError(
+                f"{there} and {here} cannot be compared: their {what} differ, {_listed(labels_a[key])} and "
+                f"{_listed(labels_b[key])}."
+            )
+    data_a, data_b = a["environment"]["data"], b["environment"]["data"]
+    # A test split has no part in it, but other test rows mean other data all the same.
+    differ = [s for s in ("train", "validation", "test") if data_a.get(s) != data_b.get(s)]
+    if differ:
+        raise UserError(
+            f"{there} and {here} cannot be compared: their {' and '.join(differ)} rows differ in ids, texts or "
+            "labels; take the same --dataset, --split_seed, --validation_size and --folds."
+        )
+    folds = rows_a.columns.get(FOLD), rows_b.columns.get(FOLD)
+    if rows_a.ids != rows_b.ids or not np.array_equal(rows_a.labels, rows_b.labels) or folds[0] != folds[1]:
+        raise UserError(
+            f"{there} and {here} cannot be compared: the rows of their {VALIDATION_FILE} or the "
+            "folds of these differ; take the same --folds and --split_seed."
+        )
+
+
+def _listed(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)
+
+
+def compare_runs(groups: list[Group], folder: Path) -> None:
+    """Say the verdict for every pair, and write `comparison.json`, `report.html` and `plots/` into `folder`."""
+    # matplotlib takes a second to import, and only now is it needed.
+    from bert_recipes.reporting.comparison_page import write_comparison
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found = verdicts(groups)
+    write_json(folder / "comparison.json", [_as_json(v) for v in found])
+    write_comparison(folder, groups, found)
+    for group in groups:
+        terminal.say(
+            f"{group.name}: " + ", ".join(_mean_and_spread(group, t) for t in scores_for(group.predictions[0]))
+        )
+    for v in found:
+        for sentence in v.sentences.values():
+            terminal.say(sentence)
+    terminal.say(f"The report is {folder}/report.html; the figures of it are in comparison.json.")
+
+
+def _mean_and_spread(group: Group, title: str) -> str:
+    values = scores_of(group, title)
+    spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{title} {values.mean():.4f}{spread}"
+
+
+def _as_json(v: Verdict) -> dict[str, Any]:
+    differences = {
+        title: {
+            key: value.tolist() if isinstance(value, np.ndarray) else None if value != value else value
+            for key, value in dataclasses.asdict(d).items()
+        }
+        for title, d in v.differences.items()
+    }
+    return {"a": v.a, "b": v.b, "verdict": v.sentences, "differences": differences}

@@ -1,0 +1,31 @@
+"""What a run was made with: versions, device, seed, data, command."""
+
+import importlib.metadata
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bert_recipes.data.digests import digests
+from bert_recipes.devices import describe_device
+
+if TYPE_CHECKING:
+    from bert_recipes.runs.run import Run
+
+PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
+
+
+def environment_of(run: "Run") -> dict[str, Any]:
+    """Return `environment` of metrics.json."""
+    task, token = run.data.task, run.push.token if run.push else None
+    return {
+        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
+        "device": describe_device(run.training) if run.model_dir else "CPU in float64",
+        "processes": run.training.world_size,
+        "threads": torch.get_num_threads(),
+        "seed": run.training.seed,
+        "data": digests(run.data),
+        "labels": {"task": task.name, "problem_type": task.problem_type, "names": task.label_names},
+        "command": " ".join("***" if token is not None and word == token else word for word in sys.argv),
+    }

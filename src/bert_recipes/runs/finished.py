@@ -1,0 +1,65 @@
+"""A finished run, as Python sees it: its scores, its model, its page."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+
+from bert_recipes.evaluation.titles import MAIN_SCORES, SCORED_SPLITS, in_a_line
+from bert_recipes.files import read_json
+from bert_recipes.config.saved import METRICS_FILE, saved_configuration
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bert_recipes.inference.predictor import Predictor
+
+
+class FinishedRun:
+    """A finished run.
+
+    Args:
+        folder: of the run.
+        trust_remote_code: whether code that its model carries may run.
+
+    Raises:
+        UserError: from its attributes, where the folder holds no run or an unfinished one.
+    """
+
+    def __init__(self, folder: str | Path, *, trust_remote_code: bool = False):
+        self.folder = Path(folder).expanduser()
+        self.trust_remote_code = trust_remote_code
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """What run.yaml holds."""
+        return saved_configuration(self.folder)
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What metrics.json holds: `train`, `validation`, `test` where it is labelled, and `environment`."""
+        return read_json(self.folder / METRICS_FILE)
+
+    @cached_property
+    def predictor(self) -> "Predictor":
+        """The model, loaded when it is first used."""
+        from bert_recipes.inference.predictor import Predictor
+
+        return Predictor.load(str(self.folder), trust_remote_code=self.trust_remote_code)
+
+    def predict(self, rows: Any) -> "pd.DataFrame":
+        """Return a DataFrame with `prediction` and one probability column per label; see `Predictor.predict`."""
+        return self.predictor.predict(rows)
+
+    def __repr__(self) -> str:
+        scores = [
+            f"{split}: {in_a_line(self.metrics[split], MAIN_SCORES)}"
+            for split in SCORED_SPLITS
+            if split in self.metrics
+        ]
+        return f"<{self.configuration['recipe']} run in {self.folder}: {'; '.join(scores)}>"
+
+    def _repr_html_(self) -> str:
+        from bert_recipes.reporting.notebook import run_html
+
+        return run_html(self.folder, self.metrics)

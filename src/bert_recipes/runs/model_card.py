@@ -1,0 +1,120 @@
+"""The model card of a run, which is also its README."""
+
+import dataclasses
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, StrictUndefined
+
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.evaluation.titles import scores_table
+from bert_recipes.modeling.losses import LOSSES
+from bert_recipes.modeling.own_code import file_of, is_own_code
+from bert_recipes.reporting.documents import markdown_table
+from bert_recipes.task import REGRESSION
+
+if TYPE_CHECKING:
+    from bert_recipes.runs.run import Run
+
+F1_NOTE = {
+    "binary": "F1, precision and recall are those of the second label.",
+    "multi-class": "F1, precision and recall are macro averages over the labels.",
+    "multi-label": "Accuracy is that of whole rows; F1, precision and recall are micro averages over all labels.",
+}
+MOST_OF_EXAMPLE = 80
+
+
+def model_card(run: "Run", scores: dict[str, Any], example: str) -> str:
+    """Return the card of a finished run.
+
+    Args:
+        run: whose model it is.
+        scores: what metrics.json is to hold.
+        example: a text of the data, to be classified in the code that loads the model.
+    """
+    regression = run.data.task.problem_type == REGRESSION
+    header = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["bert-recipes", run.recipe],
+        metrics=["mse", "pearsonr"] if regression else ["accuracy", "f1"],
+    )
+    names, *rows = scores_table(scores)
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    template = files("bert_recipes.runs").joinpath("templates", "model_card.md").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        card_data=header.to_yaml(),
+        recipe=run.recipe,
+        model=_model(run),
+        source=run.data.source,
+        splits=", ".join(f"{len(rows):,} rows of {split}" for split, rows in run.data.splits.items()),
+        task=run.data.task.name,
+        labels=f"{'targets' if regression else 'labels'} {', '.join(f'`{n}`' for n in run.data.task.label_names)}",
+        head_and_loss=_head_and_loss(run) if run.model_dir else None,
+        code_file=file_of(run.configuration["pooling"]).name if _has_own_code(run) else None,
+        scores=markdown_table(names, rows),
+        f1_note=F1_NOTE.get(run.data.task.name),
+        how_validated=_how_validated(run),
+        **_how_to_load(run, example),
+        versions=", ".join(f"{name} {version}" for name, version in scores["environment"]["versions"].items()),
+    )
+
+
+def _model(run: "Run") -> str:
+    if run.model_dir is None:
+        return "TF-IDF of words and characters under a linear model"
+    return f"`{run.configuration['model']}`, fine-tuned with seed {run.training.seed}"
+
+
+def _how_validated(run: "Run") -> str:
+    said = []
+    if folds := run.configuration["folds"]:
+        said.append(
+            f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
+            "was not trained on it; test predictions are the mean of theirs."
+        )
+    if run.keeps_the_best:
+        said.append("The best checkpoint was chosen by its score on these rows, which is a little too kind.")
+    else:
+        said.append("No checkpoint was chosen by the rows that score it.")
+    return " ".join(said)
+
+
+def _how_to_load(run: "Run", example: str) -> dict[str, Any]:
+    folder = run.folder.fold(1) if run.configuration["folds"] else run.folder
+    own_code = _has_own_code(run)
+    remote_code = own_code or bool(run.push and run.recipe == "custom")
+    address = run.push.repository if run.push else folder.model
+    return {
+        "address": address if run.model_dir else None,
+        "remote_code": remote_code,
+        "registers": run.recipe == "custom" and not remote_code,
+        "example": repr(example[:MOST_OF_EXAMPLE]),
+    }
+
+
+def _has_own_code(run: "Run") -> bool:
+    return is_own_code(run.configuration.get("pooling") or "")
+
+
+def _head_and_loss(run: "Run") -> str:
+    own = ", ".join(f"{key} `{value}`" for key, value in _own_choices(run).items())
+    return own or "the stock model's own"
+
+
+def _own_choices(run: "Run") -> dict[str, Any]:
+    """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
+    configuration = run.configuration
+    if "pooling" not in configuration:
+        return {}
+    loss = configuration["loss"] or next(iter(LOSSES[run.data.task.problem_type]))
+    # Where a file of the user's lies is nobody else's business.
+    pooling, loss = (Path(name).name if is_own_code(name) else name for name in (configuration["pooling"], loss))
+    others = {
+        field.name: configuration[field.name]
+        for field in dataclasses.fields(CustomArguments)
+        if field.name not in ("model", "pooling", "loss") and configuration[field.name] != field.default
+    }
+    return {"pooling": pooling, "loss": loss, **others}

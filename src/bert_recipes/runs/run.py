@@ -1,0 +1,282 @@
+"""A run: from a recipe's arguments and its data to everything that stands in the run folder in the end."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import DatasetDict
+
+from bert_recipes import terminal
+from bert_recipes.columns import FOLD, ID, LABELS, LENGTH, TEXT
+from bert_recipes.config.arguments import ModelArguments
+from bert_recipes.config.parsing import Arguments
+from bert_recipes.data.loading import TextData
+from bert_recipes.data.splits import column
+from bert_recipes.data.summary import show_data
+from bert_recipes.devices import describe_device, peak_memory
+from bert_recipes.evaluation import calibration
+from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
+from bert_recipes.evaluation.metrics import scores_from_probabilities
+from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictions, PredictionWriter
+from bert_recipes.files import write_json, writing
+from bert_recipes.reporting.summary import show_scores
+from bert_recipes.runs.environment import environment_of
+from bert_recipes.runs.folder import RunFolder
+from bert_recipes.runs.model_card import model_card
+from bert_recipes.runs.push import prepare_push
+from bert_recipes.runs.settings import settle
+from bert_recipes.runs.submission import SampleSubmission
+from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.training.trainer import RecipeTrainer
+
+# TensorBoard's files would otherwise go among the checkpoints.
+LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
+
+
+class Run:
+    """A run of a recipe on its data.
+
+    Making one checks and writes nothing; `open` does.
+
+    Attributes:
+        folder: the run folder.
+        training: the arguments for the Trainer, a copy of the recipe's; its `output_dir` is the folder of the run's
+            checkpoints once the run is open.
+        configuration: what `--config` would take to repeat the run, what was guessed from the data included.
+        tokenized: the rows that this run trains on, is validated on and predicts.
+        title: of a fold, for the terminal.
+        checkpoint: once the run is open, the checkpoint to go on from, or None.
+
+    Args:
+        args: of the recipe.
+        data: what `load_data` returned.
+        tokenized: what `tokenize` returned.
+        model_dir: the folder of the pretrained model, or None where there is none.
+        whole: the run that this one is a fold of.
+
+    Raises:
+        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
+    """
+
+    def __init__(
+        self,
+        args: Arguments[Any],
+        data: TextData,
+        tokenized: DatasetDict,
+        model_dir: str | None,
+        whole: "Run | None" = None,
+    ):
+        self.recipe = args.name
+        self.training, self.configuration = settle(args, data)
+        self.folder = RunFolder(Path(args.training.output_dir))
+        self.data = data
+        self.tokenized = tokenized
+        self.model_dir = model_dir
+        self.whole = whole
+        self.checkpoint: str | None = None
+        self.is_open = False
+        self.title = ""
+        self.sample = SampleSubmission.of(data)
+        self.push = prepare_push(args, self.training)
+
+    @property
+    def keeps_the_best(self) -> bool:
+        """Whether the model is the best of several checkpoints."""
+        # The baseline has one model and no checkpoints, whatever a configuration of the other recipes says.
+        return self.model_dir is not None and self.training.load_best_model_at_end
+
+    def open(self) -> None:
+        """Open the folder: write `run.yaml`, find the checkpoint to go on from, say what was read.
+
+        Raises:
+            UserError: the folder holds a finished run, another configuration's run, cannot be written or is on a disk
+                that has no room for the checkpoints.
+        """
+        if self.is_open:
+            return
+        self.is_open = True
+        if self.whole:
+            self.whole.open()
+        self.training.output_dir = str(self.folder.checkpoints)
+        if not LOGS_ARE_PLACED:
+            os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.folder.path / "logs")
+        if PartialState().is_main_process:
+            self.folder.open(self.configuration, self.training.overwrite and not self.whole)
+            if self.model_dir:
+                self.folder.check_room(Path(self.model_dir), self.training.save_total_limit or 2)
+        self.checkpoint = self.folder.last_checkpoint(self.training.world_size)
+        if self.whole:
+            terminal.say(self.title, style="bold")
+            return
+        show_data(self.data, self.tokenized)
+        if self.model_dir:
+            terminal.say(
+                f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
+            )
+            say_which_gpus_idle(self.recipe, self.training)
+
+    def finish(self, trainer: RecipeTrainer) -> None:
+        """Score and predict with the best weights, and write everything that a run gives out."""
+        scores: dict[str, Any] = {"train": train_scores(trainer) | self._cost(trainer)}
+        predicted, validation = {}, None
+        with terminal.console.status("predicting"):
+            for split in ("validation", "test"):
+                if split not in self.tokenized:
+                    continue
+                output = trainer.predict(self.tokenized[split], metric_key_prefix=split)
+                predicted[split] = probabilities_of(output.predictions, self.data.task.problem_type)
+                if LABELS in self.tokenized[split].column_names:
+                    scores[split] = {k.removeprefix(f"{split}_"): v for k, v in output.metrics.items()}
+                if split == "validation":
+                    logits = torch.from_numpy(output.predictions).double()
+                    losses = trainer.losses_of(logits, torch.from_numpy(output.label_ids)).numpy()
+                    validation = self.predictions(split, predicted[split], losses)
+        self._save_model(trainer)
+        if PartialState().is_main_process:
+            assert validation is not None
+            write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
+            self.write(scores, validation, predicted.get("test"))
+
+    def predictions(self, split: str, probabilities: np.ndarray, losses: np.ndarray) -> Predictions:
+        """Return the predictions of a labelled split, with the texts and the other columns of its rows.
+
+        Args:
+            split: its name.
+            probabilities: `[rows, num_labels]`; the values themselves in a regression.
+            losses: per-example losses `[rows]`.
+        """
+        rows = self.data.splits[split]
+        return Predictions(
+            ids=rows[ID][:],
+            labels=column(rows, LABELS),
+            probabilities=probabilities,
+            losses=losses,
+            label_names=self.data.task.label_names,
+            problem_type=self.data.task.problem_type,
+            columns={name: rows[name][:] for name in rows.column_names if name not in (ID, LABELS)},
+        )
+
+    def write(self, scores: dict[str, Any], validation: Predictions, test: np.ndarray | None) -> None:
+        """Write what a run gives out, given what was predicted: predictions, scores, model card and report.
+
+        Args:
+            scores: `train` and, where they are scored already, the splits; the others are scored here.
+            validation: rows that the model was not trained on; threshold and temperature are chosen on these alone.
+            test: probabilities of the test rows `[rows, num_labels]`, or None where there is no test split.
+        """
+        chosen = self._score(scores, validation, test)
+        self._write_predictions(validation, test, chosen.get("threshold"))
+        validation.write(self.folder.path)
+        scores["environment"] = environment_of(self)
+        if not self.whole:
+            with writing(self.folder.card) as file:
+                file.write(model_card(self, scores, validation.columns[TEXT][0]))
+            # matplotlib takes a second to import, and only now is it needed.
+            from bert_recipes.reporting.run_page import write_report
+
+            for sentence in write_report(self.folder.path, scores, self.data.labelled_rows):
+                terminal.warn(sentence)
+        # The last one: a folder that has it is a finished run.
+        write_json(self.folder.metrics_file, scores)
+        if not self.whole:
+            self._tell(scores)
+            if self.push:
+                terminal.say(f"Pushed to {self.push.push(self.folder)}.")
+
+    def _score(self, scores: dict[str, Any], validation: Predictions, test: np.ndarray | None) -> dict[str, Any]:
+        """Add the scores of the splits that have none yet; return what was chosen on validation rows."""
+        if "validation" not in scores:
+            scores["validation"] = self._scores_of(validation.labels, validation.probabilities)
+            scores["validation"]["loss"] = float(validation.losses.mean())
+        chosen: dict[str, Any] = {}
+        if self.data.task.problem_type == SINGLE_LABEL:
+            folds = np.asarray(validation.columns[FOLD]) if FOLD in validation.columns else None
+            chosen = calibration.choose(validation.labels, validation.probabilities, folds)
+            scores["validation"] |= chosen
+        if test is not None and LABELS in self.data.splits["test"].column_names:
+            truth = column(self.data.splits["test"], LABELS)
+            scores.setdefault("test", self._scores_of(truth, test))
+            if chosen:
+                scores["test"] |= calibration.scores_at(chosen, truth, test)
+        return chosen
+
+    def _scores_of(self, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+        scores = scores_from_probabilities(probabilities, labels, self.data.task.problem_type)
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.data.task.label_names, scores["per_label"], strict=True))
+        return scores
+
+    def _write_predictions(self, validation: Predictions, test: np.ndarray | None, threshold: float | None) -> None:
+        task = self.data.task
+        probabilities = validation.probabilities if test is None else test
+        ids = validation.ids if test is None else self.data.splits["test"][ID][:]
+        predictions = predictions_of(probabilities, task.label_names, task.problem_type)
+        at_threshold = None
+        if threshold is not None:
+            at_threshold = [task.label_names[int(p >= threshold)] for p in probabilities[:, 1]]
+        with writing(self.folder.path / PREDICTIONS_FILE) as file:
+            out = PredictionWriter(file, task.label_names, task.problem_type, at_threshold is not None)
+            out.write(ids, predictions, probabilities, at_threshold)
+        if self.sample:
+            decided: Sequence[str] = predictions
+            if self.configuration["decision"] == "threshold" and at_threshold:
+                decided = at_threshold
+            elif self.configuration["decision"] == "threshold":
+                terminal.warn("No threshold could be chosen: submission.csv holds the likelier labels.")
+            self.sample.write(self.folder.submission, ids, decided, probabilities, task)
+
+    def _cost(self, trainer: RecipeTrainer) -> dict[str, float]:
+        """Return tokens per second of the training, padding not counted, and the most memory that it took."""
+        runtime = train_scores(trainer).get("train_runtime")
+        tokens = column(self.tokenized["train"], LENGTH).sum() * trainer.state.epoch
+        cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
+        cost["peak_memory_mib"] = peak_memory() / 2**20
+        if torch.cuda.is_available() and not self.training.use_cpu:
+            cost["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+        return cost
+
+    def _save_model(self, trainer: RecipeTrainer) -> None:
+        beside, model = self.folder.path / ".model", self.folder.model
+        trainer.save_model(str(beside))
+        if PartialState().is_main_process:
+            (beside / "training_args.bin").unlink(missing_ok=True)
+            if model.exists():
+                shutil.rmtree(model)
+            beside.replace(model)
+        PartialState().wait_for_everyone()
+
+    def _tell(self, scores: dict[str, Any]) -> None:
+        best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
+        show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
+        files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.sample else [])]
+        files += [] if self.model_dir is None else ["folds/"] if self.configuration["folds"] else ["model/"]
+        how = "; README.md there tells how to load the model" if self.model_dir else ""
+        terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
+        if self.model_dir:
+            other = "custom" if self.recipe == "stock" else "stock"
+            terminal.say(f"Next: make recipe-{other}, the other side of the fork.")
+        else:
+            terminal.say("Next: make recipe-stock, which has this to beat.")
+        if self.sample:
+            terminal.say(
+                f"To submit: kaggle competitions submit -c NAME -f {self.folder.submission} -m {self.recipe}"
+            )
+
+
+def say_which_gpus_idle(recipe: str, training: Any) -> None:
+    """Say how to use all GPUs where a run that was started alone leaves some idle."""
+    gpus = torch.cuda.device_count()
+    if gpus > 1 and training.world_size == 1 and not training.use_cpu:
+        terminal.say(f"{gpus} GPUs are here and one is used: make recipe-{recipe} PROCS={gpus} takes them all.")
+
+
+def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
+    """Return what the Trainer logged of a whole training."""
+    logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
+    return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}

@@ -1,0 +1,46 @@
+"""A recipe's arguments once the data is known: what was guessed is written down, what does not fit is an error."""
+
+import copy
+from typing import Any
+
+from bert_recipes.config.arguments import ModelArguments
+from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.loading import TextData
+from bert_recipes.errors import UserError
+from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
+from bert_recipes.task import REGRESSION, SINGLE_LABEL
+
+
+def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrainingArguments, dict[str, Any]]:
+    """Return the training arguments of a run, a copy, and its configuration, what was guessed included.
+
+    Raises:
+        UserError: what was asked for does not fit the task.
+    """
+    training, configuration = copy.copy(args.training), args.configuration
+    task = data.task
+    one_column = len(data.columns.label) == 1 and task.problem_type != REGRESSION
+    # So that the repeat does not have to guess.
+    configuration |= {
+        "dataset": [data.source],
+        "text_column": data.columns.text,
+        "text_pair_column": data.columns.text_pair,
+        "label_column": data.columns.label,
+        "id_column": data.columns.id,
+        "task": task.name,
+        "label_delimiter": task.delimiter,
+        "labels": task.label_names if one_column else None,
+    }
+    if training.label_smoothing_factor and task.problem_type != SINGLE_LABEL:
+        raise UserError(
+            f"--label_smoothing_factor smooths the classes of a binary or multi-class task: a {task.name} task "
+            "cannot honour it."
+        )
+    if args.data.decision == "threshold" and task.name != "binary":
+        raise UserError(f"--decision threshold chooses between two labels: a {task.name} task cannot honour it.")
+    name = choosing_score(configuration.get("metric_for_best_model"), task)
+    training.metric_for_best_model = configuration["metric_for_best_model"] = name
+    if "greater_is_better" not in configuration:
+        training.greater_is_better = name not in LESS_IS_BETTER
+    return training, configuration

@@ -1,0 +1,151 @@
+"""Evaluation in the order of the rows, in batches of like length, on any number of processes."""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import PredictionOutput, seed_worker
+
+from bert_recipes.columns import LABELS, LENGTH, ROW
+from bert_recipes.errors import UserError
+from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
+from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.training.batches import COUNT, EvaluationBatches
+
+
+class EvaluatingTrainer(Trainer):
+    """A `Trainer` whose logits, labels and scores come in the rows' order.
+
+    `Trainer` hands back rows in the order in which a sampler served them; here every row is known by its number.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, compute_metrics=self._scores, **kwargs)
+
+    @property
+    def problem_type(self) -> str:
+        """What transformers calls the task; it is decided once, before the model is made."""
+        return self.model.config.problem_type or SINGLE_LABEL
+
+    def weights_of(self, labels: Tensor) -> Tensor:
+        """Return the weights `[batch]` of the examples with these labels: by default each counts the same."""
+        return torch.ones(len(labels))
+
+    def losses_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
+        raise NotImplementedError
+
+    def _set_signature_columns_if_needed(self):
+        super()._set_signature_columns_if_needed()
+        # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
+        taken = set(self._signature_columns) - {"label", "label_ids"}
+        self._signature_columns = sorted(taken | {ROW, LABELS})
+
+    def _loading(self) -> dict:
+        args = self.args
+        return {
+            "num_workers": args.dataloader_num_workers,
+            "pin_memory": args.dataloader_pin_memory and torch.accelerator.is_available(),
+            "persistent_workers": args.dataloader_persistent_workers,
+            "prefetch_factor": args.dataloader_prefetch_factor,
+            "multiprocessing_context": args.dataloader_multiprocessing_context,
+            "worker_init_fn": partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        }
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Return this process's batches of the validation split, sorted by length."""
+        return self._evaluation_loader(self.eval_dataset if eval_dataset is None else eval_dataset)
+
+    def get_test_dataloader(self, test_dataset) -> DataLoader:
+        """Return this process's batches of `test_dataset`, sorted by length."""
+        return self._evaluation_loader(test_dataset)
+
+    def _evaluation_loader(self, dataset) -> DataLoader:
+        args = self.args
+        batches = EvaluationBatches(
+            lengths_of(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+        )
+        rows = self._remove_unused_columns(dataset, description="evaluation")
+        return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad():
+            logits = model(**for_model(inputs)).logits.detach()
+        return None, logits, tuple(inputs[name] for name in (LABELS, ROW) if name in inputs)
+
+    def _scores(self, prediction: EvalPrediction) -> dict:
+        logits, labels = _in_order(prediction.predictions, prediction.label_ids)
+        if labels is None:
+            return {}
+        if not np.isfinite(logits).all():
+            raise UserError(
+                f"after step {self.state.global_step:,} the model's logits are no finite numbers any more: lower "
+                "--learning_rate, or raise --warmup_steps."
+            )
+        logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)
+        weights = self.weights_of(logits_and_labels[1]).double()
+        loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
+        scores = {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
+        if "per_label" in scores:
+            scores["per_label"] = dict(zip(self.model.config.id2label.values(), scores["per_label"], strict=True))
+        chosen_by = self.args.metric_for_best_model
+        if self.is_in_train and self.args.load_best_model_at_end and chosen_by not in scores:
+            raise UserError(
+                f"--metric_for_best_model {chosen_by} is undefined on these validation rows, where a class is absent "
+                f"or all predictions are the same: take another, such as {next(iter(CHOOSING[self.problem_type]))}."
+            )
+        return scores
+
+    def log(self, logs, *args, **kwargs):
+        """As `Trainer.log`, in single numbers, as trackers take them: each label's F1, and no confusion matrix."""
+        flat = {}
+        for name, value in logs.items():
+            if name.endswith("per_label"):
+                of_labels = value.items()
+                flat |= {f"{name.removesuffix('per_label')}f1_of_{label}": s["f1"] for label, s in of_labels}
+            elif not name.endswith("confusion_matrix"):
+                flat[name] = value
+        super().log(flat, *args, **kwargs)
+
+    def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
+        """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
+        # What is written down must be what the saved model gives wherever it is loaded: no autocast.
+        with self._full_precision():
+            output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
+        logits, labels = _in_order(output.predictions, output.label_ids)
+        return PredictionOutput(predictions=logits, label_ids=labels, metrics=output.metrics)
+
+    @contextlib.contextmanager
+    def _full_precision(self):
+        # accelerate switches autocast on by wrapping `forward` on the instance; the class still has the plain one.
+        wrapped = self.model.__dict__.pop("forward", None)
+        try:
+            yield
+        finally:
+            if wrapped is not None:
+                self.model.forward = wrapped
+
+
+def for_model(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a batch the model takes."""
+    return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+
+
+def lengths_of(dataset: Dataset) -> np.ndarray:
+    """Return the tokens of each row, `[rows]`."""
+    return dataset.with_format("numpy")[LENGTH][:]
+
+
+def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:
+    # np.unique also drops the rows that were repeated to fill the last batch of every process.
+    _, order = np.unique(label_ids[-1], return_index=True)
+    return logits[order], label_ids[0][order] if len(label_ids) == 2 else None

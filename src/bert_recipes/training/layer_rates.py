@@ -1,0 +1,47 @@
+"""Learning rates by depth: smaller ones for lower layers, another one for the head."""
+
+from torch import nn
+
+from bert_recipes.modeling.building import embeddings_of, encoder_layers
+
+
+def parameter_groups(
+    model: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    decayed: set[str],
+    layer_decay: float = 1.0,
+    head_learning_rate: float | None = None,
+) -> list[dict]:
+    """Return the optimizer's groups of an `EncoderClassifier`, the head's first.
+
+    The top layer learns at `learning_rate`, each layer below at `layer_decay` times the rate of the one above, and the
+    embeddings one step below the lowest layer (discriminative fine-tuning, arXiv:1801.06146; arXiv:2006.05987).
+
+    Args:
+        model: an `EncoderClassifier`.
+        learning_rate: of the top layer, and of what stands above it.
+        weight_decay: of the parameters named in `decayed`.
+        decayed: their names.
+        layer_decay: from one layer to the next lower one.
+        head_learning_rate: of pooling, head and classifier, the encoder's own pooler included; by default
+            `learning_rate`.
+    """
+    rate_of = {}
+    if layer_decay != 1.0:
+        # LoRA wraps the encoder.
+        plain = model.encoder.get_base_model() if hasattr(model.encoder, "get_base_model") else model.encoder
+        layers = encoder_layers(plain)
+        for below, layer in enumerate(reversed(layers)):
+            rate_of |= {id(p): learning_rate * layer_decay**below for p in layer.parameters()}
+        lowest = learning_rate * layer_decay ** len(layers)
+        rate_of |= {id(p): lowest for part in embeddings_of(plain) for p in part.parameters()}
+    head_rate = learning_rate if head_learning_rate is None else head_learning_rate
+    groups: dict[tuple[float, float], list] = {}
+    named = sorted(model.named_parameters(), key=lambda item: item[0].startswith("encoder."))
+    for name, parameter in named:
+        if parameter.requires_grad:
+            of_head = not name.startswith("encoder.") or "pooler" in name.split(".")
+            rate = head_rate if of_head else rate_of.get(id(parameter), learning_rate)
+            groups.setdefault((rate, weight_decay if name in decayed else 0.0), []).append(parameter)
+    return [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]

@@ -1,0 +1,151 @@
+"""Optuna's trials of the custom recipe, kept in SQLite."""
+
+import copy
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from bert_recipes import terminal
+from bert_recipes.config.arguments import CustomArguments, SearchArguments
+from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.saved import check_same_configuration
+from bert_recipes.data.digests import digests
+from bert_recipes.data.loading import TextData
+from bert_recipes.errors import UserError
+from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
+from bert_recipes.files import read_yaml, write_yaml
+from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.training.checkpoints import StopOnSignal
+from bert_recipes.training.trainer import PerExampleTrainer
+
+STUDY = "custom"
+BATCH_SIZES = (16, 32, 64)
+# Trials that are always run to the end, so that there is a median to fall behind.
+STARTUP_TRIALS = 5
+
+
+class Search:
+    """A search for settings of the custom recipe.
+
+    Args:
+        args: of the script.
+        data: what `load_data` returned.
+
+    Raises:
+        UserError: Optuna is not installed, or something was asked for that a search cannot honour.
+    """
+
+    def __init__(self, args: Arguments[SearchArguments], data: TextData):
+        if importlib.util.find_spec("optuna") is None:
+            raise UserError("a search needs Optuna, which is not installed: pip install -e '.[search]'.")
+        if args.data.folds:
+            raise UserError("--folds cannot be honoured: a search validates each trial once.")
+        if args.training.world_size > 1:
+            raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
+        self.args = args
+        self.digests = digests(data)
+        self.folder = Path(args.training.output_dir)
+        self.score = choosing_score(args.configuration.get("metric_for_best_model"), data.task)
+        training = self.training = copy.copy(args.training)
+        training.metric_for_best_model = self.score
+        training.eval_strategy, training.save_strategy = IntervalStrategy.EPOCH, SaveStrategy.NO
+        training.load_best_model_at_end = False
+        training.output_dir = str(self.folder / "trials")
+
+    def space(self, trial) -> dict:
+        """Draw and return those of a trial's settings that are Trainer's."""
+        return {
+            "learning_rate": trial.suggest_float("learning_rate", 2e-5, 4e-4, log=True),
+            "num_train_epochs": trial.suggest_int("num_train_epochs", 1, 4),
+            "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", BATCH_SIZES),
+        }
+
+    def model_arguments(self, trial) -> CustomArguments:
+        """Draw a trial's other settings into the recipe's own arguments; without a trial these are as they were."""
+        if trial is None:
+            return self.args.model
+        drawn = copy.copy(self.args.model)
+        drawn.pooling = trial.suggest_categorical("pooling", [name for name in POOLINGS if name != "pooler"])
+        drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
+        return drawn
+
+    def trainer(self, model_init: Callable, **kwargs) -> "SearchTrainer":
+        """Return the trainer of all trials, which builds a model for each with `model_init(trial)`."""
+        return SearchTrainer(args=self.training, model_init=model_init, search=self, **kwargs)
+
+    def run(self, trainer: "SearchTrainer") -> dict:
+        """Make the trials that are still to be made; return the best configuration, as the custom recipe takes it.
+
+        Raises:
+            UserError: the folder holds the trials of another configuration or of other data.
+        """
+        import optuna
+
+        if self.training.overwrite and self.folder.is_dir() and (self.folder / "trials.sqlite3").is_file():
+            shutil.rmtree(self.folder)
+        asked = self.args.configuration | {"metric_for_best_model": self.score, "data": self.digests}
+        written = self.folder / "search.yaml"
+        if written.is_file():
+            check_same_configuration(self.folder, "trials", read_yaml(written), asked, ignored={"trials"})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_yaml(written, asked)
+        storage = f"sqlite:///{self.folder / 'trials.sqlite3'}"
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        direction = "minimize" if self.score in LESS_IS_BETTER else "maximize"
+        study = optuna.create_study(study_name=STUDY, storage=storage, direction=direction, load_if_exists=True)
+        made = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)))
+        wanted = self.args.model.trials
+        if made:
+            terminal.say(f"{made} of {wanted} trials are made already.")
+        if made < wanted:
+            trainer.hyperparameter_search(
+                hp_space=self.space,
+                compute_objective=lambda metrics: metrics[f"eval_{self.score}"],
+                n_trials=wanted - made,
+                direction=direction,
+                backend="optuna",
+                study_name=STUDY,
+                storage=storage,
+                load_if_exists=True,
+                # A search that goes on must not draw again what it drew first.
+                sampler=optuna.samplers.TPESampler(seed=self.training.seed + len(study.trials)),
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS),
+            )
+        best = optuna.load_study(study_name=STUDY, storage=storage).best_trial
+        terminal.say(f"The best of {wanted} trials is number {best.number}: validation {self.score} {best.value:.4f}.")
+        own = {k: v for k, v in self.args.configuration.items() if k not in ("trials", "output_dir", "recipe")}
+        return {"recipe": "custom", **own, **best.params}
+
+
+class SearchTrainer(PerExampleTrainer):
+    """A `PerExampleTrainer` that builds a model for every trial and leaves no checkpoints behind."""
+
+    def __init__(self, *args, search: Search, **kwargs):
+        self.search = search
+        super().__init__(*args, **kwargs)
+        # It would save a checkpoint first: a trial that was stopped is made anew.
+        self.remove_callback(StopOnSignal)
+
+    def _report_to_hp_search(self, trial, step, metrics):
+        # Trials differ in their batch size: at the same step one has seen more rows than another.
+        super()._report_to_hp_search(trial, round(self.state.epoch), metrics)
+
+    def call_model_init(self, trial=None):
+        """Build the model of a trial, and take its layer-wise decay."""
+        model = super().call_model_init(trial)
+        self.layer_decay = self.search.model_arguments(trial).layer_decay
+        if trial is not None:
+            if self.args.device.type == "cpu":
+                cpu_kernels.quicken(model)
+            drawn = ", ".join(
+                f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in trial.params.items()
+            )
+            terminal.say(f"Trial {trial.number}: {drawn}", style="bold")
+        return model

@@ -1,0 +1,207 @@
+"""One place that averages: the loss of an optimizer step over all its micro-batches and processes.
+
+`Trainer` divides by a number of items that `BertForSequenceClassification` never uses, so the stock model's loss
+grows with gradient accumulation and with the number of processes. Here the step's loss is
+`sum(w_i * l_i) / sum(w_i)` over every example of the step, however it is cut.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
+
+from bert_recipes.columns import LABELS
+from bert_recipes.errors import UserError
+from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.building import merge_lora
+from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
+from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes.training.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
+from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
+from bert_recipes.training.layer_rates import parameter_groups
+from bert_recipes.training.progress import TrainingProgress
+
+
+class RecipeTrainer(EvaluatingTrainer):
+    """A `Trainer` whose steps do not depend on how they are cut and whose predictions come in the rows' order.
+
+    The model computes its own loss, a mean over the batch, as `AutoModelForSequenceClassification` does; this class
+    turns it back into a sum and divides by the rows of the whole optimizer step.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # compute_loss divides by the whole step itself, so Trainer must not divide by the micro-batches again
+        # (loss_is_scaled_for_ga says so since transformers 5.2x, the other one before).
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.progress, self.signals = TrainingProgress(), StopOnSignal()
+        for callback in (self.signals, LogWithSave(), self.progress):
+            self.add_callback(callback)
+        if self.args.device.type == "cpu":
+            cpu_kernels.quicken(self.model)
+        elif isinstance(self.data_collator, DataCollatorWithPadding):
+            # Tensor cores take lengths that are multiples of 8.
+            self.data_collator.pad_to_multiple_of = 8
+
+    def train(self, *args, **kwargs):
+        """As `Trainer.train`; the terminal and the signals are given back however it ends."""
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.progress.close()
+            self.signals.close()
+
+    # The rows of a step
+
+    def get_train_dataloader(self) -> StepLoader:
+        """Return the micro-batches of this process, dealt by `StepBatches`."""
+        args = self.args
+        rows = self._remove_unused_columns(self.train_dataset, description="training")
+        batches = StepBatches(
+            len(rows),
+            micro_batch_size=args.train_batch_size,
+            accumulation=args.gradient_accumulation_steps,
+            processes=args.world_size,
+            process=args.process_index,
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            strategy=args.train_sampling_strategy,
+            lengths=lengths_of(self.train_dataset) if args.train_sampling_strategy == "group_by_length" else None,
+            drop_last=args.dataloader_drop_last,
+        )
+        if len(batches) == 0:
+            raise UserError(f"train has {len(rows)} rows, too few for one step of {batches.step_size}.")
+        collate = StandInCollator(self.data_collator, rows[0])
+        return StepLoader(rows, batch_sampler=batches, collate_fn=collate, **self._loading())
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        total = torch.zeros((), dtype=torch.float64)
+        for batch in batches:
+            total += (self.weights_of(batch[LABELS]) * batch[COUNT]).sum(dtype=torch.float64)
+        # float32 where the device has no float64, as Apple's has not
+        total = total.to(device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        return batches, self.accelerator.reduce(total, reduction="sum")
+
+    # The loss of a step
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return this micro-batch's part of the step's loss, a scalar; `num_items_in_batch` is the step's weight."""
+        counts = inputs[COUNT]
+        if self.args.label_smoothing_factor:
+            outputs = model(**for_model(inputs))
+            weighted_sum = (counts * self.losses_of(outputs.logits, inputs[LABELS])).sum()
+        else:
+            labels = inputs[LABELS]
+            # torch's binary cross entropy takes the precision of the labels, not that of the logits.
+            labels = labels.to(self.model.dtype) if labels.is_floating_point() else labels
+            outputs = model(**for_model(inputs), labels=labels)
+            # A micro-batch is either all rows or all stand-in, so its mean times its count is its sum.
+            weighted_sum = outputs.loss * counts.sum()
+        loss = self._share(weighted_sum, num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+    def losses_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
+        smoothing = {"label_smoothing": s} if (s := self.args.label_smoothing_factor) else {}
+        return DEFAULT_LOSSES[self.problem_type](logits, labels, **smoothing)
+
+    def _share(self, weighted_sum: Tensor, step_weight: Tensor) -> Tensor:
+        # A step in which no example weighs anything has no gradient, rather than 0/0.
+        step_weight = step_weight.clamp(min=torch.finfo(torch.float32).tiny).to(weighted_sum)
+        # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
+        return weighted_sum / step_weight * self.accelerator.num_processes
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._tr_loss = self._tr_loss.to(torch.promote_types(self._tr_loss.dtype, loss.dtype))
+        return loss
+
+    # Checkpoints
+
+    def _save_checkpoint(self, model, trial):
+        # Trainer removes old checkpoints before this one could be sealed: here only after.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            seal(checkpoint_folder(self.args.output_dir, self.state.global_step))
+            rotate_checkpoints(
+                output_dir=self.args.output_dir,
+                save_total_limit=limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+            )
+
+
+class PerExampleTrainer(RecipeTrainer):
+    """A `RecipeTrainer` for a model that returns logits alone, under a per-example loss.
+
+    Args:
+        loss: `(logits, labels) -> losses [batch]`, or a pair `(losses, weights)` whose weights depend on the labels
+            alone, since the step's total weight must be known before its first forward pass.
+        layer_decay: learning rate of a layer as a share of that of the layer above.
+        head_learning_rate: of pooling, head and classifier; by default that of the encoder.
+
+    Raises:
+        UserError: the weights turn out to depend on the logits.
+    """
+
+    def __init__(self, *args, loss: Loss, layer_decay: float = 1.0, head_learning_rate: float | None = None, **kwargs):
+        self.loss = loss
+        self.layer_decay = layer_decay
+        self.head_learning_rate = head_learning_rate
+        super().__init__(*args, **kwargs)
+
+    def create_optimizer(self, model=None):
+        """As `Trainer.create_optimizer`, with a learning rate for each layer where that is asked for."""
+        if self.optimizer is None and (self.layer_decay != 1.0 or self.head_learning_rate is not None):
+            model = self.model if model is None else model
+            groups = parameter_groups(
+                model,
+                self.args.learning_rate,
+                self.args.weight_decay,
+                set(self.get_decay_parameter_names(model)),
+                self.layer_decay,
+                self.head_learning_rate,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(groups, **options)
+        return super().create_optimizer(model)
+
+    def train(self, *args, **kwargs):
+        """As `RecipeTrainer.train`; in the end what LoRA learned is a part of the encoder's weights."""
+        output = super().train(*args, **kwargs)
+        merge_lora(self.model)
+        return output
+
+    def weights_of(self, labels):
+        """Return the weights `[batch]` that the loss gives to the examples with these labels."""
+        logits = torch.zeros(len(labels), self.model.config.num_labels, device=labels.device)
+        return losses_and_weights(self.loss, logits, labels)[1]
+
+    def losses_of(self, logits, labels):
+        """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
+        return losses_and_weights(self.loss, logits, labels)[0]
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Return this micro-batch's part of the step's loss: the weighted sum of the per-example losses, shared."""
+        labels = inputs[LABELS]
+        passes = getattr(self.loss, "passes", 1)
+        outputs = model(**{name: torch.cat([value] * passes) for name, value in for_model(inputs).items()})
+        logits = outputs.logits
+        if passes > 1:
+            logits = logits.view(passes, len(labels), -1).transpose(0, 1)
+        losses, weights = losses_and_weights(self.loss, logits, labels)
+        if self.state.global_step == 0 and not torch.allclose(weights, self.weights_of(labels).to(weights)):
+            raise UserError("the loss weights examples by their logits: it may weight by the labels alone.")
+        loss = self._share((inputs[COUNT] * weights * losses).sum(), num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
