@@ -1,0 +1,1 @@
+"""What scripts share on their command line."""
