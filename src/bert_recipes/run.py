@@ -23,12 +23,12 @@ from bert_recipes.arguments import Arguments, CustomArguments
 from bert_recipes.checkpoints import last_sound, remove
 from bert_recipes.custom_code import file_of, is_own_code
 from bert_recipes.data import ID, LABELS, TEXT, TEXT_PAIR, TextData, column
+from bert_recipes.devices import peak_memory
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.hub import HubPush
 from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Labels, predictions_of, probabilities_of
 from bert_recipes.losses import LOSSES
-from bert_recipes.measures import peak_memory
 from bert_recipes.metrics import CHOOSING, LESS_IS_BETTER, scores_from_probabilities
 from bert_recipes.predictions import FOLD, Predictions
 

@@ -1,4 +1,4 @@
-"""The flags of a script that is no recipe. Nothing here imports torch or transformers, so that --help answers at once."""
+"""The flags of a script that is no recipe, read without torch and transformers, so that --help answers at once."""
 
 import argparse
 import sys
