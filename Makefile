@@ -88,10 +88,10 @@ predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=pr
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
 
 bench: $(STAMP) ## measure training and prediction beside the usual defaults
-	@$(BIN)/python recipes/bench.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
-	@$(BIN)/python recipes/bench.py --write_docs
+	@$(BIN)/python -m benchmarks.bench --write_docs
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
 	@$(BIN)/python recipes/anatomy.py $(ARGS)
@@ -101,7 +101,7 @@ anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and doc
 	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
-	@$(BIN)/python recipes/choices.py --write docs/customising.md $(ARGS)
+	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)
 
 exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
-	@$(BIN)/python recipes/exactness.py --write docs/exactness.md $(ARGS)
+	@$(BIN)/python -m benchmarks.exactness --write_docs $(ARGS)

@@ -13,33 +13,24 @@ import sys
 from pathlib import Path
 
 from bert_recipes.anatomy import LANGUAGES
+from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import UserError, run_main
 
 REPOSITORY = Path(__file__).parents[1]
 
 
-def parse() -> argparse.Namespace:
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def parse_arguments() -> argparse.Namespace:
+    parser = ScriptParser(__doc__)
     parser.add_argument("--model", default="embedded:minilm", help="a Hub id, a folder, or embedded:minilm")
     parser.add_argument("--text", default="Forest fire near La Ronge Sask. Canada", help="the sentence to look at")
     parser.add_argument("--num_labels", type=int, default=5, help="labels of the stock model")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/anatomy"), help="where the pages go")
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the terminal; pages come in both")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args()
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors end as every other mistake does."""
-
-    def error(self, message):
-        """Raise the message as a `UserError`."""
-        raise UserError(f"{message}: see --help.")
-
-
 def main():
-    args = parse()
-    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    args = parse_arguments()
     from transformers.utils import logging
 
     from bert_recipes.anatomy.markdown import markdown

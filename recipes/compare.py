@@ -9,24 +9,20 @@ or a finished run's folder, whose seed is one of its configuration's. Other flag
 is not made again, and what was interrupted goes on.
 """
 
-import argparse
 from pathlib import Path
 
+from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import run_main
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("what", nargs="+", help="names of recipes, YAML files or run folders, two or more")
     parser.add_argument("--config", type=Path, default=Path("recipes/configs/quickstart.yaml"), help="of the recipes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="one run of each with each")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    args, flags = parser.parse_known_args()
-    # Here, not above: they take seconds, and --help and a wrong flag need none of them.
+    args, flags = parser.parse_known_args()  # other flags are the recipes'
     from bert_recipes.comparison import Compared, compare_runs, finished, make_runs
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]

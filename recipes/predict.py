@@ -12,19 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-from bert_recipes.errors import UserError, run_main
+from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.errors import run_main
 
 
-class Parser(argparse.ArgumentParser):
-    """One whose errors are sentences like all others here."""
-
-    def error(self, message):
-        """Raise `message` as a `UserError`."""
-        raise UserError(message)
-
-
-def parse_arguments():
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+def parse_arguments() -> argparse.Namespace:
+    parser = ScriptParser(__doc__)
     parser.add_argument("--model", required=True, help="a run folder, a model folder or a Hub id")
     parser.add_argument(
         "--input", default="-", help=".csv .tsv .jsonl .parquet, or .txt with a text per line (standard input)"
@@ -37,13 +30,11 @@ def parse_arguments():
     parser.add_argument("--max_length", type=int, help="tokens a text is cut to (what the model was trained with)")
     parser.add_argument("--bf16", choices=["true", "false"], help="compute in bfloat16 (where the device has it)")
     parser.add_argument("--trust_remote_code", action="store_true", help="let code that the model carries run")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args()
 
 
 def main():
     args = parse_arguments()
-    # Here, not above: --help needs none of it.
     from bert_recipes import prediction
     from bert_recipes.files import writing
 

@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from bert_recipes.arguments import FIXED, NEEDED, CustomArguments, StockArguments, parse_arguments
 from bert_recipes.errors import UserError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "recipes/configs").glob("*.yaml"))
+CONFIGS = sorted(Path(__file__).parents[1].glob("*/configs/*.yaml"))
 
 
 def parse(*argv, recipe="custom"):

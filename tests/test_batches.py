@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.measures import TWEET_LENGTHS
 from bert_recipes.batches import EvaluationBatches, StandInCollator, StepBatches
-from bert_recipes.measures import TWEET_LENGTHS
 
 STRATEGIES = ("random", "sequential", "group_by_length")
 

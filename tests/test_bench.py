@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from bert_recipes.bench import Unpadded
+from benchmarks.lines import Unpadded
 from bert_recipes.errors import UserError
 from bert_recipes.prediction import Predictor, TextRow
 
-BENCH = Path(__file__).parents[1] / "recipes/bench.py"
+ROOT = Path(__file__).parents[1]
+BENCH = ROOT / "benchmarks/bench.py"
 FIGURES = {"rows_per_second", "tokens_per_second", "padding", "flops", "share"}
 
 
@@ -27,7 +28,7 @@ def results(**more):
         "machine": "a machine",
         "device": "cpu",
         "versions": {"torch": "1.2"},
-        "command": "recipes/bench.py",
+        "command": "python -m benchmarks.bench",
         "model": "m",
         "texts": "t",
         "matrix_rate": 4e11,
@@ -58,7 +59,7 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     bench = runpy.run_path(str(BENCH))
     docs = tmp_path / "performance.md"
     docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
-    bench["write_docs"].__globals__["DOCS"] = docs
+    bench["write_docs"].__globals__["DOCUMENT"] = docs
     bench["plot_lengths"].__globals__["plot_lengths"] = lambda results, path: None
     bench["write_docs"](results(), "new\n")
     bench["write_docs"](results(), "newer\n")
@@ -72,8 +73,8 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
 
 
 def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
-    command = [sys.executable, BENCH, "--write_docs", "--output_dir", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.bench", "--write_docs", "--output_dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --write_docs: there is no")
 
@@ -93,9 +94,22 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
 
 @pytest.mark.slow
 def test_every_line_runs(tiny_bert, tmp_path):
-    command = [BENCH, "--model", tiny_bert, "--rows", 1024, "--rounds", 1, "--steps", 1, "--output_dir", tmp_path]
+    command = [
+        "-m",
+        "benchmarks.bench",
+        "--model",
+        tiny_bert,
+        "--rows",
+        1024,
+        "--rounds",
+        1,
+        "--steps",
+        1,
+        "--output_dir",
+        tmp_path,
+    ]
     done = subprocess.run(
-        [sys.executable, *map(str, command), "--only", "train", "predict", "processes"], capture_output=True
+        [sys.executable, *map(str, command), "--only", "train", "predict", "processes"], capture_output=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr[-3000:]
     written = json.loads((tmp_path / "bench.json").read_text())

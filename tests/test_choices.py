@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(ROOT / "recipes/choices.py"))
+    return runpy.run_path(str(ROOT / "benchmarks/choices.py"))
 
 
 def rows(text):
@@ -50,7 +50,7 @@ def test_the_documents_table_has_every_choice(script):
 
 
 def test_runs_are_made_once_and_keep_their_scores_alone(competition, tiny_bert, tmp_path, monkeypatch):
-    runpy_globals = runpy.run_path(str(ROOT / "recipes/choices.py"))
+    runpy_globals = runpy.run_path(str(ROOT / "benchmarks/choices.py"))
     metrics_of = runpy_globals["metrics_of"]
     flags = ["--dataset", str(competition), "--model", str(tiny_bert), "--max_steps", "1", "--bf16", "false"]
     monkeypatch.chdir(ROOT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_recipes.documents import between_marks, put_between_marks
+from bert_recipes.documents import between_marks, markdown_table, put_between_marks
 from bert_recipes.errors import UserError
 
 
@@ -23,3 +23,10 @@ def test_a_document_without_marks_is_left_alone(tmp_path):
     with pytest.raises(UserError, match=r"a\.md has no place for the table: write <!-- make x: begin --> and"):
         put_between_marks(document, "x", "text")
     assert document.read_text() == "nothing"
+
+
+def test_a_table_has_a_line_for_each_row_and_a_cell_for_each_column():
+    assert markdown_table(["name", "F1"], [["a", "0.5"], ["b|c\nd", ""]], "lr") == (
+        "| name | F1 |\n|---|--:|\n| a | 0.5 |\n| b\\|c d |  |"
+    )
+    assert markdown_table(["", ""], []) == "|  |  |\n|---|---|"

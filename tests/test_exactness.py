@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cut_steps import measure, save_encoder
 from bert_recipes.documents import between_marks
-from bert_recipes.exactness import measure, save_encoder
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs/exactness.md"
@@ -15,7 +15,7 @@ DOCUMENT = ROOT / "docs/exactness.md"
 
 @pytest.fixture(scope="module")
 def script():
-    return runpy.run_path(str(ROOT / "recipes/exactness.py"))
+    return runpy.run_path(str(ROOT / "benchmarks/exactness.py"))
 
 
 def written():

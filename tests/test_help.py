@@ -14,12 +14,15 @@ from bert_recipes.labels import PROBLEM_TYPES
 from bert_recipes.pooling import POOLINGS
 from bert_recipes.training_arguments import RecipeTrainingArguments
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
+BENCHMARKS = ("bench", "choices", "exactness")
 
 
 def help_of(script: str) -> str:
-    command = [sys.executable, str(RECIPES / script), "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    words = ["-m", f"benchmarks.{script}"] if script in BENCHMARKS else [str(RECIPES / script)]
+    command = [sys.executable, *words, "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def test_every_flag_is_told_but_those_that_would_be_refused():
@@ -45,10 +48,10 @@ def test_the_names_that_help_tells_are_those_that_there_are():
     assert tuple(PROBLEM_TYPES) == TASKS
 
 
-@pytest.mark.parametrize("script", sorted(path.stem for path in RECIPES.glob("*.py")))
+@pytest.mark.parametrize("script", [*sorted(path.name for path in RECIPES.glob("*.py")), *BENCHMARKS])
 def test_help_answers_at_once(script):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    text = help_of(f"{script}.py")
+    text = help_of(script)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert "usage:" in text
     # Time of the processor, which other work on the machine does not lengthen much.

@@ -6,11 +6,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AlbertConfig, AutoModelForSequenceClassification
 
+from benchmarks.measures import TWEET_LENGTHS, Operations, matrix_rate, synthetic_texts
 from bert_recipes.arguments import CustomArguments
 from bert_recipes.encoders import build_classifier
 from bert_recipes.errors import UserError
 from bert_recipes.labels import Labels
-from bert_recipes.measures import TWEET_LENGTHS, Operations, matrix_rate, synthetic_texts
 
 
 @pytest.mark.parametrize("kind", ["stock", "custom"])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-SCALE = Path(__file__).with_name("scale.py")
+ROOT = Path(__file__).parents[1]
 
 
 def measure(rows, predicted, model):
-    command = [sys.executable, SCALE, "--rows", rows, "--predicted", predicted, "--model", model]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.scale", "--rows", rows, "--predicted", predicted, "--model", model]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 

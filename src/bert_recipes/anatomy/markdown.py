@@ -18,6 +18,7 @@ from bert_recipes.anatomy.tour import (
     verdict_of,
     versions,
 )
+from bert_recipes.documents import markdown_table
 
 
 def markdown(tour: Tour, stations: list[Station], language: str) -> str:
@@ -101,9 +102,7 @@ def _bar(share: float, width: int = 24) -> str:
 
 
 def _rows(rows: list[list[str]], header: list[str] | None) -> str:
-    header = header if header is not None else [""] * len(rows[0])
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return markdown_table([""] * len(rows[0]) if header is None else header, rows)
 
 
 def _cell(cell: Cell, language: str, station: str) -> str:
@@ -112,7 +111,6 @@ def _cell(cell: Cell, language: str, station: str) -> str:
 
 
 def _code(text: str) -> str:
-    text = text.replace("|", "\\|").replace("\n", " ")
     indent = len(text) - len(text.lstrip())
     text = "\u00a0" * indent + text.strip()
     return f"`` {text} ``" if "`" in text else f"`{text}`"

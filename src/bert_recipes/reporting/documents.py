@@ -1,8 +1,32 @@
-"""What a script measured, put into the document that tells of it, so that the two cannot drift apart."""
+"""Tables in Markdown, and the documents that they are put into, so that what was measured and what is told agree."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bert_recipes.errors import UserError
+
+ALIGNMENTS = {"l": "---", "r": "--:"}
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str = "") -> str:
+    """Return a table in Markdown.
+
+    Args:
+        header: the columns' titles.
+        rows: the cells, as text; a `|` or a line break in one of them does not end it.
+        align: a letter for each column, `l` or `r`; by default all are aligned to the left.
+    """
+    rules = [ALIGNMENTS[letter] for letter in align or "l" * len(header)]
+    lines = [_line(header), f"|{'|'.join(rules)}|", *map(_line, rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(map(_in_one_cell, cells))} |"
+
+
+def _in_one_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def between_marks(document: Path, target: str) -> str:

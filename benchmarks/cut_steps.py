@@ -1,4 +1,9 @@
-"""What a step's cut does to it: ten steps of a tiny model, by `Trainer` as it comes and by the two recipes."""
+"""Ten steps of a tiny model, by `Trainer` as it comes or by a recipe: what benchmarks/exactness.py launches."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
 
 import torch
 from datasets import Dataset
@@ -11,8 +16,11 @@ from transformers import (
     set_seed,
 )
 
+from benchmarks.exactness import ACCUMULATIONS, KINDS
 from bert_recipes.arguments import CustomArguments
+from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.encoders import build_classifier
+from bert_recipes.errors import run_main
 from bert_recipes.labels import Labels
 from bert_recipes.losses import cross_entropy
 from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
@@ -80,3 +88,20 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
 def flat(model: torch.nn.Module) -> list[float]:
     """Return all weights in one list, in float64."""
     return torch.cat([parameter.detach().flatten().double().cpu() for parameter in model.parameters()]).tolist()
+
+
+def main():
+    parser = ScriptParser(__doc__)
+    parser.add_argument("output", type=Path, help="the JSON file of the results")
+    parser.add_argument("--bf16", action="store_true", help="float32 under bfloat16 autocast")
+    args = parser.parse_args()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    with tempfile.TemporaryDirectory() as folder:
+        save_encoder(folder)
+        results = [measure(folder, k, a, processes, args.bf16) for a in ACCUMULATIONS for k in KINDS]
+    if int(os.environ.get("RANK", "0")) == 0:
+        args.output.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    run_main(main)

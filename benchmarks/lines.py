@@ -1,16 +1,11 @@
-"""The lines of `make bench`: training and prediction as usual, as this project does them, and each choice taken back.
+"""The lines of the bench: training and prediction as usual, as this project does them, and each choice taken back.
 
 Of each line a round measures some steps, or one pass over the texts; what is kept are the medians over the rounds.
 """
 
+import argparse
 import contextlib
-import importlib.metadata
-import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from unittest import mock
@@ -29,25 +24,22 @@ from transformers import (
     pipeline,
 )
 
-from bert_recipes import cpu, measures, prediction
+from benchmarks import measures
+from bert_recipes import cpu, prediction
 from bert_recipes.arguments import DataArguments
-from bert_recipes.cpu import cores
 from bert_recipes.data import load_data
-from bert_recipes.errors import UserError
 from bert_recipes.sources import model_source, positions_of
 from bert_recipes.trainer import RecipeTrainer
 from bert_recipes.training_arguments import RecipeTrainingArguments, has_native_bf16
 
 MAX_LENGTH, BATCH = 128, 32
-PROFILED = 12
-LENGTHS = (16, 32, 64, 128, 256, 512)
 OURS = "**this project's defaults**"
 
 
 class Bench:
     """The model, the texts and the device that all lines share."""
 
-    def __init__(self, args):
+    def __init__(self, args: argparse.Namespace):
         self.args = args
         self.device = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
@@ -180,7 +172,7 @@ class TrainingLine:
 
     def summary(self) -> dict:
         """Return the medians of the rounds."""
-        result = _medians(self.rounds)
+        result = medians(self.rounds)
         result["seconds_to_first_step"] = self.seconds_to_first_step
         if self.bench.device.type == "cuda":
             result["peak_memory"] = self.peak_memory
@@ -297,7 +289,7 @@ class PredictionLine:
 
     def summary(self) -> dict:
         """Return the medians of the rounds."""
-        return _medians(self.rounds)
+        return medians(self.rounds)
 
 
 # name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long, what is patched
@@ -313,167 +305,6 @@ PREDICTION = {
 }
 
 
-def _medians(rounds: list[dict]) -> dict:
+def medians(rounds: list[dict]) -> dict:
+    """Return the median over the rounds of each figure."""
     return {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-
-
-# The measurement
-
-
-def measure(args) -> dict:
-    """Return all figures that the arguments of `recipes/bench.py` ask for.
-
-    They are the machine, the versions, and for each table a line of medians per name.
-    """
-    bench = Bench(args)
-    results = {"machine": measures.machine(bench.device), "versions": _versions(), "command": " ".join(sys.argv)}
-    results["device"] = bench.device.type
-    results["model"] = args.model or ("embedded:minilm" if bench.device.type == "cpu" else "bert-base, random weights")
-    results["texts"] = " ".join(args.dataset or []) or "random words, as long as tweets"
-    rates = []
-
-    def rate():
-        rates.append(measures.matrix_rate(bench.device, torch.bfloat16 if has_native_bf16() else torch.float32))
-        return rates[-1]
-
-    if "train" in args.only:
-        names = [name for name in (*TRAINING, *GPU_ONLY) if _is_for(bench.device, name)]
-        lines = [TrainingLine(bench, name) for name in names]
-        for number in range(args.rounds):
-            for line in lines:
-                _say(f"training, round {number + 1} of {args.rounds}: {line.name}")
-                line.run(args.steps, number, rate())
-        results["training"] = {line.name: line.summary() for line in lines}
-        if bench.device.type == "cpu":
-            for name in names[:3]:
-                _say(f"peak memory: {name}")
-                results["training"][name] |= _in_a_process_of_its_own(args, [sys.argv[0], "--part", name])
-    if "predict" in args.only:
-        bert = bench.model().config.model_type == "bert"
-        names = [name for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
-        lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
-        for number in range(args.rounds + 1):
-            for line in lines:
-                _say(f"prediction, round {number} of {args.rounds}: {line.name}")
-                line.run(rate())
-        for line in lines:
-            del line.rounds[0]  # it warmed up
-        results["prediction"] = {line.name: line.summary() for line in lines}
-    if "length" in args.only:
-        results["length"] = _by_length(bench, args, rate)
-    if "profile" in args.only:
-        results["profile"] = _profile(bench, args, rate)
-    if bench.device.type == "cuda" and "grid" in args.only:
-        results["grid"] = _grid(bench, args, rate)
-    if "processes" in args.only:
-        results["processes"] = _by_processes(bench, args)
-    # None was measured beside the processes alone.
-    results["matrix_rate"] = statistics.median(rates or [rate()])
-    return results
-
-
-def _is_for(device: torch.device, name: str) -> bool:
-    return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY)
-
-
-def _by_length(bench, args, rate) -> dict:
-    results = {}
-    for length in (length for length in LENGTHS if length <= bench.most):
-        _say(f"texts of {length} tokens")
-        rows = max(4, 2048 // length)
-        texts = list(measures.synthetic_texts(4 * rows, bench.tokenizer, length=length))
-        training = TrainingLine(bench, OURS, texts, batch=rows, max_length=length)
-        predicted = PredictionLine(bench, OURS, texts, max_length=length)
-        for number in range(2):
-            training.run(2, number, rate())
-            predicted.run(rate())
-        del predicted.rounds[0]
-        results[length] = {"training": training.summary(), "prediction": predicted.summary()}
-    return results
-
-
-def _profile(bench, args, rate) -> dict:
-    """Return the operations that take most of the time of this project's defaults, and the share of each."""
-    training, predicted = TrainingLine(bench, OURS), PredictionLine(bench, OURS)
-    results = {}
-    measured = rate()
-    runs = {"training": lambda: training.run(args.steps, 0, measured), "prediction": lambda: predicted.run(measured)}
-    for part, run in runs.items():
-        _say(f"profile of {part}")
-        run()
-        with torch.profiler.profile() as profile:
-            run()
-        device = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
-        times = {event.key: getattr(event, device) for event in profile.key_averages()}
-        most = sorted(times, key=times.get, reverse=True)[:PROFILED]
-        results[part] = {name: times[name] / sum(times.values()) for name in most}
-    return results
-
-
-def _grid(bench, args, rate) -> dict:
-    results = {}
-    for batch in (32, 128, 512):
-        for length in (None, 128, 512):
-            _say(f"{batch} texts of {length or 'tweet'} tokens")
-            texts = list(measures.synthetic_texts(4 * batch, bench.tokenizer, length=length))
-            line = TrainingLine(bench, OURS, texts, batch=batch, max_length=length)
-            try:
-                for number in range(args.rounds):
-                    line.run(args.steps, number, rate())
-                results[f"{batch} x {length or 33}"] = line.summary()
-            except torch.cuda.OutOfMemoryError:
-                results[f"{batch} x {length or 33}"] = None
-    return results
-
-
-def _by_processes(bench, args) -> dict:
-    """Return the figures of a step that one process takes and of the same step dealt to two, each with a device."""
-    devices = cores() if bench.device.type == "cpu" else torch.accelerator.device_count()
-    counts = [count for count in (1, 2) if count <= devices]
-    rounds = {count: [] for count in counts}
-    for number in range(args.rounds):
-        for count in counts:
-            _say(f"{count} processes, round {number + 1} of {args.rounds}")
-            words = [sys.argv[0], "--part", "processes"]
-            if count > 1:
-                launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
-                launcher += ["--num_processes", str(count), "--mixed_precision", "no", "--dynamo_backend", "no"]
-                words = [*launcher, *words]
-            rounds[count].append(_in_a_process_of_its_own(args, words))
-    return {count: _medians(of_count) for count, of_count in rounds.items()}
-
-
-def _in_a_process_of_its_own(args, words: list[str]) -> dict:
-    command = [sys.executable, *words, "--rows", str(args.rows), "--steps", str(args.steps)]
-    command += ["--dataset", *args.dataset] if args.dataset else []
-    command += ["--model", args.model] if args.model else []
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr[-1000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def measure_part(args) -> dict:
-    """Return what only a process of its own can measure: `args.part` is `processes` or the name of a training line.
-
-    Of a line it is the peak memory, in bytes, when it trains on the longest texts, which an epoch has too; of
-    `processes` the rate of all processes together.
-    """
-    bench = Bench(args)
-    if args.part != "processes":
-        TrainingLine(bench, args.part, sorted(bench.texts, key=len)[-5 * BATCH :]).run(3, 0, 1.0)
-        return {"peak_memory": measures.peak_memory()}
-    step = BATCH if bench.device.type == "cpu" else 512
-    line = TrainingLine(bench, OURS, batch=step // int(os.environ.get("WORLD_SIZE", "1")))
-    # Longer than a round, of which only one is made here.
-    line.run(3 * args.steps, 0, 1.0)
-    return {"rows_per_second": line.rounds[-1]["rows_per_second"], "rows_of_a_step": step}
-
-
-def _versions() -> dict:
-    packages = ("bert-recipes", "torch", "transformers", "accelerate", "datasets", "tokenizers")
-    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
-
-
-def _say(text: str) -> None:
-    print(f"\r{text:<100}"[:110], end="", file=sys.stderr, flush=True)

@@ -1,13 +1,12 @@
 """What is each pooling and each loss worth? Run them all with three seeds on one split, and put them into a table.
 
-    python recipes/choices.py                                  data/disaster-tweets, the embedded model
-    python recipes/choices.py --write docs/customising.md      put the table into the document, between its marks
+    python -m benchmarks.choices                  data/disaster-tweets, the embedded model
+    python -m benchmarks.choices --write_docs     put the table into docs/customising.md too
 
-A run that is there is not made again, one that was interrupted goes on. Weights and checkpoints of finished runs are
-removed, since only their scores are wanted.
+Other flags go to the recipes. A finished run is not made again, and an interrupted one is resumed. Weights and
+checkpoints of finished runs are removed, since only their scores are wanted.
 """
 
-import argparse
 import json
 import shutil
 import statistics
@@ -15,9 +14,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bert_recipes.documents import put_between_marks
+from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.documents import markdown_table, put_between_marks
 from bert_recipes.errors import UserError, run_main
 
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "customising.md"
 SEEDS = (1, 2, 3)
 # Half an epoch: enough to see differences of a point or two, and an evening's work for the lot on two cores.
 FLAGS = ["--config", "recipes/configs/disaster_tweets.yaml", "--model", "embedded:minilm", "--learning_rate", "1e-4"]
@@ -46,7 +48,7 @@ def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
     """
     run = folder / f"{name}-seed-{seed}"
     if not (run / "metrics.json").is_file():
-        script = Path(__file__).with_name("stock.py" if name == "stock" else "custom.py")
+        script = ROOT / "recipes" / ("stock.py" if name == "stock" else "custom.py")
         own = ["--seed", str(seed), "--output_dir", str(run)]
         status = subprocess.run([sys.executable, script, *FLAGS, *CHOICES[name], *own, *more]).returncode
         if status:
@@ -56,42 +58,45 @@ def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
     return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
 
 
-def table(runs: dict[str, list[dict]]) -> str:
-    """Return the table in Markdown, a row for each choice: means over the seeds, the best and the worst, and the mean
-    and standard deviation of the differences from the stock runs with the same seeds.
+def rows_of(runs: dict[str, list[dict]]) -> list[list[str]]:
+    """Return the table's rows, one for each choice: means over the seeds, the best and the worst, and the mean and
+    standard deviation of the differences from the stock runs with the same seeds.
     """
     scores = {name: [run["validation"] for run in of_seeds] for name, of_seeds in runs.items()}
-    lines = [f"| {' | '.join(HEADER)} |", "|---|---|--:|--:|--:|--:|"]
+    rows = []
     for name, of_seeds in scores.items():
         f1 = [score["f1"] for score in of_seeds]
         apart = [100 * (score - stock["f1"]) for score, stock in zip(f1, scores["stock"], strict=True)]
-        cells = (
-            name,
-            f"`{' '.join(CHOICES[name])}`" if CHOICES[name] else "",
-            f"{statistics.mean(f1):.4f}",
-            f"{min(f1):.4f} to {max(f1):.4f}",
-            "" if name == "stock" else f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}",
-            f"{statistics.mean(score['accuracy'] for score in of_seeds):.4f}",
+        rows.append(
+            [
+                name,
+                f"`{' '.join(CHOICES[name])}`" if CHOICES[name] else "",
+                f"{statistics.mean(f1):.4f}",
+                f"{min(f1):.4f} to {max(f1):.4f}",
+                "" if name == "stock" else f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}",
+                f"{statistics.mean(score['accuracy'] for score in of_seeds):.4f}",
+            ]
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return rows
+
+
+def table(runs: dict[str, list[dict]]) -> str:
+    """Return the table in Markdown."""
+    return markdown_table(HEADER, rows_of(runs), "llrrrr")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = ScriptParser(__doc__)
     parser.add_argument("--output_dir", type=Path, default=Path("runs/choices"), help="where the runs go")
-    parser.add_argument("--write", type=Path, help="the document to put the table into")
-    args, more = parser.parse_known_args()  # any other flag is the recipes'
+    parser.add_argument("--write_docs", action="store_true", help="put the table into docs/customising.md")
+    args, more = parser.parse_known_args()  # other flags are the recipes'
     runs = {name: [] for name in CHOICES}
     for seed in SEEDS:
         for name in CHOICES:
             runs[name].append(metrics_of(name, seed, args.output_dir, more))
-    measured = table(runs)
-    print(measured)
-    if args.write:
-        put_between_marks(args.write, "choices", measured)
+    print(table(runs))
+    if args.write_docs:
+        put_between_marks(DOCUMENT, "choices", table(runs))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
 """Load, check, split and tokenize many tweets, train one step and predict some; print seconds and the peak memory.
 
-python tests/scale.py --rows 2000000 --predicted 200000
+python -m benchmarks.scale --rows 2000000 --predicted 200000
 """
 
-import argparse
 import csv
 import gc
 import json
@@ -12,12 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
+from benchmarks.measures import synthetic_texts
 from bert_recipes.arguments import DataArguments
+from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.data import load_data, tokenize
+from bert_recipes.devices import peak_memory
 from bert_recipes.errors import run_main
-from bert_recipes.measures import peak_memory, synthetic_texts
 from bert_recipes.prediction import Predictor, read_stream, write_predictions
 from bert_recipes.report import clashes
 from bert_recipes.sources import model_source, positions_of
@@ -25,7 +26,8 @@ from bert_recipes.trainer import RecipeTrainer
 from bert_recipes.training_arguments import RecipeTrainingArguments
 
 
-def write_tweets(path: Path, count: int, tokenizer) -> None:
+def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write that many random tweets, a third of them of disasters."""
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["id", "text", "target"])
@@ -33,6 +35,7 @@ def write_tweets(path: Path, count: int, tokenizer) -> None:
 
 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
+    """Return the seconds of each part and the most bytes that the process took."""
     source = model_source(model)
     most = min(128, positions_of(source))
     tokenizer = AutoTokenizer.from_pretrained(source)
@@ -87,10 +90,10 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=2_000_000)
-    parser.add_argument("--predicted", type=int, default=200_000)
-    parser.add_argument("--model", default="embedded:minilm")
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="tweets to train on (2,000,000)")
+    parser.add_argument("--predicted", type=int, default=200_000, help="tweets to predict (200,000)")
+    parser.add_argument("--model", default="embedded:minilm", help="as the recipes take it (embedded:minilm)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache"

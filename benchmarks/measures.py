@@ -1,11 +1,9 @@
-"""What a measurement of speed needs: texts as long as tweets, the rate of a matrix product, peak memory."""
+"""What a measurement of speed needs: texts as long as tweets, the rate of a matrix product, operations of a model."""
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -88,18 +86,6 @@ class Operations:
     def training(self, lengths) -> float:
         """Return the operations of one training step."""
         return 3 * self.forward(lengths)
-
-
-def peak_memory() -> int:
-    """Return the most bytes that this process has had in memory so far, as the system counts them."""
-    if Path("/proc/self/status").exists():
-        # On Linux a new process inherits the maximum that getrusage tells from the one that started it.
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) * 1024
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
 
 
 def machine(device: torch.device) -> str:

@@ -1,0 +1,213 @@
+"""Measure training and prediction: the usual defaults, this project's, and each of its choices taken back.
+
+    python -m benchmarks.bench
+    python -m benchmarks.bench --dataset data/disaster-tweets --model google-bert/bert-base-uncased
+    python -m benchmarks.bench --only length
+
+All lines of a table run in one process in interleaved rounds, and the medians are shown, so that a busy machine slows
+them alike; only the peaks of memory, and two processes against one, take processes of their own. Without `--dataset`
+the texts are random words with the lengths of the competition's tweets. On a GPU the model is `bert-base` with random
+weights unless `--model` names one.
+
+Columns: `real tokens` are those that are no padding; `share` is operations (2 for each weight and token of a forward
+pass, plus attention; three times as many in training) against those of a bfloat16 matrix product, 2048 by 2048 (on
+a GPU 8192 by 8192), measured in every round. In training the padding is that of an epoch, and rows/s and tokens/s are
+those of an epoch whose tokens, padding included, take as long as those of the steps measured: a few steps, each of
+texts of like length, are no epoch in small.
+"""
+
+import argparse
+import json
+import logging
+import os
+from pathlib import Path
+
+from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.documents import markdown_table, put_between_marks
+from bert_recipes.errors import UserError, run_main
+from bert_recipes.files import writing
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+TABLES = ("train", "predict", "length", "profile", "grid", "processes")
+
+
+def as_markdown(results: dict) -> str:
+    """Return the tables, with what they were measured on and the command above them."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    parts = [
+        f"`{results['command']}`: {results['model']}; texts: {results['texts']}; {results['machine']}; {versions}; "
+        f"matrix product {results['matrix_rate'] / 1e9:,.0f} GFLOP/s."
+    ]
+    parts += [make(results[name]) for name, make in MARKDOWN.items() if name in results]
+    return "\n\n".join(parts) + "\n"
+
+
+def training_table(lines: dict) -> str:
+    """Return the table of training: a row for each line."""
+    rows = []
+    for cells, figures in zip(_speed_cells(lines), lines.values(), strict=True):
+        memory = f"{figures['peak_memory'] / 2**20:,.0f} MiB" if "peak_memory" in figures else ""
+        rows.append([*cells, memory, f"{figures['seconds_to_first_step']:.1f}"])
+    header = [*_speed_header("training", "stock example"), "peak memory", "s to first step"]
+    return markdown_table(header, rows, "lrrrrrrrr")
+
+
+def prediction_table(lines: dict) -> str:
+    """Return the table of prediction: a row for each line."""
+    return markdown_table(_speed_header("prediction", "pipeline"), _speed_cells(lines), "lrrrrrr")
+
+
+def _speed_header(title: str, first: str) -> list[str]:
+    return [title, "rows/s", f"x {first}", "real tokens/s", "padding", "GFLOP/s", "share of matrix rate"]
+
+
+def _speed_cells(lines: dict) -> list[list[str]]:
+    base = next(iter(lines.values()))["rows_per_second"]
+    return [
+        [
+            name,
+            f"{f['rows_per_second']:,.1f}",
+            f"{f['rows_per_second'] / base:.2f}",
+            f"{f['tokens_per_second']:,.0f}",
+            f"{f['padding']:.1%}",
+            f"{f['flops'] / 1e9:,.0f}",
+            f"{f['share']:.0%}",
+        ]
+        for name, f in lines.items()
+    ]
+
+
+def length_table(lengths: dict) -> str:
+    """Return the table of the time that a text takes by its length."""
+    rows = []
+    for length, parts in lengths.items():
+        cells = [str(length)]
+        for part in ("training", "prediction"):
+            each = 1 / parts[part]["rows_per_second"]
+            cells += [f"{each * 1e3:.2f}", f"{each / int(length) * 1e6:.1f}"]
+        rows.append(cells)
+    header = ["tokens of a text", *("training: ms a text", "µs a token"), *("prediction: ms a text", "µs a token")]
+    return markdown_table(header, rows, "rrrrr")
+
+
+def processes_table(counts: dict) -> str:
+    """Return the table of a step that is dealt to several processes."""
+    base = next(iter(counts.values()))["rows_per_second"]
+    rows = []
+    for count, figures in counts.items():
+        speed = figures["rows_per_second"]
+        rows.append([str(count), f"{figures['rows_of_a_step']:.0f}", f"{speed:,.1f}", f"{speed / base:.2f}"])
+    return markdown_table(["processes", "texts of a step", "rows/s", "x one process"], rows, "rrrr")
+
+
+def profile_table(parts: dict) -> str:
+    """Return the table of the operations that take most of the time."""
+    rows = []
+    for pairs in zip(*(part.items() for part in parts.values()), strict=True):
+        rows.append([cell for name, share in pairs for cell in (f"`{name}`", f"{share:.1%}")])
+    share = "share of the time"
+    return markdown_table(["training: operation", share, "prediction: operation", share], rows, "lrlr")
+
+
+def grid_table(sizes: dict) -> str:
+    """Return the table of batches of many sizes on a GPU."""
+    rows = []
+    for name, figures in sizes.items():
+        if figures is None:
+            rows.append([name, "out of memory", "", ""])
+        else:
+            memory = f"{figures['peak_memory'] / 2**30:.1f} GiB"
+            rows.append([name, f"{figures['rows_per_second']:,.0f}", f"{figures['share']:.0%}", memory])
+    return markdown_table(["texts x tokens", "rows/s", "share of matrix rate", "peak memory"], rows, "lrrr")
+
+
+# By their names in bench.json, in the order of the document.
+MARKDOWN = {
+    "training": training_table,
+    "prediction": prediction_table,
+    "length": length_table,
+    "processes": processes_table,
+    "profile": profile_table,
+    "grid": grid_table,
+}
+
+
+def write_docs(results: dict, tables: str) -> None:
+    """Put the tables between the marks of docs/performance.md that name the kind of device; plot the lengths."""
+    device = "gpu" if results["device"] == "cuda" else "cpu"
+    if missing := [name for name in MARKDOWN if name not in results and name != "grid"]:
+        raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
+    plot = DOCUMENT.with_name(f"length_{device}.svg")
+    plot_lengths(results, plot)
+    figure = f"![time of a text against its length]({plot.name})"
+    put_between_marks(DOCUMENT, f"bench on {device}", f"{tables}\n{figure}")
+
+
+def plot_lengths(results: dict, path: Path) -> None:
+    """Plot the time of a text against its length, beside a line of equal time for every token."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    lengths = [int(length) for length in results["length"]]
+    for part, colour, marker in (("training", "#0072b2", "o"), ("prediction", "#d55e00", "s")):
+        times = [1e3 / figures[part]["rows_per_second"] for figures in results["length"].values()]
+        axes.loglog(lengths, times, color=colour, marker=marker, label=part, base=2)
+        axes.loglog(lengths, [times[1] * n / lengths[1] for n in lengths], color=colour, ls=":", lw=1, base=2)
+    axes.plot([], [], color="grey", ls=":", lw=1, label=f"as much a token as at {lengths[1]} tokens")
+    axes.set(
+        xlabel="tokens of a text", ylabel="milliseconds a text", title=f"{results['model']}, {results['machine']}"
+    )
+    axes.title.set_fontsize(8)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the flags."""
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--dataset", nargs="+", help="as the recipes take it (random words)")
+    parser.add_argument("--model", help="as the recipes take it (embedded:minilm; on a GPU a random bert-base)")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to measure (all)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over all lines (3)")
+    parser.add_argument("--steps", type=int, default=4, help="training steps measured in a round (4)")
+    parser.add_argument("--rows", type=int, default=4096, help="texts (4096)")
+    parser.add_argument("--output_dir", default="runs/bench", help="where bench.json and bench.md go (runs/bench)")
+    parser.add_argument(
+        "--write_docs", action="store_true", help="measure nothing; put the tables there into docs/performance.md"
+    )
+    parser.add_argument("--part", help=argparse.SUPPRESS)  # what a process of its own is started for
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
+    folder = Path(args.output_dir)
+    if args.write_docs:
+        if not (folder / "bench.json").is_file():
+            raise UserError(f"--write_docs: there is no {folder}/bench.json to write of: run make bench first.")
+        results = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
+        write_docs(results, as_markdown(results))
+        return
+    from benchmarks import speed
+
+    logging.disable(logging.WARNING)
+    if args.part:
+        figures = speed.measure_part(args)
+        if int(os.environ.get("RANK", "0")) == 0:
+            print(json.dumps(figures))
+        return
+    results = speed.measure(args)
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder / "bench.json") as file:
+        json.dump(results, file, indent=2)
+    with writing(folder / "bench.md") as file:
+        file.write(as_markdown(results))
+    print(f"\r{'':<110}\r{as_markdown(results)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,209 @@
+"""What a table of the bench takes: all its lines in interleaved rounds, or a process of its own."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+
+import torch
+
+from benchmarks import measures
+from benchmarks.launching import launched
+from benchmarks.lines import (
+    BATCH,
+    CPU_ONLY,
+    GPU_ONLY,
+    OURS,
+    PREDICTION,
+    TRAINING,
+    Bench,
+    PredictionLine,
+    TrainingLine,
+    Unpadded,
+    medians,
+)
+from bert_recipes.cli.parser import command_name
+from bert_recipes.cpu import cores
+from bert_recipes.devices import peak_memory
+from bert_recipes.errors import UserError
+from bert_recipes.training_arguments import has_native_bf16
+
+PROFILED = 12
+LENGTHS = (16, 32, 64, 128, 256, 512)
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Return all figures that the flags of benchmarks/bench.py ask for.
+
+    They are the machine, the versions, and for each table a line of medians per name.
+    """
+    bench = Bench(args)
+    on_cpu = bench.device.type == "cpu"
+    results = {"machine": measures.machine(bench.device), "versions": _versions(), "device": bench.device.type}
+    results["command"] = " ".join([command_name(), *sys.argv[1:]])
+    results["model"] = args.model or ("embedded:minilm" if on_cpu else "bert-base, random weights")
+    results["texts"] = " ".join(args.dataset or []) or "random words, as long as tweets"
+    rates = []
+
+    def rate() -> float:
+        rates.append(measures.matrix_rate(bench.device, torch.bfloat16 if has_native_bf16() else torch.float32))
+        return rates[-1]
+
+    if "train" in args.only:
+        results["training"] = _training(bench, args, rate)
+    if "predict" in args.only:
+        results["prediction"] = _prediction(bench, args, rate)
+    if "length" in args.only:
+        results["length"] = _by_length(bench, rate)
+    if "profile" in args.only:
+        results["profile"] = _profile(bench, args, rate)
+    if bench.device.type == "cuda" and "grid" in args.only:
+        results["grid"] = _grid(bench, args, rate)
+    if "processes" in args.only:
+        results["processes"] = _by_processes(bench, args)
+    # None was measured beside the processes alone.
+    results["matrix_rate"] = statistics.median(rates or [rate()])
+    return results
+
+
+def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    names = [name for name in (*TRAINING, *GPU_ONLY) if _is_for(bench.device, name)]
+    lines = [TrainingLine(bench, name) for name in names]
+    for number in range(args.rounds):
+        for line in lines:
+            _say(f"training, round {number + 1} of {args.rounds}: {line.name}")
+            line.run(args.steps, number, rate())
+    results = {line.name: line.summary() for line in lines}
+    if bench.device.type == "cpu":
+        for name in names[:3]:
+            _say(f"peak memory: {name}")
+            results[name] |= _in_processes_of_their_own(args, name)
+    return results
+
+
+def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    bert = bench.model().config.model_type == "bert"
+    names = [name for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
+    lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
+    for number in range(args.rounds + 1):
+        for line in lines:
+            _say(f"prediction, round {number} of {args.rounds}: {line.name}")
+            line.run(rate())
+    for line in lines:
+        del line.rounds[0]  # it warmed up
+    return {line.name: line.summary() for line in lines}
+
+
+def _is_for(device: torch.device, name: str) -> bool:
+    return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY)
+
+
+def _by_length(bench: Bench, rate: Callable[[], float]) -> dict:
+    results = {}
+    for length in (length for length in LENGTHS if length <= bench.most):
+        _say(f"texts of {length} tokens")
+        rows = max(4, 2048 // length)
+        texts = list(measures.synthetic_texts(4 * rows, bench.tokenizer, length=length))
+        training = TrainingLine(bench, OURS, texts, batch=rows, max_length=length)
+        predicted = PredictionLine(bench, OURS, texts, max_length=length)
+        for number in range(2):
+            training.run(2, number, rate())
+            predicted.run(rate())
+        del predicted.rounds[0]
+        results[length] = {"training": training.summary(), "prediction": predicted.summary()}
+    return results
+
+
+def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    """Return the operations that take most of the time of this project's defaults, and the share of each."""
+    training, predicted = TrainingLine(bench, OURS), PredictionLine(bench, OURS)
+    results = {}
+    measured = rate()
+    runs = {"training": lambda: training.run(args.steps, 0, measured), "prediction": lambda: predicted.run(measured)}
+    for part, run in runs.items():
+        _say(f"profile of {part}")
+        run()
+        with torch.profiler.profile() as profile:
+            run()
+        device = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
+        times = {event.key: getattr(event, device) for event in profile.key_averages()}
+        most = sorted(times, key=times.get, reverse=True)[:PROFILED]
+        results[part] = {name: times[name] / sum(times.values()) for name in most}
+    return results
+
+
+def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    results = {}
+    for batch in (32, 128, 512):
+        for length in (None, 128, 512):
+            _say(f"{batch} texts of {length or 'tweet'} tokens")
+            texts = list(measures.synthetic_texts(4 * batch, bench.tokenizer, length=length))
+            line = TrainingLine(bench, OURS, texts, batch=batch, max_length=length)
+            try:
+                for number in range(args.rounds):
+                    line.run(args.steps, number, rate())
+                results[f"{batch} x {length or 33}"] = line.summary()
+            except torch.cuda.OutOfMemoryError:
+                results[f"{batch} x {length or 33}"] = None
+    return results
+
+
+def _by_processes(bench: Bench, args: argparse.Namespace) -> dict:
+    """Return the figures of a step that one process takes and of the same step dealt to two, each with a device."""
+    devices = cores() if bench.device.type == "cpu" else torch.accelerator.device_count()
+    counts = [count for count in (1, 2) if count <= devices]
+    rounds = {count: [] for count in counts}
+    for number in range(args.rounds):
+        for count in counts:
+            _say(f"{count} processes, round {number + 1} of {args.rounds}")
+            rounds[count].append(_in_processes_of_their_own(args, "processes", count))
+    return {count: medians(of_count) for count, of_count in rounds.items()}
+
+
+def _in_processes_of_their_own(args: argparse.Namespace, part: str, processes: int = 1) -> dict:
+    command = [
+        *launched("benchmarks.bench", processes),
+        "--part",
+        part,
+        "--rows",
+        str(args.rows),
+        "--steps",
+        str(args.steps),
+    ]
+    command += ["--dataset", *args.dataset] if args.dataset else []
+    command += ["--model", args.model] if args.model else []
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr[-1000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_part(args: argparse.Namespace) -> dict:
+    """Return what only a process of its own can measure: `args.part` is `processes` or the name of a training line.
+
+    Of a line it is the peak memory, in bytes, when it trains on the longest texts, which an epoch has too; of
+    `processes` the rate of all processes together.
+    """
+    bench = Bench(args)
+    if args.part != "processes":
+        TrainingLine(bench, args.part, sorted(bench.texts, key=len)[-5 * BATCH :]).run(3, 0, 1.0)
+        return {"peak_memory": peak_memory()}
+    step = BATCH if bench.device.type == "cpu" else 512
+    line = TrainingLine(bench, OURS, batch=step // int(os.environ.get("WORLD_SIZE", "1")))
+    # Longer than a round, of which only one is made here.
+    line.run(3 * args.steps, 0, 1.0)
+    return {"rows_per_second": line.rounds[-1]["rows_per_second"], "rows_of_a_step": step}
+
+
+def _versions() -> dict:
+    packages = ("bert-recipes", "torch", "transformers", "accelerate", "datasets", "tokenizers")
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages}
+
+
+def _say(text: str) -> None:
+    print(f"\r{text:<100}"[:110], end="", file=sys.stderr, flush=True)
