@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.errors import run_main
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,20 +33,22 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main():
+def main() -> None:
     args = parse_arguments()
-    from bert_recipes import prediction
+    from bert_recipes.config.saved import configuration_of_model
     from bert_recipes.files import writing
+    from bert_recipes.inference.predictor import Predictor, write_predictions
+    from bert_recipes.inference.rows import read_stream
 
-    rows = prediction.read_stream(
+    rows = read_stream(
         args.input,
         text_column=args.text_column,
         text_pair_column=args.text_pair_column,
         id_column=args.id_column,
-        trained_on=prediction.run_configuration(args.model),
+        trained_on=configuration_of_model(args.model),
         encoding=args.encoding,
     )
-    predictor = prediction.Predictor.load(
+    predictor = Predictor.load(
         args.model,
         max_length=args.max_length,
         bf16=None if args.bf16 is None else args.bf16 == "true",
@@ -54,11 +56,11 @@ def main():
     )
     started, written = time.monotonic(), 0
     if args.output == "-":
-        for _ in prediction.write_predictions(sys.stdout, predictor, rows):
+        for _ in write_predictions(sys.stdout, predictor, rows):
             sys.stdout.flush()
         return
     with writing(Path(args.output)) as file:
-        for written in prediction.write_predictions(file, predictor, rows):
+        for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
             print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
     print(f"\r{written:,} rows are in {args.output}.{' ' * 20}", file=sys.stderr)

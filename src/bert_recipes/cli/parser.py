@@ -1,9 +1,9 @@
 """The flags of a script that is no recipe, read without torch and transformers, so that --help answers at once."""
 
 import argparse
-import sys
 from typing import NoReturn
 
+from bert_recipes.config.help import command_name
 from bert_recipes.errors import UserError, nearest
 
 UNKNOWN = "unrecognized arguments: "  # what argparse says of them
@@ -32,9 +32,3 @@ class ScriptParser(argparse.ArgumentParser):
         if message.startswith(UNKNOWN) and flag.startswith("-"):
             near = nearest(flag, self._option_string_actions)
         raise UserError(f"{message}{near or ' (see --help)'}.")
-
-
-def command_name() -> str:
-    """Return how this process was started: `python script.py` or `python -m package.module`."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"

@@ -47,6 +47,12 @@ def asks_for_help(argv: list[str]) -> bool:
     return not {"-h", "--help"}.isdisjoint(argv)
 
 
+def command_name() -> str:
+    """Return how this process was started: `python script.py` or `python -m package.module`."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
+
+
 def print_help(doc: str | None, own: tuple[type, ...], defaults: dict[str, Any], refused: dict[str, Any]) -> None:
     """Print a recipe's usage, its docstring and every flag with its default.
 
@@ -57,7 +63,7 @@ def print_help(doc: str | None, own: tuple[type, ...], defaults: dict[str, Any],
         refused: names of the flags of `TrainingArguments` that cannot be honoured.
     """
     parser = argparse.ArgumentParser(
-        prog=f"python {sys.argv[0]}",
+        prog=command_name(),
         usage="%(prog)s [--config FILE] [--FLAG VALUE ...]",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
