@@ -31,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main():
     args = parse_arguments()
+    from bert_recipes.console import console
     from transformers.utils import logging
 
     from bert_recipes.anatomy.markdown import markdown
@@ -39,7 +40,6 @@ def main():
     from bert_recipes.anatomy.terminal import show_station, show_summary
     from bert_recipes.anatomy.tour import BROKEN, begin
     from bert_recipes.anatomy.traps import Launches, traps
-    from bert_recipes.console import console
 
     logging.set_verbosity_error()  # what the libraries say is the subject here, and is shown where it matters
     logging.disable_progress_bar()

@@ -13,16 +13,16 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from bert_recipes.cli.main import run_main
 from bert_recipes.config.arguments import ModelArguments
 from bert_recipes.config.parsing import parse_arguments
-from bert_recipes.terminal import say
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.tokenization import tokenize
-from bert_recipes.cli.main import run_main
 from bert_recipes.errors import UserError
-from bert_recipes.task import SINGLE_LABEL
 from bert_recipes.modeling.losses import cross_entropy
 from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.terminal import say
 from bert_recipes.training.trainer import PerExampleTrainer
 
 

@@ -73,9 +73,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            f"{path.parent} is no complete run: it has no {path.name}; give its command again."
-        ) from error
+        raise UserError(f"{path.parent} is no complete run: it has no {path.name}; give its command again.") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): run it again.") from error
     if not isinstance(values, dict):

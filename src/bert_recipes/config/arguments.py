@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from bert_recipes.task import TASKS
 
@@ -55,7 +55,7 @@ class DataArguments:
 
     title: ClassVar[str] = "data"
     # Rows given from Python, whatever `data.in_memory` takes; `dataset` then only names their kind.
-    in_memory: Any = field(default=None, init=False, repr=False)
+    in_memory = cast(Any, None)
 
     def __post_init__(self) -> None:
         # A program may give a single name as it is, or the rows themselves.

@@ -55,7 +55,9 @@ class RecipeTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
 
     def __post_init__(self) -> None:
-        self.given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS}
+        self.given = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS
+        }
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
             self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
@@ -92,16 +94,14 @@ class RecipeTrainingArguments(TrainingArguments):
     def configuration(self) -> dict[str, Any]:
         """What was given, where it differs from the defaults, and the recipes' own defaults."""
         defaults = {
-            f.name: f.default_factory() if callable(f.default_factory) else f.default
-            for f in dataclasses.fields(self)
+            f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(self)
         }
         plain = {name: getattr(value, "value", value) for name, value in self.given.items()}
         chosen = {
             name: value
             for name, value in plain.items()
             # A recipe's own default is written down whatever it was set to: left out, it would come back.
-            if name != "overwrite"
-            and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
+            if name != "overwrite" and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
         }
         # A run is repeated in the precision that the device of the first one chose.
         return chosen | {"bf16": self.bf16}

@@ -1,14 +1,9 @@
 """From label cells to the task, and from label cells to numbers."""
 
-import ast
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from datasets import Dataset
 
 from bert_recipes.data.label_cells import (
     Where,
@@ -282,5 +277,3 @@ def _refuse_what_is_no_label(where: Where, column: str) -> None:
         raise UserError(
             f"{where.source}: the label column '{column}' holds {kind}: give a label, a number or a list of them."
         )
-
-

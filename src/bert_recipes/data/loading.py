@@ -147,9 +147,7 @@ def _canonical(rows: Dataset, split: str, columns: Columns, task: Task, source: 
     features: dict[str, Any] = {ID: Value("string"), **dict.fromkeys(texts, Value("string"))}
     encode = label_encoder(task, where)
     if encode is not None:
-        features[LABELS] = (
-            List(Value("float64")) if task.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
-        )
+        features[LABELS] = List(Value("float64")) if task.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
     others = [name for name in rows.column_names if name not in columns.used | RESERVED]
 
     def canonical(batch, numbers):
@@ -197,5 +195,3 @@ def _is_empty(texts: pa.Array) -> np.ndarray:
     if pa.types.is_null(texts.type):
         return np.ones(len(texts), dtype=bool)
     return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(texts), ""), True).to_numpy(zero_copy_only=False)
-
-

@@ -197,32 +197,46 @@ def _json_rows(path: Path, encoding: str) -> Iterator[dict[str, Any]]:
 
 
 def _json_schema(path: Path, encoding: str) -> pa.Schema:
-    """Return the types that hold every row: a column of unlike cells is one of text."""
+    """Return the types that hold every row."""
     types: dict[str, pa.DataType] = {}
+    number = 0
     for rows in _chunks(_json_rows(path, encoding)):
         for name in dict.fromkeys(name for row in rows for name in row):
-            found = _json_type([row.get(name) for row in rows])
-            types[name] = _common_type(types[name], found) if name in types else found
+            cells = [row.get(name) for row in rows]
+            try:
+                found = pa.array(cells).type
+                types[name] = _common_type(types[name], found) if name in types else found
+            except OverflowError:
+                types[name] = pa.string()  # numbers of more digits than any type of Arrow's has
+            except (pa.ArrowException, UnicodeEncodeError) as error:
+                raise _unlike_cells(path, name, cells, types.get(name), number) from error
+        number += len(rows)
     if not types:
         raise UserError(f"{path} is empty.")
     return pa.schema(list(types.items()))
 
 
-def _json_type(cells: list[Any]) -> pa.DataType:
-    try:
-        return pa.array(cells).type
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.string()
-
-
 def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     if a.equals(b):
         return a
-    try:
-        fields = [pa.schema([("cell", kind)]) for kind in (a, b)]
-        return pa.unify_schemas(fields, promote_options="permissive").field("cell").type
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        return pa.string()
+    fields = [pa.schema([("cell", kind)]) for kind in (a, b)]
+    return pa.unify_schemas(fields, promote_options="permissive").field("cell").type
+
+
+def _unlike_cells(path: Path, name: str, cells: list[Any], before: pa.DataType | None, first: int) -> UserError:
+    """Return the sentence for the first cell that has not the type of those before it."""
+    kind = before
+    for number, cell in enumerate(cells, first):
+        try:
+            found = pa.array([cell]).type
+            kind = found if kind is None else _common_type(kind, found)
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+            wanted = "is no text that can be written" if isinstance(cell, str) else f"and others are of type {kind}"
+            return UserError(
+                f"{path} cannot be read as jsonl: row {number}, counted from 0, has {cell!r} in '{name}', {wanted}: "
+                "give the column cells of one type."
+            )
+    return UserError(f"{path} cannot be read as jsonl: the cells of '{name}' are of several types.")
 
 
 def _json_column(cells: list[Any], kind: pa.DataType) -> pa.Array:

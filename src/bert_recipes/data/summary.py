@@ -46,9 +46,7 @@ def _balance(rows: Dataset, task: Task) -> str:
         ]
     else:
         counts = (
-            labels.sum(axis=0)
-            if task.problem_type == MULTI_LABEL
-            else np.bincount(labels, minlength=task.num_labels)
+            labels.sum(axis=0) if task.problem_type == MULTI_LABEL else np.bincount(labels, minlength=task.num_labels)
         )
         shown = [f"{name} {count / len(rows):.0%}" for name, count in zip(task.label_names, counts, strict=True)]
     return ", ".join(shown) if len(shown) <= 6 else f"{', '.join(shown[:5])} and {len(shown) - 5} more"

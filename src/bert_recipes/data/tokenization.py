@@ -49,9 +49,7 @@ def takes_token_types(config: PretrainedConfig) -> bool:
     return (getattr(config, "type_vocab_size", None) or 0) > 1
 
 
-def tokenize(
-    splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, model_dir: str
-) -> DatasetDict:
+def tokenize(splits: DatasetDict, tokenizer: PreTrainedTokenizerBase, max_length: int, model_dir: str) -> DatasetDict:
     """Add `input_ids`, the masks the tokenizer makes, `row`, `length` and `truncated` to every row.
 
     Nothing is padded here: the collator pads each batch to its own longest row.

@@ -145,7 +145,9 @@ class Predictions:
             with path.open(encoding="utf-8", newline="") as file:
                 header = next(csv.reader(file))
         except FileNotFoundError as error:
-            raise UserError(f"{folder} is no complete run: it has no {VALIDATION_FILE}; give its command again.") from error
+            raise UserError(
+                f"{folder} is no complete run: it has no {VALIDATION_FILE}; give its command again."
+            ) from error
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): run it again.") from error
         first, last = len(FIXED), len(FIXED) + len(label_names)

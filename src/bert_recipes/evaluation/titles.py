@@ -39,7 +39,9 @@ def scores_table(scores: Mapping[str, Any]) -> list[list[str]]:
     """
     splits = [split for split in SCORED_SPLITS if split in scores]
     names = [name for name in MAIN_SCORES if any(name in scores[split] for split in splits)]
-    rows = [["" if (score := scores[split].get(name)) is None else f"{score:.4f}" for name in names] for split in splits]
+    rows = [
+        ["" if (score := scores[split].get(name)) is None else f"{score:.4f}" for name in names] for split in splits
+    ]
     header = ["split", *(TITLES[name] for name in names)]
     return [header, *([split, *row] for split, row in zip(splits, rows, strict=True))]
 

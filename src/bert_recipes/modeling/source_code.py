@@ -3,8 +3,8 @@
 import builtins
 import importlib.util
 import inspect
-import sys
 import symtable
+import sys
 import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
@@ -72,7 +72,9 @@ class _Parts:
     def _add_global(self, name: str, value: Any) -> None:
         if isinstance(value, ModuleType):
             self.imports.append(f"import {value.__name__} as {name}")
-        elif isinstance(value, CONSTANTS) or (isinstance(value, tuple) and all(isinstance(v, CONSTANTS) for v in value)):
+        elif isinstance(value, CONSTANTS) or (
+            isinstance(value, tuple) and all(isinstance(v, CONSTANTS) for v in value)
+        ):
             self.constants.append(f"{name} = {value!r}")
         elif _is_of_a_library(value):
             self.imports.append(f"from {value.__module__} import {value.__name__} as {name}")

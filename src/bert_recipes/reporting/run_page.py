@@ -222,5 +222,3 @@ def _most_wrong(rows: Predictions) -> list[dict[str, Any]]:
             }
         )
     return out
-
-

@@ -4,10 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-
+from bert_recipes.config.saved import METRICS_FILE, saved_configuration
 from bert_recipes.evaluation.titles import MAIN_SCORES, SCORED_SPLITS, in_a_line
 from bert_recipes.files import read_json
-from bert_recipes.config.saved import METRICS_FILE, saved_configuration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -54,9 +54,7 @@ class RunFolder:
         try:
             self._open(configuration, overwrite)
         except OSError as error:
-            raise UserError(
-                f"--output_dir {self.path} cannot be written ({error.strerror}): name another."
-            ) from error
+            raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
 
     def _open(self, configuration: dict[str, Any], overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():

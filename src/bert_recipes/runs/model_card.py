@@ -42,7 +42,9 @@ def model_card(run: "Run", scores: dict[str, Any], example: str) -> str:
         metrics=["mse", "pearsonr"] if regression else ["accuracy", "f1"],
     )
     names, *rows = scores_table(scores)
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
     template = files("bert_recipes.runs").joinpath("templates", "model_card.md").read_text(encoding="utf-8")
     return environment.from_string(template).render(
         card_data=header.to_yaml(),

@@ -14,7 +14,6 @@ from datasets import DatasetDict
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, LABELS, LENGTH, TEXT
-from bert_recipes.config.arguments import ModelArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
@@ -264,9 +263,7 @@ class Run:
         else:
             terminal.say("Next: make recipe-stock, which has this to beat.")
         if self.sample:
-            terminal.say(
-                f"To submit: kaggle competitions submit -c NAME -f {self.folder.submission} -m {self.recipe}"
-            )
+            terminal.say(f"To submit: kaggle competitions submit -c NAME -f {self.folder.submission} -m {self.recipe}")
 
 
 def say_which_gpus_idle(recipe: str, training: Any) -> None:

@@ -1,7 +1,6 @@
 """Evaluation in the order of the rows, in batches of like length, on any number of processes."""
 
 import contextlib
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 

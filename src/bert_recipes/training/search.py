@@ -5,9 +5,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from transformers import PreTrainedModel
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes import terminal
