@@ -1,0 +1,104 @@
+"""Load, check, split and tokenize many tweets, train one step and predict some; print seconds and the peak memory.
+
+python tests/benchmarks/scale.py --rows 2000000 --predicted 200000
+"""
+
+import argparse
+import csv
+import gc
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from bert_recipes.arguments import DataArguments
+from bert_recipes.data import load_data, tokenize
+from bert_recipes.errors import run_main
+from bert_recipes.measures import peak_memory, synthetic_texts
+from bert_recipes.prediction import Predictor, read_stream, write_predictions
+from bert_recipes.report import clashes
+from bert_recipes.sources import model_source, positions_of
+from bert_recipes.trainer import RecipeTrainer
+from bert_recipes.training_arguments import RecipeTrainingArguments
+
+
+def write_tweets(path: Path, count: int, tokenizer) -> None:
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["id", "text", "target"])
+        out.writerows([i, text, i % 3 == 0] for i, text in enumerate(synthetic_texts(count, tokenizer)))
+
+
+def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
+    source = model_source(model)
+    most = min(128, positions_of(source))
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    write_tweets(folder / "train.csv", rows, tokenizer)
+    write_tweets(folder / "new.csv", predicted, tokenizer)
+    seconds, times = {}, [time.perf_counter()]
+
+    def lap(name):
+        times.append(time.perf_counter())
+        seconds[name] = times[-1] - times[-2]
+
+    data = load_data(DataArguments(dataset=str(folder / "train.csv")))
+    lap("load")
+    tokenized = tokenize(data.splits, tokenizer, most, source)
+    lap("tokenize")
+    trainer = RecipeTrainer(
+        AutoModelForSequenceClassification.from_pretrained(source),
+        RecipeTrainingArguments(
+            output_dir=str(folder / "run"),
+            max_steps=1,
+            per_device_train_batch_size=32,
+            train_sampling_strategy="group_by_length",
+            save_strategy="no",
+            report_to="none",
+            label_names=["labels"],
+            disable_tqdm=True,
+        ),
+        train_dataset=tokenized["train"],
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    lap("first step")
+    clashes(data.labelled_rows)
+    lap("near-duplicates")
+    trained = peak_memory()
+    trainer.save_model(str(folder / "model"))
+    # The gradients and Adam's moments, which `make predict` has not beside it; they hang in cycles.
+    del trainer
+    gc.collect()
+    predictor = Predictor.load(str(folder / "model"), max_length=most)
+    lap("save and load")
+    with (folder / "predictions.csv").open("w") as file:
+        *_, written = write_predictions(file, predictor, read_stream(str(folder / "new.csv")))
+    lap("predict")
+    return {
+        "rows": rows,
+        "predicted": written,
+        "seconds": seconds,
+        "peak_bytes_trained": trained,
+        "peak_bytes": peak_memory(),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--predicted", type=int, default=200_000)
+    parser.add_argument("--model", default="embedded:minilm")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["HF_DATASETS_CACHE"] = f"{folder}/cache"
+        import datasets
+
+        datasets.config.HF_DATASETS_CACHE = Path(f"{folder}/cache")
+        print(json.dumps(measure(args.rows, args.predicted, args.model, Path(folder))))
+
+
+if __name__ == "__main__":
+    run_main(main)
