@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import accuracy_score, f1_score, r2_score
-from support.guesses import LABELS, guesses, of
+from support.guesses import LABELS, compared, guesses
 
 from bert_recipes import significance as s
 
@@ -45,7 +45,7 @@ def test_scores_of_several_labels_and_values():
 def test_the_interval_is_scipys():
     draw = np.random.default_rng(2)
     a, b = guesses(LABELS, 0.85, 1, draw), guesses(LABELS, 0.80, 1, draw)
-    found = of(s.f1(2), LABELS, a, b)
+    found = compared(s.f1(2), LABELS, a, b)
 
     def difference(rows, axis):
         y, p, q = LABELS[rows], a[0][rows], b[0][rows]
@@ -64,7 +64,7 @@ def test_seeds_widen_the_interval():
     right = np.array([0.70, 0.75, 0.80, 0.85, 0.90])
     spread = np.concatenate([guesses(LABELS, r, 1, draw) for r in right])
     steady = guesses(LABELS, 0.8, 5, draw)
-    wide, narrow = of(s.accuracy(), LABELS, spread, steady), of(s.accuracy(), LABELS, steady, steady[::-1])
+    wide, narrow = compared(s.accuracy(), LABELS, spread, steady), compared(s.accuracy(), LABELS, steady, steady[::-1])
     assert wide.high - wide.low > 1.5 * (narrow.high - narrow.low)
 
 
@@ -74,7 +74,7 @@ def test_false_alarms_are_about_as_rare_as_promised():
         draw = np.random.default_rng(i)
         rates = 0.8 + draw.normal(size=10) * 0.01
         runs = np.concatenate([guesses(LABELS, r, 1, draw) for r in rates])
-        found = of(s.accuracy(), LABELS, runs[:5], runs[5:], resamples=500, seed=i)
+        found = compared(s.accuracy(), LABELS, runs[:5], runs[5:], resamples=500, seed=i)
         alarms += found.p < 0.05
     assert alarms <= 8
 
@@ -92,7 +92,7 @@ def test_holm_by_hand():
 
 
 def test_a_constant_predictor_is_compared():
-    d = of(s.f1(2), LABELS, np.zeros((2, 600), dtype=int), guesses(LABELS, 0.8, 2, np.random.default_rng(0)))
+    d = compared(s.f1(2), LABELS, np.zeros((2, 600), dtype=int), guesses(LABELS, 0.8, 2, np.random.default_rng(0)))
     assert d.a.tolist() == [0, 0]
     assert d.high < 0
 
@@ -102,5 +102,5 @@ def test_ten_thousand_resamples_of_ten_thousand_rows_take_seconds():
     labels = draw.integers(0, 2, 10_000)
     a, b = guesses(labels, 0.84, 5, draw), guesses(labels, 0.83, 5, draw)
     start = time.process_time()
-    of(s.f1(2), labels, a, b)
+    compared(s.f1(2), labels, a, b)
     assert time.process_time() - start < 10

@@ -1,7 +1,7 @@
 """A verdict says which of two is better, by how much, or what it would take to see."""
 
 import numpy as np
-from support.guesses import LABELS, guesses, of
+from support.guesses import LABELS, compared, guesses
 
 from bert_recipes import significance as s
 
@@ -48,7 +48,7 @@ def test_one_seed_is_said():
 
 def test_alike_is_said():
     same = guesses(LABELS, 0.8, 2, np.random.default_rng(0))
-    d = of(s.f1(2), LABELS, same, same)
+    d = compared(s.f1(2), LABELS, same, same)
     assert s.verdict("a", "b", "F1", d) == "a and b are alike in F1 in every seed."
 
 

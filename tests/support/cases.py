@@ -28,6 +28,7 @@ def assert_same_steps(cut, whole):
 
 
 def uncut(case, processes):
+    """Return the case with its whole step as one micro-batch of one process."""
     return case | {"batch": case["batch"] * case["accumulation"] * processes, "accumulation": 1}
 
 

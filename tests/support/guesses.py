@@ -12,5 +12,6 @@ def guesses(labels, right, seeds, draw):
     return np.stack([np.where(draw.random(len(labels)) < right, labels, 1 - labels) for _ in range(seeds)])
 
 
-def of(score, labels, a, b, **kwargs):
+def compared(score, labels, a, b, **kwargs):
+    """Compare two sets of predictions `[seeds, rows]`; McNemar's test takes the first seed of each."""
     return s.compare(score, labels, a, b, (a[0], b[0]), **kwargs)

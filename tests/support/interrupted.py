@@ -9,6 +9,7 @@ STEPS = 40
 
 
 def command(name, folder, competition, tiny_bert, *flags):
+    """Return the command that starts the run, and that resumes it."""
     return [
         *(sys.executable, str(RECIPES / f"{name}.py"), "--dataset", str(competition), "--model", str(tiny_bert)),
         *("--output_dir", str(folder), "--max_length", "32", "--max_steps", str(STEPS)),
@@ -21,6 +22,7 @@ def command(name, folder, competition, tiny_bert, *flags):
 
 
 def wait_for(path, process, seconds=90):
+    """Wait until the process has made the file or folder `path`."""
     deadline = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, process.communicate()

@@ -8,6 +8,7 @@ def parse(*argv, recipe="custom"):
 
 
 def config(tmp_path, text):
+    """Write a configuration; return the flag and the path that name it."""
     path = tmp_path / "config.yaml"
     path.write_text(text)
     return "--config", str(path)
