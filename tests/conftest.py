@@ -1,18 +1,16 @@
-import csv
 import json
 import os
 import shutil
 
 import pytest
 import torch
-from datasets import Dataset
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from support.encoders import FAMILY
+from support.rows import WORDS, sentence, write_csv
+from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 
 # One thread each, here and in the processes that tests start: side by side they would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
-WORDS = ["fire", "flood", "storm", "smoke", "rescue", "lovely", "sunny", "party", "cake", "music", "a", "in", "of"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,15 +64,6 @@ def without_dropout(tiny_bert, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tokenized_rows(tokenizer):
-    """Forty tokenized rows of uneven length with two labels."""
-    texts = [sentence(i) for i in range(40)]
-    rows = {"labels": [int(i % 3 == 0) for i in range(40)], "row": list(range(40))}
-    tokens = tokenizer(texts)
-    return Dataset.from_dict({**tokens, **rows, "length": [len(ids) for ids in tokens["input_ids"]]})
-
-
-@pytest.fixture(scope="session")
 def competition(tmp_path_factory):
     """A folder like the competition's: a hundred labelled rows, thirty without labels, a sample submission."""
     folder = tmp_path_factory.mktemp("competition")
@@ -87,10 +76,13 @@ def competition(tmp_path_factory):
     return folder
 
 
-def sentence(i):
-    return " ".join(WORDS[(i * 7 + j) % len(WORDS)] for j in range(3 + i % 9))
-
-
-def write_csv(path, rows):
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory, tokenizer):
+    """The folders of one tiny encoder of each family."""
+    folders = {}
+    for name, config in FAMILY.items():
+        folders[name] = tmp_path_factory.mktemp(name)
+        torch.manual_seed(0)
+        AutoModel.from_config(config).save_pretrained(folders[name])
+        tokenizer.save_pretrained(folders[name])
+    return folders

@@ -1,0 +1,159 @@
+"""The tour runs whole, says what it saw, and is the same in the documents and in both languages."""
+
+import re
+import runpy
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from support.encoders import FAMILY
+from support.paths import ROOT
+from transformers import AutoModel, AutoTokenizer
+
+from bert_recipes import embedded
+from bert_recipes.anatomy import stations
+from bert_recipes.anatomy.markdown import markdown
+from bert_recipes.anatomy.page import page
+from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts
+
+NUMBER = re.compile(r"\d[\d.,]*\d|\d")
+COUNT = 16
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory):
+    """The folder of a tour over the embedded model, and what it printed."""
+    folder = tmp_path_factory.mktemp("anatomy")
+    command = [sys.executable, str(ROOT / "recipes/anatomy.py"), "--output_dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder, done.stdout
+
+
+def headings(text):
+    return [int(number) for number in re.findall(r"^## (\d+)\. ", text, flags=re.MULTILINE)]
+
+
+def code_blocks(text):
+    return re.findall(r"^```.*?^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_terminal_shows_every_station_and_its_verdict(toured):
+    said = " ".join(toured[1].split())
+    for station in texts("en"):
+        if station != "common":
+            assert texts("en")[station]["title"].replace("`", "").split(" ")[0] in said
+    assert re.search(r"\d+ stations hold, \d+ changed, 0 broken", said)
+
+
+@pytest.mark.parametrize("suffix", ["", ".ko"])
+def test_the_document_is_what_the_tour_says(suffix, toured):
+    recorded = (ROOT / f"docs/anatomy{suffix}.md").read_text(encoding="utf-8")
+    now = (toured[0] / f"anatomy{suffix}.md").read_text(encoding="utf-8")
+    # The bars of a chart are as long as its numbers.
+    recorded, now = (re.sub("█+", "█", text) for text in (recorded, now))
+    assert NUMBER.sub("N", now) == NUMBER.sub("N", recorded), "run make anatomy-docs"
+    for a, b in zip(NUMBER.findall(now), NUMBER.findall(recorded), strict=True):
+        # Another processor rounds otherwise.
+        assert a == b or float(a.replace(",", "")) == pytest.approx(float(b.replace(",", "")), rel=0.02, abs=2e-3)
+
+
+def test_korean_and_english_have_the_same_stations_commands_and_figures():
+    english, korean = ((ROOT / f"docs/anatomy{suffix}.md").read_text(encoding="utf-8") for suffix in ("", ".ko"))
+    assert headings(english) == headings(korean) == list(range(1, COUNT + 1))
+    assert code_blocks(english) == code_blocks(korean)
+    assert Counter(NUMBER.findall(english)) == Counter(NUMBER.findall(korean))
+    assert english.count("✓") == korean.count("✓")
+
+
+def test_the_korean_readme_has_the_commands_and_figures_of_the_english_one():
+    english, korean = ((ROOT / f"README{suffix}.md").read_text(encoding="utf-8") for suffix in ("", ".ko"))
+
+    def levels(text):
+        return [len(marks) for marks in re.findall(r"^(#+) ", text, flags=re.MULTILINE)]
+
+    def commands(text):
+        # What stands behind a # or beside a file's name in the listing is prose.
+        return [re.sub(r"(  +|  # ).*", "", line) for block in code_blocks(text) for line in block.splitlines()]
+
+    assert levels(english) == levels(korean)
+    assert commands(english) == commands(korean)
+    assert Counter(NUMBER.findall(english)) == Counter(NUMBER.findall(korean))
+    assert re.search("[가-힣]", korean)
+
+
+def test_both_languages_say_the_same_things():
+    english, korean = texts("en"), texts("ko")
+    assert {key: set(said) for key, said in english.items()} == {key: set(said) for key, said in korean.items()}
+    for station, said in english.items():
+        for key, text in said.items():
+            other = korean[station][key]
+            for pattern in (r"\{\w+\}", "`[^`]+`"):
+                if key not in ("wrote", "doc_note"):
+                    assert Counter(re.findall(pattern, text)) == Counter(re.findall(pattern, other)), (station, key)
+
+
+@pytest.mark.parametrize("language", ["", ".ko"])
+def test_the_page_needs_nothing_else(language, toured):
+    html = (toured[0] / f"anatomy{language}.html").read_text(encoding="utf-8")
+    assert html.count("<section") >= COUNT
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", html)
+    assert "@import" not in html
+    assert "prefers-color-scheme: dark" in html
+
+
+@pytest.mark.parametrize("family", ["distilbert", "roberta"])
+def test_another_model_is_told_what_is_not_so_for_it(family, tmp_path):
+    # A relative with BERT's real vocabulary, which the tokenizer's station speaks of.
+    AutoTokenizer.from_pretrained(embedded.model_path("embedded:minilm")).save_pretrained(tmp_path)
+    config = FAMILY[family].__class__.from_dict(FAMILY[family].to_dict() | {"vocab_size": 30522})
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    tour = begin(str(tmp_path), "<script>alert(1)</script> fire", 3, ROOT)
+    seen = [station(tour) for station in stations.STATIONS if station.__name__ != "traps"]
+    verdicts = [station.verdict for station in seen]
+    assert "broken" not in verdicts
+    assert "elsewhere" in verdicts
+    assert "<script>alert(1)" not in page(tour, seen, "en")
+    assert markdown(tour, seen, "ko").count("\n## ") == COUNT - 1
+
+
+def test_a_verdict_follows_the_checks():
+    good, bad = Check(Said("same"), True), Check(Said("same"), False)
+    known = Check(Said("same"), False, instead=Said("same"))
+    assert Station("cls", checks=[good]).verdict == "holds"
+    assert Station("cls", checks=[good, known]).verdict == "changed"
+    assert Station("cls", checks=[known, bad]).verdict == "broken"
+    assert Station("cls", elsewhere=Said("same")).verdict == "elsewhere"
+    assert Station("traps", traps=[Trap("seed", "", "", "", still=False, safe=True)]).verdict == "holds"
+    assert Station("traps", traps=[Trap("seed", "", "", "", still=True, safe=False)]).verdict == "broken"
+
+
+def test_a_claim_that_fails_is_status_1(tiny_bert, tmp_path, monkeypatch):
+    script = runpy.run_path(str(ROOT / "recipes/anatomy.py"))
+
+    def broken(tour):
+        return Station("cls", checks=[Check(Said("same", count=1), False)])
+
+    monkeypatch.setattr(stations, "STATIONS", (broken,))
+    monkeypatch.setattr(sys, "argv", ["anatomy.py", "--model", str(tiny_bert), "--output_dir", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        script["main"]()
+    assert ended.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--model", "no/such/model/here"], "error: --model no/such/model/here is neither a model folder"),
+        (["--text", " "], "error: --text is empty"),
+        (["--num_labels", "1"], "error: --num_labels 1: give 2 or more"),
+        (["--output_dir", "/dev/null/x"], "error: --output_dir /dev/null/x cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(flags, sentence):
+    command = [sys.executable, str(ROOT / "recipes/anatomy.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,124 @@
+"""The tables of the bench, and that every line of them runs."""
+
+import json
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support.paths import ROOT
+from transformers import AutoModelForSequenceClassification
+
+from benchmarks.lines import Unpadded
+from bert_recipes.errors import UserError
+from bert_recipes.prediction import Predictor, TextRow
+
+BENCH = ROOT / "benchmarks/bench.py"
+FIGURES = {"rows_per_second", "tokens_per_second", "padding", "flops", "share"}
+
+
+def line(rows, **more):
+    return dict.fromkeys(FIGURES, 0.5) | {"rows_per_second": rows, "seconds_to_first_step": 1.0} | more
+
+
+def results(**more):
+    return {
+        "machine": "a machine",
+        "device": "cpu",
+        "versions": {"torch": "1.2"},
+        "command": "python -m benchmarks.bench",
+        "model": "m",
+        "texts": "t",
+        "matrix_rate": 4e11,
+        "training": {"slow": line(10.0, peak_memory=2**30), "fast": line(85.0)},
+        "prediction": {"slow": line(70.0), "fast": line(350.0)},
+        "length": {16: {"training": line(100.0), "prediction": line(1000.0)}},
+        "processes": {
+            1: {"rows_per_second": 50.0, "rows_of_a_step": 32},
+            2: {"rows_per_second": 75.0, "rows_of_a_step": 32},
+        },
+        "profile": {"training": {"aten::addmm": 0.5}, "prediction": {"aten::mm": 0.25}},
+        **more,
+    }
+
+
+def test_a_table_has_the_ratio_to_its_first_line_and_the_unit_of_each_column():
+    table = runpy.run_path(str(BENCH))["as_markdown"](results())
+    assert "| slow | 10.0 | 1.00 | 0 | 50.0% | 0 | 50% | 1,024 MiB | 1.0 |" in table
+    assert "| fast | 85.0 | 8.50 |" in table
+    assert "| fast | 350.0 | 5.00 |" in table
+    assert "| 16 | 10.00 | 625.0 | 1.00 | 62.5 |" in table
+    assert "| 2 | 32 | 75.0 | 1.50 |" in table
+    assert "| `aten::addmm` | 50.0% | `aten::mm` | 25.0% |" in table
+    assert "a machine; torch 1.2; matrix product 400 GFLOP/s" in table
+
+
+def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
+    bench = runpy.run_path(str(BENCH))
+    docs = tmp_path / "performance.md"
+    docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
+    bench["write_docs"].__globals__["DOCUMENT"] = docs
+    bench["plot_lengths"].__globals__["plot_lengths"] = lambda results, path: None
+    bench["write_docs"](results(), "new\n")
+    bench["write_docs"](results(), "newer\n")
+    plot = "![time of a text against its length](length_cpu.svg)"
+    between = f"<!-- make bench on cpu: begin -->\nnewer\n\n{plot}\n<!-- make bench on cpu: end -->"
+    assert docs.read_text() == f"a\n{between}\nb\n"
+    whole = docs.read_text()
+    with pytest.raises(UserError, match=r"bench\.json has no length: run make bench without --only first"):
+        bench["write_docs"]({name: value for name, value in results().items() if name != "length"}, "part\n")
+    assert docs.read_text() == whole
+
+
+def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.bench", "--write_docs", "--output_dir", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --write_docs: there is no")
+
+
+def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    # So that texts differ in their logits.
+    model.requires_grad_(False).base_model.encoder.apply(
+        lambda m: m.weight.mul_(20) if hasattr(m, "in_features") else m
+    )
+    rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "cake")]
+    ((_, padded),) = Predictor(model, tokenizer, 32).logits(rows)
+    ((_, unpadded),) = Unpadded(model, tokenizer, 32).logits(rows)
+    assert abs(padded - padded[0]).max() > 1e-3
+    np.testing.assert_allclose(unpadded, padded, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_every_line_runs(tiny_bert, tmp_path):
+    command = [
+        "-m",
+        "benchmarks.bench",
+        "--model",
+        tiny_bert,
+        "--rows",
+        1024,
+        "--rounds",
+        1,
+        "--steps",
+        1,
+        "--output_dir",
+        tmp_path,
+    ]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--only", "train", "predict", "processes"], capture_output=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = json.loads((tmp_path / "bench.json").read_text())
+    for table in ("training", "prediction"):
+        for name, figures in written[table].items():
+            assert figures.keys() >= FIGURES, name
+            assert figures["rows_per_second"] > 0
+            assert 0 <= figures["padding"] < 1
+    stock, same, ours = list(written["training"].values())[:3]
+    assert stock["padding"] > 0.4 > 0.1 > ours["padding"]
+    assert {"peak_memory", "seconds_to_first_step"} <= same.keys()
+    assert all(figures["rows_per_second"] > 0 for figures in written["processes"].values())
+    assert (tmp_path / "bench.md").read_text().startswith("`")

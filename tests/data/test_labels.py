@@ -1,0 +1,244 @@
+"""The task is guessed from the labels or taken from the flags, and every cell becomes the numbers it says."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from bert_recipes.arguments import DataArguments
+from bert_recipes.data import load_data
+from bert_recipes.errors import UserError
+
+
+def read(folder, columns, kind="csv", test=None, **options):
+    """Write forty rows with these label columns and read them back."""
+    for name, values in {"train": columns, "test": test}.items():
+        if values is not None:
+            rows = len(next(iter(values.values())))
+            frame = pd.DataFrame({"text": [f"{name} {i}" for i in range(rows)], **values})
+            if kind == "csv":
+                frame.to_csv(folder / f"{name}.csv", index=False)
+            else:
+                frame.to_json(folder / f"{name}.jsonl", orient="records", lines=True)
+    return load_data(DataArguments(dataset=str(folder), label_column=list(columns), **options))
+
+
+def labels_in_order(data):
+    """Return the labels of train and validation in the order of the file."""
+    rows = [(int(i), label) for split in ("train", "validation") for i, label in _rows(data.splits[split])]
+    return [label for _, label in sorted(rows, key=lambda row: row[0])]
+
+
+def _rows(split):
+    return zip(split["id"], split["labels"], strict=True)
+
+
+TAGS = [["storm"], ["storm", "flood"], [], ["fire"]] * 10
+EXPECTED_TAGS = [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]] * 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells"),
+    [
+        ("jsonl", TAGS),
+        ("csv", ["|".join(tags) for tags in TAGS]),
+        ("csv", [" ; ".join(tags) for tags in TAGS]),
+        ("csv", [json.dumps(tags) for tags in TAGS]),
+        ("csv", [str(tags) for tags in TAGS]),
+    ],
+    ids=["lists", "joined by |", "joined by ;", "JSON", "as pandas writes lists"],
+)
+def test_several_labels_in_one_column_are_recognised(kind, cells, folder):
+    # One more combination, so that there are more distinct cells than labels.
+    more = {"jsonl": ["fire", "flood"], "|": "fire|flood", ";": "fire ; flood", "[": '["fire", "flood"]'}
+    key = "jsonl" if kind == "jsonl" else next(mark for mark in "[|;" if any(mark in cell for cell in cells))
+    data = read(folder, {"tags": [*cells, more[key]]}, kind)
+    assert data.labels.task == "multi-label"
+    assert data.labels.names == ["fire", "flood", "storm"]
+    assert labels_in_order(data) == [*EXPECTED_TAGS, [1.0, 1.0, 0.0]]
+    assert any("guessed from the labels: multi-label" in note for note in data.notes)
+
+
+def test_one_column_per_label_is_recognised(folder):
+    data = read(folder, {"fire": [1, 0, 1, 0] * 10, "flood": [0, 0, 1, 1] * 10})
+    assert (data.labels.task, data.labels.names) == ("multi-label", ["fire", "flood"])
+    assert labels_in_order(data) == [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]] * 10
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_true_and_false_are_two_classes(kind, folder):
+    data = read(folder, {"target": [i % 4 == 0 for i in range(40)]}, kind)
+    assert (data.labels.task, data.labels.names) == ("binary", ["False", "True"])
+    assert labels_in_order(data) == [1, 0, 0, 0] * 10
+
+
+def test_real_numbers_are_a_regression_of_one_target_or_several(folder):
+    data = read(folder, {"score": [0.5, 1.25, -2, 3] * 10})
+    assert (data.labels.task, data.labels.names) == ("regression", ["score"])
+    assert labels_in_order(data) == [[0.5], [1.25], [-2.0], [3.0]] * 10
+    data = read(folder, {"joy": [1, 2, 3, 4] * 10, "anger": [0.5, 0, 0, 1] * 10})
+    assert (data.labels.task, data.labels.names) == ("regression", ["joy", "anger"])
+    assert labels_in_order(data)[:2] == [[1.0, 0.5], [2.0, 0.0]]
+
+
+def test_a_list_of_real_numbers_is_a_regression_of_several_targets(folder):
+    data = read(folder, {"vad": [[0.5, 1.5], [0.25, 2.0]] * 20}, "jsonl")
+    assert (data.labels.task, data.labels.names) == ("regression", ["vad_0", "vad_1"])
+    assert labels_in_order(data)[:2] == [[0.5, 1.5], [0.25, 2.0]]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("number", [int, float])
+def test_lists_of_0_and_1_are_one_label_each(number, kind, folder):
+    cells = [[number(a), number(b), number(c)] for a, b, c in ((1, 0, 1), (0, 0, 1), (0, 1, 0), (0, 0, 0))] * 10
+    columns = {"labels": [str(cell) for cell in cells] if kind == "csv" else cells}
+    data = read(folder, columns, kind)
+    assert (data.labels.task, data.labels.names) == ("multi-label", ["labels_0", "labels_1", "labels_2"])
+    assert labels_in_order(data) == [[float(value) for value in cell] for cell in cells]
+    assert read(folder, columns, kind, labels=["a", "b", "c"]).labels.names == ["a", "b", "c"]
+
+
+def test_lists_of_numbers_written_as_text_are_several_targets(folder):
+    data = read(folder, {"vad": ["[0.1, 0.33]", "[0.5, 2]"] * 20})
+    assert (data.labels.task, labels_in_order(data)[:2]) == ("regression", [[0.1, 0.33], [0.5, 2.0]])
+
+
+def test_one_cell_that_does_not_parse_is_named_and_changes_no_task(folder):
+    with pytest.raises(UserError, match=r"label cell '\[\"a\", \"b\"' in 1 row \(number 7"):
+        read(folder, {"tags": ['["a", "b"]'] * 7 + ['["a", "b"'] + ['["a"]'] * 32})
+
+
+def test_ids_out_of_the_range_of_a_class_label_are_named(folder):
+    names = ClassLabel(names=["x", "y"])
+    rows = {"text": [f"t{i}" for i in range(20)]}
+    for feature, good, bad, sentence in (
+        (names, 1, 7, r"labels that train never saw: 7 \(out of range\)"),
+        (List(names), [1], [9], r"a label out of range, \[9\] in 1 row \(number 3"),
+    ):
+        features = Features({"text": Value("string"), "label": feature})
+        table = pa.table({**rows, "label": [good] * 3 + [bad] + [good if feature is names else [0]] * 16})
+        Dataset(table.cast(features.arrow_schema)).to_parquet(folder / "train.parquet")
+        with pytest.raises(UserError, match=sentence):
+            load_data(DataArguments(dataset=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "sentence"),
+    [
+        ([[0.5, 1.5], None] * 20, "regression", "'y' is empty in 20 rows"),
+        ([{"a": 1}, {"a": 2}] * 20, None, "holds struct<a: int64>: give a label, a number or a list of them"),
+    ],
+)
+def test_cells_of_a_json_file_that_are_no_labels(cells, task, sentence, folder):
+    with pytest.raises(UserError, match=sentence):
+        read(folder, {"y": cells}, "jsonl", task=task)
+
+
+def test_labels_that_hold_once_each_can_still_be_cut(folder):
+    data = read(folder, {"tags": [f"only {i}" for i in range(40)]}, task="multi-label")
+    assert len(data.splits["validation"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("cells", "task"),
+    [
+        (["a", "b"], "binary"),
+        (["a", "b", "c"], "multi-class"),
+        (["1", "2", "3", "4", "5"], "multi-class"),
+        (["politics, world", "sport"], "binary"),
+        (["Bath, England", "Bath, Maine", "York"], "multi-class"),
+    ],
+)
+def test_one_label_a_row_is_a_class(cells, task, folder):
+    data = read(folder, {"label": cells * 10})
+    assert (data.labels.task, sorted(data.labels.names)) == (task, sorted(cells))
+
+
+def test_the_flags_win_over_the_guess(folder):
+    cells = ["1", "2", "3", "4", "5"] * 8
+    data = read(folder, {"stars": cells}, task="regression")
+    assert data.labels.task == "regression"
+    assert labels_in_order(data)[:2] == [[1.0], [2.0]]
+    assert not any("guessed from the labels" in note for note in data.notes)
+    data = read(folder, {"tags": ["a b", "a", "b", "a b"] * 10}, label_delimiter=" ")
+    assert (data.labels.task, data.labels.names) == ("multi-label", ["a", "b"])
+    assert read(folder, {"tags": ["a", "b"] * 20}, task="multi-label").labels.task == "multi-label"
+    assert read(folder, {"tags": ["a/b", "a"] * 20}, label_delimiter="/", labels=["b", "a"]).labels.names == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "test", "labelled"),
+    [
+        ({"tags": ["a|b", "a", "b", "b|a"] * 10}, {"tags": ["", ""]}, False),
+        ({"tags": ["a|b", "a", "b", "b|a"] * 10}, {"other": ["x"]}, False),
+        ({"tags": ["a|b", "a", "b", "b|a"] * 10}, {"tags": ["", "b"]}, True),
+        ({"score": [0.5, 1.5] * 20}, {"score": ["", ""]}, False),
+        ({"score": [0.5, 1.5] * 20}, {"score": [2.5, 3]}, True),
+        ({"x": [0, 1] * 20, "y": [1, 1] * 20}, {"x": [1, 0]}, False),
+    ],
+)
+def test_a_test_split_may_lack_labels(columns, test, labelled, folder):
+    data = read(folder, columns, test=test)
+    assert ("labels" in data.splits["test"].column_names) == labelled
+
+
+def test_columns_that_play_no_part_are_kept(folder):
+    (folder / "train.csv").write_text(
+        "text,label,keyword,length\n" + "".join(f"t{i},{i % 2},k{i},9\n" for i in range(20))
+    )
+    split = load_data(DataArguments(dataset=str(folder))).splits["train"]
+    assert [f"k{i}" for i in split["id"]] == split["keyword"][:]
+    # A name that tokenizing needs is not taken over.
+    assert "length" not in split.column_names
+
+
+BAD = {
+    "no number": (
+        {"score": [0.5, "much"] * 20},
+        {"task": "regression"},
+        r"'much' in 1 row \(number 1, .*\) of train is",
+    ),
+    "infinite": ({"score": [0.5, "inf"] * 20}, {"task": "regression"}, "'inf' in .* is no finite number"),
+    "empty number": ({"score": [0.5, ""] * 20}, {"task": "regression"}, "'score' is empty in 20 rows"),
+    "neither 0 nor 1": ({"a": [0, 1, 2, 0] * 10, "b": [1] * 40}, {"task": "multi-label"}, "'2' in 1 row .* neither 0"),
+    "no list": ({"tags": ["[1, ", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[1, ' in 1 row .* no list of"),
+    "nested": ({"tags": ["[[1]]", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[\[1\]\]' in 1 row"),
+    "no label at all": ({"tags": ["[]", "[]"] * 20}, {}, "holds no label in any row"),
+    "two columns for one class": ({"a": [0, 1] * 20, "b": [1, 0] * 20}, {"task": "binary"}, "has one label column"),
+    "wrong count": ({"a": ["x", "y", "z", "x"] * 10}, {"task": "binary"}, "3 labels .*that is --task multi-class"),
+    "two classes": ({"a": ["x", "y"] * 20}, {"task": "multi-class"}, "2 labels .*that is --task binary"),
+    "delimiter for classes": ({"a": ["x", "y"] * 20}, {"task": "binary", "label_delimiter": "|"}, "--label_delimiter"),
+    "order of numbers": ({"a": [0.5, 1.5] * 20}, {"labels": ["a"]}, "--labels orders the labels of one column"),
+    "other labels": ({"a": ["x|y", "x", "y", "y|x"] * 10}, {"labels": ["x", "z"]}, "--labels names x, z, and train"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_labels_that_do_not_fit_are_one_sentence(case, folder):
+    columns, options, sentence = BAD[case]
+    with pytest.raises(UserError, match=sentence) as caught:
+        read(folder, columns, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_uneven_lists_of_numbers_are_one_sentence(folder):
+    with pytest.raises(UserError, match=r"holds 1 numbers in 1 row \(number 1, .*\) of train and 2 elsewhere"):
+        read(folder, {"vad": [[0.5, 1.5], [0.25]] * 20}, "jsonl")
+
+
+def test_a_label_that_train_never_saw_is_named_with_its_row(folder):
+    (folder / "validation.csv").write_text("text,tags\na,a\nb,a|z\n")
+    with pytest.raises(UserError, match=r"a label that train never saw, 'z' in 1 row \(number 1"):
+        read(folder, {"tags": ["a|b", "a", "b", "b|a"] * 10})
+
+
+def test_a_validation_cut_keeps_the_shares_of_rare_labels(folder):
+    tags = ["a|b"] * 60 + ["a"] * 100 + ["b"] * 20 + ["c|a"] * 20
+    validation = read(folder, {"tags": tags}, validation_size=0.2).splits["validation"]
+    assert np.sum(validation["labels"][:], axis=0)[1:].tolist() == [16, 4]
+    scores = [i / 200 + 0.001 for i in range(200)]
+    validation = read(folder, {"score": scores}, validation_size=0.2).splits["validation"]
+    assert np.mean(validation["labels"][:]) == pytest.approx(0.5, abs=0.03)

@@ -1,0 +1,90 @@
+"""The commands that people type."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import pytest
+from support.paths import ROOT
+
+
+def make(*arguments, root=ROOT):
+    return subprocess.run(["make", "-C", str(root), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_help_lists_what_there_is():
+    out = make("help").stdout
+    for target in ("setup", "recipe-stock", "recipe-custom", "recipe-baseline", "compare", "kaggle", "search"):
+        assert f"make {target} " in out
+    for target in ("exactness", "test", "lint", "doctor", "clean"):
+        assert f"make {target} " in out
+    assert make().stdout == out
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("name", ["stock", "custom"])
+def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"dataset: {competition}\nmodel: {tiny_bert}\nmax_length: 32\nnum_train_epochs: 1\nbf16: false\n"
+    )
+    flags = f"--output_dir {tmp_path / 'run'} --per_device_eval_batch_size 7"
+    done = make(f"recipe-{name}", f"CONFIG={config}", f"PROCS={processes}", f"ARGS={flags}")
+    assert done.returncode == 0, done.stderr
+    assert "scores of the best checkpoint" in done.stdout
+    assert done.stdout.count("Training ") == 1
+    assert f"Next: make recipe-{'custom' if name == 'stock' else 'stock'}" in done.stdout
+    assert done.stderr == "" if processes == 1 else "Traceback" not in done.stderr
+    with (tmp_path / "run/predictions.csv").open() as file, (competition / "test.csv").open() as test:
+        assert [row["id"] for row in csv.DictReader(file)] == [row["id"] for row in csv.DictReader(test)]
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["environment"]["processes"] == processes
+
+
+@pytest.mark.parametrize("target", ["compare", "kaggle", "search"])
+def test_what_comes_after_the_recipes_from_the_makefile(target, competition, tiny_bert, tmp_path):
+    flags = f"--dataset {competition} --model {tiny_bert} --max_length 32 --num_train_epochs 1 --bf16 false"
+    config = tmp_path / "empty.yaml"
+    config.write_text("weight_decay: 0.01\n")
+    more = {"search": " --trials 1"}.get(target, "")
+    flags += f"{more} --output_dir {tmp_path / 'out'}"
+    done = make(target, f"CONFIG={config}", "RUNS=baseline stock", "SEEDS=1", f"ARGS={flags}")
+    assert done.returncode == 0, done.stderr
+    files = {path.name for path in (tmp_path / "out").iterdir()}
+    assert (
+        files
+        >= {
+            "compare": {"report.html", "comparison.json", "baseline-seed-1", "stock-seed-1"},
+            "kaggle": {"submission.csv", "report.html", "folds"},
+            "search": {"best.yaml", "trials.sqlite3"},
+        }[target]
+    )
+    if target == "kaggle":
+        assert len(list((tmp_path / "out/folds").iterdir())) == 5
+
+
+def test_a_mistake_on_two_processes_is_one_sentence(tmp_path):
+    done = make("recipe-stock", "PROCS=2", f"ARGS=--dataset no/such/place --output_dir {tmp_path / 'run'}")
+    assert done.returncode != 0
+    assert done.stderr.count("error: --dataset no/such/place") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("python", "sentence"),
+    [
+        ("exit 1", "bert-recipes needs Python 3.11 or newer"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "has no venv module: install it"),
+    ],
+)
+def test_a_python_that_will_not_do_is_one_sentence(python, sentence, tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "embedded.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\n{python}\n")
+    fake.chmod(0o755)
+    done = make("setup", f"PYTHON={fake}", root=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert not (tmp_path / ".venv").exists()

@@ -1,0 +1,240 @@
+"""Rows in, scores out: the model's own numbers, in the order of the rows, from every kind of file."""
+
+import csv
+import io
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support.paths import RECIPES
+from support.rows import sentence, write_csv
+from support.scripts import run_script
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from bert_recipes import prediction
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.encoders import build_classifier
+from bert_recipes.errors import UserError
+from bert_recipes.labels import Labels
+from bert_recipes.prediction import Predictor, TextRow, batches_of_tokens, read_stream, windows
+
+TEXTS = [sentence(i) for i in range(50)] + ["", "fire " * 100]
+
+
+@pytest.fixture(scope="module", params=["stock", "custom"])
+def model(request, tiny_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(0)
+    labels = {"id2label": {0: "no", 1: "yes", 2: "maybe"}, "label2id": {"no": 0, "yes": 1, "maybe": 2}}
+    if request.param == "stock":
+        saved = AutoModelForSequenceClassification.from_pretrained(tiny_bert, **labels)
+    else:
+        three = Labels("multi-class", list(labels["label2id"]), ["label"])
+        saved = build_classifier(str(tiny_bert), CustomArguments(pooling="mean"), three)
+    saved.save_pretrained(folder / "model")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder / "model")
+    (folder / "run.yaml").write_text("text_column: body\nid_column: key\nmax_length: 32\n")
+    return folder
+
+
+def expected_logits(folder, texts, max_length=32):
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    loaded = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    with torch.no_grad():
+        return np.concatenate(
+            [loaded(**tokenizer(t, truncation=True, max_length=max_length, return_tensors="pt")).logits for t in texts]
+        )
+
+
+def predict(*flags):
+    run_script(RECIPES / "predict.py", *flags, "--debug")
+
+
+def test_each_row_gets_what_the_model_gives_it_alone(model, monkeypatch):
+    monkeypatch.setattr(prediction, "WINDOW_ROWS", 20)
+    predictor = Predictor.load(str(model), bf16=False)
+    assert predictor.max_length == 32
+    rows = [TextRow(str(i), text) for i, text in enumerate(TEXTS)]
+    got = list(predictor.logits(iter(rows)))
+    assert [row for window, _ in got for row in window] == rows
+    logits = np.concatenate([logits for _, logits in got])
+    np.testing.assert_allclose(logits, expected_logits(model, TEXTS), atol=1e-5)
+
+
+def test_lengths_in_multiples_change_no_score(model):
+    predictor = Predictor.load(str(model), bf16=False)
+    rows = [TextRow("", text) for text in TEXTS]
+    ((_, expected),) = predictor.logits(rows)
+    predictor.pad_to_multiple_of = 8
+    seen = []
+    predictor.model.register_forward_pre_hook(
+        lambda module, args, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    ((_, found),) = predictor.logits(rows)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert set(seen) <= {8, 16, 24, 32}
+
+
+def test_a_very_long_text_is_tokenized_as_far_as_it_is_read(model, monkeypatch):
+    texts = ["fire " * 5000, " " * 4000 + "fire in a storm", "x" * 4000 + " fire"]
+    predictor = Predictor.load(str(model), bf16=False)
+    tokenized = []
+    call = type(predictor.tokenizer).__call__
+    monkeypatch.setattr(
+        type(predictor.tokenizer),
+        "__call__",
+        lambda self, text, *a, **k: tokenized.append(text) or call(self, text, *a, **k),
+    )
+    ((_, found),) = predictor.logits([TextRow("", text) for text in texts])
+    assert len(tokenized[0][0]) <= 32 * prediction.CHARACTERS_PER_TOKEN
+    assert tokenized[1:] == [texts[1]]
+    monkeypatch.undo()
+    np.testing.assert_allclose(found, expected_logits(model, texts), atol=1e-5)
+
+
+def test_in_bfloat16_the_scores_are_near_and_not_in_steps(model):
+    logits = {}
+    for half in (False, True):
+        ((_, logits[half]),) = Predictor.load(str(model), bf16=half).logits([TextRow("", t) for t in TEXTS])
+    np.testing.assert_allclose(logits[True], logits[False], atol=0.02)
+    assert len(np.unique(logits[True][:50])) > 0.9 * len(np.unique(logits[False][:50]))
+
+
+def write(kind, path, texts):
+    frame = pd.DataFrame({"key": [f"r{i}" for i in range(len(texts))], "body": texts, "other": 1})
+    if kind in ("csv", "tsv"):
+        frame.to_csv(path, sep="\t" if kind == "tsv" else ",", index=False)
+    elif kind == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        path.write_text("".join(text + "\n" for text in texts))
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "txt"])
+def test_every_kind_of_file_gives_the_same_predictions(kind, model, tmp_path, capsys):
+    source, out = tmp_path / f"new.{kind}", tmp_path / "out.csv"
+    write(kind, source, TEXTS)
+    predict("--model", model, "--input", source, "--output", out, "--bf16", "false")
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [f"{'' if kind == 'txt' else 'r'}{i}" for i in range(len(TEXTS))]
+    probabilities = torch.tensor(expected_logits(model, TEXTS)).softmax(1).numpy()
+    np.testing.assert_allclose([[float(r[n]) for n in ("no", "yes", "maybe")] for r in rows], probabilities, atol=1e-5)
+    assert [row["prediction"] for row in rows] == [["no", "yes", "maybe"][i] for i in probabilities.argmax(1)]
+    assert f"{len(TEXTS)} rows are in {out}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_standard_input_and_output(model, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("fire in a storm\ncäke\n".encode())))
+    predict("--model", model / "model", "--bf16", "false")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["id"] for row in rows] == ["0", "1"]
+    assert set(rows[0]) == {"id", "prediction", "no", "yes", "maybe"}
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "columns"),
+    [("multi_label_classification", ["no", "yes"]), ("regression", []), ("regression", ["no", "yes"])],
+)
+def test_other_tasks(problem_type, columns, tiny_bert, tmp_path):
+    names = columns or ["score"]
+    options = {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, problem_type=problem_type, **options)
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "model")
+    write("txt", tmp_path / "new.txt", TEXTS[:5])
+    predict(
+        *("--model", tmp_path / "model", "--input", tmp_path / "new.txt", "--output", tmp_path / "out.csv"),
+        *("--bf16", "false"),
+    )
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    logits = torch.tensor(expected_logits(tmp_path, TEXTS[:5], 64))
+    assert list(rows[0]) == ["id", "prediction", *columns]
+    if problem_type == "regression":
+        values = [[float(v) for v in row["prediction"].split("|")] for row in rows]
+        np.testing.assert_allclose(values, logits.numpy(), atol=1e-5)
+    else:
+        above = [{n for n, x in zip(names, row, strict=True) if x > 0} for row in logits.tolist()]
+        assert [set(filter(None, row["prediction"].split("|"))) for row in rows] == above
+
+
+def test_pairs_are_read_together(model, tiny_bert, tmp_path):
+    write_csv(tmp_path / "new.csv", [["premise", "hypothesis"], ["fire", "cake"], ["storm", ""]])
+    rows = list(read_stream(str(tmp_path / "new.csv")))
+    assert rows == [TextRow("0", "fire", "cake"), TextRow("1", "storm", "")]
+    ((_, logits),) = Predictor.load(str(model), bf16=False).logits(rows)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    loaded = AutoModelForSequenceClassification.from_pretrained(model / "model").eval()
+    with torch.no_grad():
+        expected = loaded(**tokenizer("fire", "cake", return_tensors="pt")).logits[0]
+    np.testing.assert_allclose(logits[0], expected, atol=1e-5)
+
+
+BAD = {
+    "no.csv": (None, "there is no such file"),
+    "new.docx": ("x", "of no known kind"),
+    "empty.csv": ("", "is empty"),
+    "columns.csv": ("a,b\n1,2\n", "which column is the text.*it has a, b"),
+    "ragged.csv": ("id,text\n1,a\n2,b,c\n", "line 3 ends a row of 3 cells, and the header names 2"),
+    "twice.csv": ("text,text\n1,a\n", "more than one column named 'text'"),
+    "latin.csv": (b"text\ncaf\xe9\n", "byte 8 cannot be decoded"),
+    "broken.jsonl": ('{"text": "a"}\n{"text": \n', "line 2 is no JSON"),
+    "list.jsonl": ('{"text": "a"}\n[1]\n', "line 2 is no JSON object"),
+    "number.jsonl": ('{"text": "a"}\n{"text": 7}\n', "row 1, counted from 0, has 7 in 'text'"),
+    "damaged.parquet": ("x", "cannot be read as parquet"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_is_one_sentence_and_leaves_the_old_output(name, model, tmp_path):
+    content, sentence_ = BAD[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "out.csv").write_text("of yesterday")
+    with pytest.raises(UserError, match=sentence_) as caught:
+        predict("--model", model, "--input", tmp_path / name, "--output", tmp_path / "out.csv")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "out.csv").read_text() == "of yesterday"
+    assert {path.name for path in tmp_path.iterdir()} <= {name, "out.csv"}
+
+
+def test_flags_that_do_not_fit(model, tmp_path):
+    write("csv", tmp_path / "new.csv", TEXTS)
+    (baseline := tmp_path / "baseline").mkdir()
+    (baseline / "run.yaml").write_text("recipe: baseline\n")
+    for flags, sentence_ in (
+        (["--text_column", "nope"], "--text_column nope: .* has no such column; it has key, body, other"),
+        (["--max_length", "65"], "--max_length 65 is more than the 64"),
+        (["--model", tmp_path / "nope", "--text_column", "body"], "neither a model folder nor a Hub id"),
+        (["--model", baseline, "--text_column", "body"], "is a run of the baseline, which saves no model"),
+        (["--wrong"], "unrecognized arguments: --wrong"),
+        (["--encoding", "klingon"], "no encoding 'klingon'"),
+    ):
+        with pytest.raises(UserError, match=sentence_):
+            predict("--model", model, "--input", tmp_path / "new.csv", *flags)
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=200), tokens=st.integers(1, 300))
+def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, tokens):
+    batches = list(batches_of_tokens(np.array(lengths), tokens))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) * max(lengths[i] for i in batch) <= max(tokens, max(lengths))
+
+
+def test_a_window_is_bounded_in_rows_and_characters(monkeypatch):
+    monkeypatch.setattr(prediction, "WINDOW_ROWS", 10)
+    monkeypatch.setattr(prediction, "WINDOW_CHARACTERS", 100)
+    rows = [TextRow(str(i), "x" * (90 if i == 3 else 1)) for i in range(30)]
+    cut = list(windows(iter(rows)))
+    assert [row for window in cut for row in window] == rows
+    assert max(map(len, cut)) == 10
+    assert all(sum(len(r.text) for r in window) < 200 for window in cut)

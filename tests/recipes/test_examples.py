@@ -1,0 +1,92 @@
+"""Each step of docs/customising.md runs from top to bottom, and what it shows works in the custom recipe too."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from support.paths import RECIPES
+from support.rows import sentence, write_csv
+from support.scripts import predictions
+
+from bert_recipes.arguments import CustomArguments
+from bert_recipes.custom_code import load_object
+from bert_recipes.encoders import build_classifier
+from bert_recipes.labels import Labels
+
+EXAMPLES = RECIPES / "examples"
+
+
+@pytest.fixture
+def tweets(tmp_path):
+    """Rows whose label their keyword tells and their text does not."""
+    rows = [[i, sentence(i // 2) + f" {i}", ["storm", "party"][i % 2], i % 2] for i in range(120)]
+    write_csv(tmp_path / "tweets.csv", [["id", "text", "keyword", "target"], *rows])
+    return tmp_path / "tweets.csv"
+
+
+def run_example(name, data, model, tmp_path, *flags):
+    command = [sys.executable, EXAMPLES / f"{name}.py", "--dataset", data, "--model", model, "--max_length", "32"]
+    command += ["--output_dir", tmp_path / name, "--bf16", "false", "--learning_rate", "1e-2", *flags]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", ["a_linear_layer", "d_extra_column"])
+def test_an_example_with_a_model_of_its_own_runs(name, tweets, tiny_bert, tmp_path):
+    done = run_example(name, tweets, tiny_bert, tmp_path, "--num_train_epochs", "4")
+    assert done.returncode == 0, done.stderr
+    accuracy = float(re.search(r"validation accuracy ([\d.]+), F1 [\d.]+", done.stdout)[1])
+    # Only the keyword tells the label.
+    assert (accuracy == 1.0) if name == "d_extra_column" else (0 <= accuracy < 1)
+
+
+@pytest.mark.parametrize(("name", "choice"), [("b_pooling", "pooling"), ("c_two_losses", "loss")])
+def test_an_example_that_plugs_into_the_recipe_runs(name, choice, tweets, tiny_bert, tmp_path):
+    done = run_example(name, tweets, tiny_bert, tmp_path, "--max_steps", "2")
+    assert done.returncode == 0, done.stderr
+    configuration = yaml.safe_load((tmp_path / name / "run.yaml").read_text())
+    assert configuration[choice].startswith(str(EXAMPLES / f"{name}.py:"))
+    assert len(predictions(tmp_path / name)) == 12
+
+
+def test_every_example_is_tried_here():
+    assert sorted(path.stem for path in EXAMPLES.glob("*.py")) == [
+        *("a_linear_layer", "b_pooling", "c_two_losses", "d_extra_column")
+    ]
+
+
+def test_the_example_with_a_keyword_says_what_it_needs(tiny_bert, tmp_path):
+    write_csv(tmp_path / "rows.csv", [["text", "label"], *([f"{sentence(i)} {i}", i % 2] for i in range(40))])
+    done = run_example("d_extra_column", tmp_path / "rows.csv", tiny_bert, tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "error: this example needs a column 'keyword': give --dataset data/disaster-tweets."
+    )
+
+
+def test_a_model_with_the_examples_pooling_loads_without_this_project(tiny_bert, tokenizer, tmp_path):
+    choices = CustomArguments(pooling=f"{EXAMPLES}/b_pooling.py:FirstAndMean")
+    model = build_classifier(str(tiny_bert), choices, Labels("binary", ["no", "yes"], ["label"])).eval()
+    model.save_pretrained(tmp_path)
+    code = (
+        "import sys; sys.modules['bert_recipes'] = None; import torch\n"
+        "from transformers import AutoModelForSequenceClassification as Auto\n"
+        "model = Auto.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
+        "print(model(input_ids=torch.tensor([[2, 5, 3]])).logits.tolist()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = model(input_ids=torch.tensor([[2, 5, 3]])).logits[0].tolist()
+    assert json.loads(done.stdout) == pytest.approx(expected, abs=1e-6)
+
+
+def test_two_losses_by_hand():
+    two_losses = load_object(f"{EXAMPLES}/c_two_losses.py:two_losses", "--loss")
+    p = np.array([0.2, 0.3, 0.5])
+    losses = two_losses(torch.log(torch.tensor(p))[None], torch.tensor([2]), share=0.2)
+    expected = -np.log(0.5) + 0.2 * (0.2**2 + 0.3**2 + 0.5**2)
+    np.testing.assert_allclose(losses.numpy(), [expected])

@@ -1,0 +1,213 @@
+"""A run's page: complete, safe, legible, and honest about what is undefined."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from support.rows import write_csv
+from support.scripts import recipe
+
+from bert_recipes import calibration, report
+from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from bert_recipes.metrics import scores_from_probabilities
+from bert_recipes.predictions import Predictions
+
+SCRIPT = "<script>document.title = 'run'</script> & <b>bold</b>"
+
+
+def run_folder(folder, rows, history=True):
+    """Fill a folder as a run does, up to its report; return its metrics."""
+    rows.write(folder)
+    scores = scores_from_probabilities(rows.probabilities, rows.labels, rows.problem_type)
+    if rows.problem_type == SINGLE_LABEL:
+        scores |= calibration.choose(rows.labels, rows.probabilities)
+    labels = {"names": rows.label_names, "problem_type": rows.problem_type}
+    environment = {"versions": {"torch": "2.13.0"}, "device": "CPU", "seed": 1, "labels": labels}
+    train = {"train_runtime": 231.2, "train_tokens_per_second": 3300.0, "peak_memory_mib": 1123.0}
+    metrics = {"train": train, "validation": scores, "environment": environment}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "run.yaml").write_text(
+        yaml.safe_dump({"recipe": "stock", "model": "m", "dataset": ["d"], "output_dir": "runs/x", "labels": None})
+    )
+    if history:
+        log = [{"step": step, "loss": 1 / step} for step in range(1, 60)]
+        log += [{"step": step, "eval_loss": 0.5, "eval_f1": step / 60} for step in (20, 40, 60)]
+        (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    return metrics
+
+
+def binary(n, names=("other", "fire"), text="words of a tweet"):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, n)
+    p = 1 / (1 + np.exp(-(draw.normal(size=n) * 2 + 2 * (2 * labels - 1))))
+    probabilities = np.stack([1 - p, p], axis=1)
+    columns = {
+        "text": [f"{text} {i} " + "word " * (i % 30) for i in range(n)],
+        "keyword": [f"k{i % 12}" for i in range(n)],
+    }
+    losses = -np.log(probabilities[np.arange(n), labels])
+    return Predictions([str(i) for i in range(n)], labels, probabilities, losses, list(names), SINGLE_LABEL, columns)
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "stock"
+    folder.mkdir()
+    rows = binary(300, names=("<other>", "$fire$ </svg><script>x()</script>"), text=SCRIPT)
+    metrics = run_folder(folder, rows)
+    labelled = [
+        ("train", "1", "a", "Fire! http://t.co/1"),
+        ("train", "2", "b", "@you fire"),
+        ("train", "3", "a", "rain"),
+    ]
+    report.write_report(folder, metrics, lambda: labelled)
+    return folder, rows, (folder / report.PAGE).read_text(encoding="utf-8")
+
+
+def test_the_page_needs_nothing_else(reported):
+    _, _, page = reported
+    assert not re.search(r'(src|href)="(?!plots/"|#)', page)
+    assert "url(http" not in page
+    assert "@import" not in page
+
+
+def test_text_and_labels_are_shown_not_run(reported):
+    _, _, page = reported
+    assert page.count("<script>") == 1  # the page's own, which opens what is folded before it is printed
+    assert "&lt;script&gt;document.title = &#39;run&#39;&lt;/script&gt; &amp; &lt;b&gt;bold" in page
+    assert "<other>" not in page
+
+
+def test_the_figures_are_there_twice_and_in_the_page(reported):
+    folder, _, page = reported
+    names = {"loss", "score", "confusion", "precision_recall", "roc", "reliability", "scores", "length"}
+    assert {path.stem for path in (folder / "plots").glob("*.png")} == names
+    for name in names:
+        with Image.open(folder / "plots" / f"{name}.png") as image:
+            assert image.width > 600
+        ET.parse(folder / "plots" / f"{name}.svg")
+        assert f'<figure id="{name}"><svg viewBox=' in page
+    figures = page.split('<figure id="confusion">')[1].split("</figure>")[0]
+    # Its colours are the page's, so that it is legible in the dark.
+    assert "var(--c1)" in figures
+    assert not re.search(r'style="[^"]*#(0072b2|1b1f24)', figures)
+    ids = re.findall(r'<clipPath id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_most_wrong_rows_come_first(reported):
+    _, rows, page = reported
+    shown = re.findall(r"<span>id (\d+)</span>", page)
+    wrong = [i for i in np.argsort(-rows.losses, kind="stable") if rows.wrong[i]]
+    assert shown == [rows.ids[i] for i in wrong[: report.MOST_WRONG]]
+
+
+def test_near_duplicates_with_clashing_labels_are_found(reported):
+    _, _, page = reported
+    assert "1 group." in page
+    assert "Fire! http://t.co/1" in page
+    found = report.clashes(
+        lambda: [
+            ("train", str(i), label, text)
+            for i, (label, text) in enumerate(
+                [
+                    ("a", "So it goes"),
+                    ("b", "so it GOES!!"),
+                    ("a", "other"),
+                    ("a", "OTHER"),
+                    ("a", "http://x"),
+                    ("b", "@y"),
+                ]
+            )
+        ]
+    )
+    assert [[row[1] for row in clash.rows] for clash in found] == [["0", "1"]]
+
+
+def test_pairs_are_near_duplicates_by_both_texts(tmp_path, tiny_bert):
+    rows = [["a fire", f"it is {i}", i % 2] for i in range(40)] + [
+        ["a storm", "it rains", 0],
+        ["A storm!", "it rains", 1],
+    ]
+    write_csv(tmp_path / "train.csv", [["sentence1", "sentence2", "label"], *rows])
+    recipe("baseline", tmp_path / "run", tmp_path / "train.csv", tiny_bert)
+    page = (tmp_path / "run/report.html").read_text()
+    assert "differ: 1 group." in page
+    assert "a storm\nit rains" in page
+
+
+def test_per_keyword_scores_are_those_of_its_rows(reported):
+    _, rows, page = reported
+    wrong = rows.wrong[np.array(rows.columns["keyword"]) == "k3"]
+    assert f"<tr><td>k3</td><td>{len(wrong)}</td><td>{wrong.sum()}</td>" in page
+
+
+def test_a_class_absent_from_validation_is_said(tmp_path):
+    rows = binary(60)
+    rows.labels[:] = 0
+    report.write_report(tmp_path, run_folder(tmp_path, rows), list)
+    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    assert "No row of these has the label “fire”" in page
+    assert "No threshold could be chosen" in page
+    assert not (tmp_path / "plots/roc.png").exists()
+
+
+def test_a_constant_predictor_is_said(tmp_path):
+    rows = binary(60)
+    rows.probabilities[:] = [0.7, 0.3]
+    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    assert "Every row got the same probabilities" in page
+    assert "None: no two labelled texts" in page
+
+
+def test_a_predictor_of_one_label_is_said(tmp_path):
+    rows = binary(60)
+    rows.probabilities[:, 1] = 0.6 + 0.3 * rows.probabilities[:, 1]
+    rows.probabilities[:, 0] = 1 - rows.probabilities[:, 1]
+    (sentence,) = report.write_report(tmp_path, run_folder(tmp_path, rows), list)
+    assert sentence.startswith("Every row is predicted as “fire”")
+    assert sentence in (tmp_path / report.PAGE).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
+def test_every_task_has_a_page(problem_type, tmp_path):
+    draw = np.random.default_rng(0)
+    labels, probabilities = {
+        SINGLE_LABEL: (draw.integers(0, 3, 90), draw.dirichlet([1, 1, 1], 90)),
+        MULTI_LABEL: (draw.integers(0, 2, (90, 3)).astype(float), draw.random((90, 3))),
+        REGRESSION: (draw.normal(size=(90, 3)), draw.normal(size=(90, 3))),
+    }[problem_type]
+    texts = {"text": [f"text {i}" for i in range(90)]}
+    ids = [str(i) for i in range(90)]
+    rows = Predictions(ids, labels, probabilities, draw.random(90), ["불", "flood", "x" * 60], problem_type, texts)
+    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    assert "The most wrong rows" in page
+    assert ("By label" in page) == (problem_type != REGRESSION)
+    assert ('id="values_3"' in page) == (problem_type == REGRESSION)
+
+
+def test_a_hundred_thousand_predictions_take_seconds_and_less_than_a_gigabyte(tmp_path):
+    run_folder(tmp_path, binary(100_000))
+    code = (
+        "import json, pathlib, re, sys, time\n"
+        "from bert_recipes.report import write_report\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "start = time.process_time()\n"
+        "write_report(folder, json.loads((folder / 'metrics.json').read_text()), list)\n"
+        "seconds = time.process_time() - start\n"
+        # Of getrusage's maximum a process inherits that of the one which started it.
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(seconds, int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    seconds, mebibytes = map(float, done.stdout.split())
+    assert seconds < 20
+    assert mebibytes < 1000

@@ -1,0 +1,139 @@
+"""A run for each fold, pooled: out-of-fold predictions, the folds' mean, and where it resumes."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from support.rows import WORDS, write_csv
+from support.scripts import predictions, recipe
+
+from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.prediction import Predictor
+
+
+@pytest.fixture(scope="module")
+def folded(competition, tiny_bert, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "run"
+    recipe("custom", folder, competition, tiny_bert, "--folds", "3", "--decision", "threshold")
+    return folder
+
+
+def rows_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_training_row_has_an_out_of_fold_prediction(folded, competition):
+    pooled = rows_of(folded / "validation_predictions.csv")
+    assert [row["id"] for row in pooled] == [row["id"] for row in rows_of(competition / "train.csv")]
+    parts = {}
+    for fold in "123":
+        for row in rows_of(folded / "folds" / fold / "validation_predictions.csv"):
+            parts[row["id"]] = (fold, row["prediction"], row["0"])
+    assert {row["id"]: (row["fold"], row["prediction"], row["0"]) for row in pooled} == parts
+    metrics = json.loads((folded / "metrics.json").read_text())
+    assert set(metrics) == {"train", "folds", "validation", "environment"}
+    assert metrics["validation"]["accuracy"] == pytest.approx(
+        np.mean([row["label"] == row["prediction"] for row in pooled])
+    )
+    assert len(metrics["folds"]) == 3
+
+
+def test_test_probabilities_are_the_folds_mean(folded):
+    parts = [[float(row["1"]) for row in predictions(folded / "folds" / fold)] for fold in "123"]
+    pooled = predictions(folded)
+    np.testing.assert_allclose([float(row["1"]) for row in pooled], np.mean(parts, axis=0), atol=1e-7)
+
+
+def test_the_submission_is_decided_by_the_out_of_fold_threshold(folded):
+    threshold = json.loads((folded / "metrics.json").read_text())["validation"]["threshold"]
+    submitted = {row["id"]: row["target"] for row in rows_of(folded / "submission.csv")}
+    for row in predictions(folded):
+        assert row["prediction_at_threshold"] == submitted[row["id"]] == str(int(float(row["1"]) >= threshold))
+
+
+def test_a_folded_run_is_whole(folded):
+    names = {path.name for path in folded.iterdir()}
+    assert names == {
+        *("run.yaml", "metrics.json", "predictions.csv", "submission.csv", "validation_predictions.csv"),
+        *("folds", "report.html", "plots", "README.md"),
+    }
+    assert not list(folded.glob("folds/*/checkpoints"))
+    assert (folded / "folds/1/model/model.safetensors").is_file()
+    assert "out-of-fold rows" in (folded / "report.html").read_text()
+    assert yaml.safe_load((folded / "run.yaml").read_text())["folds"] == 3
+    assert {"loss.svg", "score.svg"} <= {path.name for path in (folded / "plots").iterdir()}
+    assert "chosen by its score on these rows" in (folded / "README.md").read_text()
+
+
+def test_a_column_named_fold_is_not_taken_for_the_projects_own(tiny_bert, tmp_path):
+    rows = [[WORDS[i % 13] + f" {i}", i % 2, "dev" if i % 3 else ""] for i in range(60)]
+    write_csv(tmp_path / "train.csv", [["text", "target", "fold"], *rows])
+    recipe("baseline", tmp_path / "run", tmp_path / "train.csv", tiny_bert)
+    assert "out-of-fold" not in (tmp_path / "run/report.html").read_text()
+    recipe("baseline", tmp_path / "folds", tmp_path / "train.csv", tiny_bert, "--folds", "2")
+    assert {row["fold"] for row in rows_of(tmp_path / "folds/validation_predictions.csv")} == {"1", "2"}
+
+
+def test_new_texts_are_predicted_by_a_fold_and_not_by_the_whole(folded):
+    with pytest.raises(UserError, match=r"a model for each fold: name one, as in .*run/folds/1"):
+        Predictor.load(str(folded))
+    assert Predictor.load(str(folded / "folds/1")).model.config.num_labels == 2
+
+
+def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsys, monkeypatch):
+    from bert_recipes.run import Run
+
+    finish, finished = Run.finish, []
+
+    def stop_in_the_third(run, trainer):
+        if len(finished) == 2:
+            raise StoppedError("stopped", 15)
+        finished.append(run)
+        finish(run, trainer)
+
+    monkeypatch.setattr(Run, "finish", stop_in_the_third)
+    flags = ("--folds", "3", "--decision", "threshold")
+    with pytest.raises(StoppedError):
+        recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
+    monkeypatch.setattr(Run, "finish", finish)
+    first = (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns
+    capsys.readouterr()
+    recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
+    said = capsys.readouterr().out
+    assert "Fold 2 of 3 is finished already." in said
+    assert "Fold 3 of 3\n" in said
+    assert (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns == first
+    for name in ("predictions.csv", "submission.csv", "validation_predictions.csv"):
+        assert (tmp_path / "run" / name).read_bytes() == (folded / name).read_bytes()
+
+
+def test_a_finished_or_another_folded_run_is_not_touched(folded, competition, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match="holds a finished run"):
+        recipe("custom", folded, competition, tiny_bert, "--folds", "3", "--decision", "threshold")
+    with pytest.raises(UserError, match="folds is 3 there and 4 here"):
+        recipe("custom", folded, competition, tiny_bert, "--folds", "4", "--decision", "threshold")
+
+
+def test_overwrite_begins_all_folds_anew(folded, competition, tiny_bert, tmp_path, capsys):
+    shutil.copytree(folded, tmp_path / "run")
+    recipe("baseline", tmp_path / "run", competition, tiny_bert, "--folds", "2", "--overwrite")
+    assert "is finished already" not in capsys.readouterr().out
+    assert len(list((tmp_path / "run/folds").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--folds", "1"], "--folds 1: give 2 or more"),
+        (["--folds", "101"], "take fewer folds"),
+        (["--folds", "2", "--push_to_hub"], "there is one for each fold"),
+    ],
+)
+def test_a_mistake_about_folds_writes_nothing(flags, sentence, competition, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
+    assert not (tmp_path / "run").exists()

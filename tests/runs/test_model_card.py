@@ -1,0 +1,39 @@
+"""The model card tells how to load the model, and what code of the user's own it carries."""
+
+import subprocess
+import sys
+
+import yaml
+from support.scripts import predictions, recipe
+
+
+def test_the_model_card_tells_how_to_load_the_model(finished):
+    name, folder = finished
+    card = (folder / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["pipeline_tag"] == "text-classification"
+    code = card.split("```python\n")[1].split("```")[0]
+    assert ("import bert_recipes" in code) == (name == "custom")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "score" in done.stdout
+
+
+def test_a_run_with_code_of_ones_own_says_so_and_repeats(tiny_bert, competition, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch.nn import functional as F\n"
+        "class First(torch.nn.Module):\n"
+        "    def __init__(self, config):\n        super().__init__()\n"
+        "    def forward(self, output, attention_mask):\n        return output.last_hidden_state[:, 0]\n"
+        "def loss(logits, labels):\n    return F.cross_entropy(logits, labels, reduction='none')\n"
+    )
+    own = ["--pooling", f"{tmp_path}/mine.py:First", "--loss", f"{tmp_path}/mine.py:loss", "--max_steps", "2"]
+    recipe("custom", tmp_path / "own", competition, tiny_bert, *own)
+    recipe("custom", tmp_path / "cls", competition, tiny_bert, "--pooling", "cls", "--max_steps", "2")
+    assert predictions(tmp_path / "own") == predictions(tmp_path / "cls")
+    card = (tmp_path / "own/README.md").read_text()
+    assert "the pooling is `mine.py` in the model's folder. It runs only with `trust_remote_code=True`" in card
+    assert "trust_remote_code=True)" in card.split("```python")[1]
+    assert (tmp_path / "own/model/mine.py").exists()
+    recipe("custom", tmp_path / "again", competition, tiny_bert, "--config", str(tmp_path / "own/run.yaml"), *own)
+    assert predictions(tmp_path / "again") == predictions(tmp_path / "own")

@@ -1,0 +1,1 @@
+"""What several rooms' tests share; fixtures are in the conftest.py files."""

@@ -1,0 +1,14 @@
+"""The command line of a recipe, and a configuration file for it."""
+
+from bert_recipes.arguments import CustomArguments, StockArguments, parse_arguments
+
+
+def parse(*argv, recipe="custom"):
+    return parse_arguments({"stock": StockArguments, "custom": CustomArguments}[recipe], "", recipe, list(argv))
+
+
+def config(tmp_path, text):
+    """Write a configuration; return the flag and the path that name it."""
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return "--config", str(path)

@@ -1,0 +1,69 @@
+"""A search resumes where it stopped, prunes, and its best trial is a configuration."""
+
+import optuna
+import pytest
+import yaml
+from support.paths import RECIPES
+from support.scripts import recipe, run_script
+
+from bert_recipes.errors import UserError
+
+
+def trials(folder):
+    return optuna.load_study(study_name="custom", storage=f"sqlite:///{folder / 'trials.sqlite3'}").trials
+
+
+def test_a_search_goes_on_and_its_best_is_a_configuration(competition, tiny_bert, tmp_path, capsys):
+    folder = tmp_path / "search"
+    recipe("search", folder, competition, tiny_bert, "--trials", "2")
+    first = trials(folder)
+    assert len(first) == 2
+    assert set(first[0].params) == {
+        *("learning_rate", "num_train_epochs", "per_device_train_batch_size", "pooling", "layer_decay"),
+    }
+    capsys.readouterr()
+    recipe("search", folder, competition, tiny_bert, "--trials", "4")
+    assert "2 of 4 trials are made already." in capsys.readouterr().out
+    found = trials(folder)
+    assert [trial.params for trial in found[:2]] == [trial.params for trial in first]
+    assert found[2].params not in [trial.params for trial in first]
+    complete = [trial for trial in found if trial.state.name == "COMPLETE"]
+    top = [trial.params for trial in complete if trial.value == max(trial.value for trial in complete)]
+    configuration = yaml.safe_load((folder / "best.yaml").read_text())
+    assert configuration["recipe"] == "custom"
+    best = {name: configuration[name] for name in top[0]}
+    assert best in top
+    assert {path.name for path in folder.iterdir()} <= {"search.yaml", "trials.sqlite3", "best.yaml", "trials"}
+    flags = ("--config", folder / "best.yaml", "--output_dir", tmp_path / "run", "--debug")
+    run_script(RECIPES / "custom.py", *flags)
+    made = yaml.safe_load((tmp_path / "run/run.yaml").read_text())
+    own = ("pooling", "layer_decay", "learning_rate")
+    assert {name: made[name] for name in own} == {name: best[name] for name in own}
+    with pytest.raises(UserError, match=r"holds trials of another configuration \(max_length is 32 there and 16 here"):
+        recipe("search", folder, competition, tiny_bert, "--max_length", "16")
+
+
+def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("bert_recipes.search.STARTUP_TRIALS", 1)
+    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
+    recipe("search", tmp_path / "search", competition, tiny_bert, "--trials", "3")
+    made = trials(tmp_path / "search")
+    assert [list(trial.intermediate_values) for trial in (made[0], made[2])] == [
+        list(range(1, trial.params["num_train_epochs"] + 1)) for trial in (made[0], made[2])
+    ]
+    states = [trial.state.name for trial in made]
+    assert states == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--folds", "3"], "--folds cannot be honoured"),
+        (["--trials", "0"], "--trials 0: give 1 or more"),
+        (["--metric_for_best_model", "pearson"], "pearson is none of f1"),
+    ],
+)
+def test_a_mistake_writes_nothing(flags, sentence, competition, tiny_bert, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        recipe("search", tmp_path / "search", competition, tiny_bert, *flags)
+    assert not (tmp_path / "search").exists()
