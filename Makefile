@@ -97,8 +97,7 @@ anatomy: $(STAMP) ## take both models apart, station by station, on your own ver
 	@$(BIN)/python recipes/anatomy.py $(ARGS)
 
 anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
-	@$(BIN)/python recipes/anatomy.py --output_dir runs/anatomy
-	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
+	@$(BIN)/python recipes/anatomy.py --write_docs
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)
