@@ -16,7 +16,7 @@ from bert_recipes.anatomy import LANGUAGES, stations
 from bert_recipes.anatomy.markdown import markdown
 from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.page import page
-from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts
+from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts, versions
 from bert_recipes.documents import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +53,8 @@ def test_the_terminal_shows_every_station_and_its_verdict(toured):
 @pytest.mark.parametrize("suffix", ["", ".ko"])
 def test_the_document_is_what_the_tour_says(suffix, toured):
     recorded = (ROOT / f"docs/anatomy{suffix}.md").read_text(encoding="utf-8")
+    if versions()["transformers"] not in recorded:
+        pytest.skip("the tour was recorded with another version of transformers")
     now = (toured[0] / f"anatomy{suffix}.md").read_text(encoding="utf-8")
     # The bars of a chart are as long as its numbers.
     recorded, now = (re.sub("█+", "█", text) for text in (recorded, now))
