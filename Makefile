@@ -9,10 +9,15 @@ OUTPUT ?= -
 RUNS   ?= baseline stock recipes/configs/custom.yaml
 SEEDS  ?= 1 2 3 4 5
 JOBS   ?= 1
+# A version in place of the pinned one, as in `make test TRANSFORMERS=5.17.0`.
+TRANSFORMERS ?=
 
 VENV := .venv
 BIN  := $(VENV)/bin
-STAMP := $(VENV)/.installed
+# One for each version of transformers that was asked for, of which the environment has the last.
+STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
+# What another transformers needs in another version.
+UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs choices exactness test \
   test-slow lint format doctor clean
@@ -33,8 +38,10 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 	  echo "'$(PYTHON)' has no venv module: install it (Debian and Ubuntu: apt install python3-venv) and run make again." >&2; exit 2; }
 	@echo "Setting up $(VENV) (once, a few minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@sed '$(if $(TRANSFORMERS),s/^transformers==.*/transformers==$(TRANSFORMERS)/; $(UNPINNED))' constraints.txt > $(VENV)/constraints.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embedded.txt
+	@rm -f $(VENV)/.installed*
 	@touch $@
 
 setup: $(STAMP) ## make the environment in .venv
@@ -97,8 +104,7 @@ anatomy: $(STAMP) ## take both models apart, station by station, on your own ver
 	@$(BIN)/python recipes/anatomy.py $(ARGS)
 
 anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
-	@$(BIN)/python recipes/anatomy.py --output_dir runs/anatomy
-	@cp runs/anatomy/anatomy.md runs/anatomy/anatomy.ko.md docs/
+	@$(BIN)/python recipes/anatomy.py --write_docs
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)

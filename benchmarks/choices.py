@@ -1,7 +1,7 @@
 """What is each pooling and each loss worth? Run them all with three seeds on one split, and put them into a table.
 
     python -m benchmarks.choices                  data/disaster-tweets, the embedded model
-    python -m benchmarks.choices --write_docs     put the table into docs/customising.md too
+    python -m benchmarks.choices --write_docs     put the table into docs/customising.md and into the tour too
 
 Other flags go to the recipes. A finished run is not made again, and an interrupted one is resumed. Weights and
 checkpoints of finished runs are removed, since only their scores are wanted.
@@ -96,7 +96,10 @@ def main():
             runs[name].append(metrics_of(name, seed, args.output_dir, more))
     print(table(runs))
     if args.write_docs:
+        from bert_recipes.anatomy.measured import record
+
         put_between_marks(DOCUMENT, "choices", table(runs))
+        record("choices", HEADER, rows_of(runs))
 
 
 if __name__ == "__main__":

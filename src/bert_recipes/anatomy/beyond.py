@@ -1,20 +1,17 @@
 """Stations 13, 14 and 16: attention, the family, and which model to take."""
 
 import inspect
-import re
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
+from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.tour import (
     Bars,
     Check,
     Code,
     Heat,
-    PerLanguage,
     Said,
     Station,
     Table,
@@ -180,33 +177,6 @@ def _positions(config):
 
 # 16
 
-# What was measured, by language: (file, heading under which its tables stand).
-CHOICES = ("docs/customising.md", "What each has been worth")
-EVIDENCE = {"en": [("README.md", "Measured"), CHOICES], "ko": [("README.ko.md", "측정 결과"), CHOICES]}
-
-
-def measured(repository: Path) -> PerLanguage:
-    """Return the tables that this repository measured, as they stand in its files."""
-    found = {}
-    for language, places in EVIDENCE.items():
-        found[language] = [
-            replace(table, title=Said("measured", file=file))
-            for file, heading in places
-            for table in tables_under(heading, repository.joinpath(file).read_text(encoding="utf-8"))
-        ]
-    return PerLanguage(found)
-
-
-def tables_under(heading: str, markdown: str) -> list[Table]:
-    """Return the tables of a Markdown text that stand under a heading of the second level."""
-    _, _, after = markdown.partition(f"\n## {heading}\n")
-    section = after.partition("\n## ")[0]
-    tables = []
-    for block in re.findall(r"(?:^\|.*\n?)+", section, flags=re.MULTILINE):
-        header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
-        tables.append(Table(rows, header))
-    return tables
-
 
 def zero_point(source, num_labels):
     """Build the stock model and the custom recipe's, each after the same seed."""
@@ -221,13 +191,13 @@ def zero_point(source, num_labels):
 
 
 def which(tour: Tour) -> Station:
-    """The advice, and what this repository measured."""
+    """The advice, and what this project measured."""
     advice = [
         [Said("change_nothing"), Code("make recipe-stock")],
         [Said("change_anything"), Code("make recipe-custom")],
     ]
     blocks = [Table(advice, [Said("you_want"), Said("take")])]
-    blocks.append(measured(tour.repository))
+    blocks.append(measured())
     code, checks, elsewhere = source_of(zero_point), [], None
     if tour.has_bert_head and set(tour.about_stock["missing_keys"]) == {"classifier.weight", "classifier.bias"}:
         stock, custom = zero_point(tour.source, tour.num_labels)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import torch
 import transformers
@@ -84,7 +83,7 @@ class Bars:
 
 @dataclass
 class PerLanguage:
-    """Tables that stand in a file of each language, such as what the README measured."""
+    """Tables whose titles and cells differ by language."""
 
     tables: dict[str, list[Table]]
 
@@ -186,7 +185,6 @@ class Tour:
     stock: PreTrainedModel
     about_plain: dict
     about_stock: dict
-    repository: Path
 
     @property
     def tokens(self) -> dict:
@@ -222,7 +220,7 @@ def load(source: str, num_labels: int) -> tuple:
     return plain, stock, about_plain, about_stock
 
 
-def begin(model: str, text: str, num_labels: int, repository: Path) -> Tour:
+def begin(model: str, text: str, num_labels: int) -> Tour:
     """Load what the tour takes apart.
 
     Raises:
@@ -244,7 +242,7 @@ def begin(model: str, text: str, num_labels: int, repository: Path) -> Tour:
         ) from error
     if tokenizer.pad_token is None or tokenizer.cls_token is None or not tokenizer.is_fast:
         raise UserError(f"--model {model} is no encoder like BERT: its tokenizer has no [PAD] or no [CLS].")
-    return Tour(model, source, text, num_labels, tokenizer, *loaded, repository)
+    return Tour(model, source, text, num_labels, tokenizer, *loaded)
 
 
 def versions() -> dict[str, str]:
