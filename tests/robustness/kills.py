@@ -5,7 +5,7 @@
 
 A run dies by SIGKILL, with all its processes, at the N-th file that it opens for writing, renames or removes, or the
 N-th folder that it makes or removes, below its folder (dying/sitecustomize.py counts them): half the time right
-before, half the time some milliseconds later. Every kind of operation is drawn before one is drawn twice. The end is
+before, half the time up to a second later. Every kind of operation is drawn before one is drawn twice. The end is
 the same if the same files are there, with the same weights, predictions, configuration, losses and scores. The status
 is 1 if any end is not.
 
@@ -15,6 +15,7 @@ Recipes run in forks of this process, which has imported what takes them seconds
 import argparse
 import dataclasses
 import json
+import math
 import os
 import random
 import re
@@ -33,7 +34,7 @@ HERE = Path(__file__).parent
 RECIPES = HERE.parents[1] / "recipes"
 AGAIN = 4  # times that a command is given after a kill before it counts as one that does not end
 LIMIT = 180  # seconds that one start may take
-LATER = (0.0005, 0.03)  # seconds between an operation and a death that is not right before it
+LATER = (0.0005, 1.0)  # seconds between an operation and a death that is not right before it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,8 @@ def choose(operations: list[str], kills: int, draw: random.Random) -> list[tuple
         for name in names[: kills - len(chosen)]:
             numbers = of_name[name]
             numbers.append(numbers.pop(0))
-            chosen.append((numbers[-1], draw.choice((0.0, draw.uniform(*LATER)))))
+            later = math.exp(draw.uniform(*map(math.log, LATER)))
+            chosen.append((numbers[-1], draw.choice((0.0, later))))
     return chosen
 
 
@@ -258,11 +260,16 @@ def kill(kind: Kind, name: str, kills: int, draw: random.Random, scratch: Path, 
     for i, (at, after) in enumerate(choose(operations, kills, draw)):
         folder = scratch / f"{name}-{i}"
         prepare(kind, folder, needed)
+        status, said = start(kind, folder, log, at, after)
+        if status == 0 and after:  # it was too quick: right before the operation, then
+            shutil.rmtree(folder)
+            prepare(kind, folder, needed)
+            after = 0.0
+            status, said = start(kind, folder, log, at)
         when = f"{after * 1000:.1f} ms after" if after else "before"
         operation = f"{when} operation {at}, {operations[at - 1]}"
-        status, said = start(kind, folder, log, at, after)
         found = []
-        if status not in (0, -signal.SIGKILL):
+        if status != -signal.SIGKILL:
             found.append(f"the start that was to be killed ended with status {status}: {said[-300:]}")
         output = folder / "run" / "predictions.csv"
         if name == "predict" and output.exists() and output.read_bytes() != (alone / "run" / output.name).read_bytes():
