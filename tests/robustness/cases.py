@@ -23,10 +23,10 @@ import tiny
 import torch
 import yaml
 
-from bert_recipes import prediction
 from bert_recipes.arguments import BaselineArguments, CustomArguments, DataArguments, parse_arguments
 from bert_recipes.data import load_data
 from bert_recipes.folds import assign_folds
+from bert_recipes.prediction import Predictor, read_stream, write_predictions
 from bert_recipes.run import Run, digests
 from bert_recipes.training_arguments import RecipeTrainingArguments
 
@@ -223,13 +223,13 @@ class Models:
         self.bert = tiny.save_bert(folder / "bert")
         self.classifier = tiny.save_classifier(folder / "classifier")
         self.competition = tiny.write_competition(folder / "competition")
-        self.predictor = prediction.Predictor.load(str(self.classifier))
+        self.predictor = Predictor.load(str(self.classifier))
 
 
 def _predict(models: Models, path: str, output: Path, **options) -> None:
-    rows = prediction.read_stream(path, **options)
+    rows = read_stream(path, **options)
     with output.open("w", encoding="utf-8", newline="") as file:
-        for _ in prediction.write_predictions(file, models.predictor, rows):
+        for _ in write_predictions(file, models.predictor, rows):
             pass
 
 

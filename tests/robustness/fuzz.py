@@ -174,7 +174,6 @@ def make_cases(kind: str, scratch: Path):
 
 def run_cases(kind: str, seed: int, numbers: range, scratch: Path, deadline: float, out) -> BaseException | None:
     """Run cases of one kind; write a line of JSON before and after each. Returns what the last one raised."""
-    sys.path.insert(0, str(Path(__file__).parent))
     import cases
 
     watch = Watch(scratch)

@@ -113,14 +113,12 @@ def _be_the_script(kind: Kind, folder: Path, log: Path, said: Path, at: int, aft
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(folder)
-    settings = {"DYING_BELOW": str(folder / "run"), "DYING_LOG": str(log)}
-    settings |= {"DYING_AT": str(at), "DYING_AFTER": str(after)}
-    # For the processes that the script starts; this one is armed by hand.
-    os.environ.update(settings)
+    os.environ.update({"DYING_BELOW": str(folder / "run"), "DYING_LOG": str(log)})
+    os.environ.update({"DYING_AT": str(at), "DYING_AFTER": str(after)})
+    # Processes that the script starts import it by themselves.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE / "dying"), os.environ.get("PYTHONPATH"))))
-    import dying.sitecustomize
+    import dying.sitecustomize  # noqa: F401
 
-    dying.sitecustomize.arm(settings)
     script = RECIPES / f"{kind.script}.py"
     sys.argv = [str(script), *kind.flags]
     status = 1
@@ -160,7 +158,9 @@ def choose(operations: list[str], kills: int, draw: random.Random) -> list[tuple
     """Return which operations to die at, from 1, and how long after each: every kind of operation comes first."""
     of_name: dict[str, list[int]] = {}
     for number, operation in enumerate(operations, 1):
-        of_name.setdefault(re.sub(r"\d+", "N", operation), []).append(number)
+        # The figures are many, and alike in how they are written.
+        name = re.sub(r"\d+", "N", re.sub(r"plots/\S+", "plots/", operation))
+        of_name.setdefault(name, []).append(number)
     for numbers in of_name.values():
         draw.shuffle(numbers)
     names, chosen = list(of_name), []
@@ -235,14 +235,14 @@ def _different_keys(name: str, a, b, path: str = "") -> list[str]:
 
 def import_what_recipes_need() -> None:
     """Import once, for all forks, what takes seconds; nothing may be computed here, since threads do not fork."""
-    import bert_recipes.baseline
-    import bert_recipes.comparison
-    import bert_recipes.encoders
-    import bert_recipes.folds
-    import bert_recipes.prediction
-    import bert_recipes.report
-    import bert_recipes.search
-    import bert_recipes.trainer  # noqa: F401
+    from bert_recipes.baseline import Baseline  # noqa: F401
+    from bert_recipes.comparison import compare_runs  # noqa: F401
+    from bert_recipes.encoders import build_classifier  # noqa: F401
+    from bert_recipes.folds import runs  # noqa: F401
+    from bert_recipes.prediction import Predictor  # noqa: F401
+    from bert_recipes.report import write_report  # noqa: F401
+    from bert_recipes.search import Search  # noqa: F401
+    from bert_recipes.trainer import RecipeTrainer  # noqa: F401
 
 
 def kill(kind: Kind, name: str, kills: int, draw: random.Random, scratch: Path, needed: Path | None, tell: Callable):
