@@ -33,6 +33,8 @@ from bert_recipes.training_arguments import RecipeTrainingArguments
 RECIPES = Path(__file__).parents[2] / "recipes"
 PARTS = (DataArguments, CustomArguments, RecipeTrainingArguments)
 FIELDS = [field for part in PARTS for field in dataclasses.fields(part)]
+KIND_OF = {field.name: str(field.type) for field in FIELDS}
+NUMBERS = [name for name, kind in KIND_OF.items() if "int" in kind or "float" in kind]
 
 
 class Case(NamedTuple):
@@ -43,7 +45,7 @@ class Case(NamedTuple):
 
 
 class NotRefusedError(Exception):
-    """A value that is no finite number was taken for one."""
+    """A value was taken where a finite number, or a whole one, is needed."""
 
 
 # Tables
@@ -305,8 +307,13 @@ def configurations(draw: Random, folder: Path) -> Case:
     def start():
         _parse(["--config", str(path)])
         read = yaml.safe_load(data)  # once more: it may be damaged to another value
-        for name in NUMBERS:
-            if isinstance(read.get(name), float) and not math.isfinite(read[name]):
+        for name, value in read.items():
+            whole = "int" in KIND_OF.get(name, "")
+            if (
+                isinstance(value, float)
+                and name in NUMBERS
+                and not (value.is_integer() if whole else math.isfinite(value))
+            ):
                 raise NotRefusedError(name)
 
     return Case(start, ", ".join(said))
@@ -338,7 +345,6 @@ WORDS = (
     *("\u001b[31m", "\udcff", "\u0661", "1_000", "0x10", "x" * 5000, "%s", "steps", "file.py:Name", "1,2", "*"),
 )
 NOT_FINITE = {"nan", "inf", "-inf", "1e400"}
-NUMBERS = [field.name for field in FIELDS if any(kind in str(field.type) for kind in ("int", "float"))]
 
 
 def flags(draw: Random, folder: Path, number: int = 0) -> Case:

@@ -151,7 +151,7 @@ def outcome(start, watch: Watch, seconds: int) -> tuple[dict, BaseException | No
     if watch.strange:
         end, what, said = FAILED, "written outside", f"wrote outside of the scratch folder: {watch.strange[0]}"
     if what == "NotRefusedError":
-        said = what = f"no finite number, and taken: {caught}"
+        said = what = f"taken, and no such number: {caught}"
     return {"end": end, "what": what, "said": said, "where": innermost_frame(caught) if caught else "-"}, caught
 
 
