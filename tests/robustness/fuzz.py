@@ -42,6 +42,7 @@ COUNTS = {"starts": 168}  # each such flag with four values; more with --count
 LIMIT = {"starts": 30}  # seconds for one case, and 10 for those of other kinds
 STILL = 60  # seconds after which a process that says nothing hangs in C code
 MEMORY = 12 * 2**30
+SHOWN = 4  # cases of a failure
 FINE, REFUSED, FAILED = "fine", "UserError", "other"
 
 
@@ -55,8 +56,7 @@ class Failure:
 
     what: str
     where: str
-    cases: list[int] = field(default_factory=list)
-    example: str = ""
+    cases: dict[int, str] = field(default_factory=dict)  # how each was damaged, by its number
 
 
 @dataclass
@@ -73,8 +73,8 @@ class Tally:
         self.ends[report["end"]] += 1
         if report["end"] == FAILED:
             key = report["what"], report["where"]
-            failure = self.failures.setdefault(key, Failure(report["said"], report["where"], [], report["damage"]))
-            failure.cases.append(report["case"])
+            failure = self.failures.setdefault(key, Failure(report["said"], report["where"]))
+            failure.cases[report["case"]] = report["damage"]
 
 
 # The process that runs the cases of one kind
@@ -265,12 +265,12 @@ def show_counts(tally: Tally) -> None:
 
 
 def show_failures(tallies: list[Tally], seed: int) -> None:
-    """Print each distinct failure once, the most frequent of a kind first."""
+    """Print each distinct failure once, the most frequent of a kind first, with its first cases."""
     for tally in tallies:
         for failure in sorted(tally.failures.values(), key=lambda failure: -len(failure.cases)):
             print(f"\n{tally.kind}: {len(failure.cases)} times {_printable(failure.what)}\n    in {failure.where}")
-            print(f"    {_printable(failure.example)[:300]}")
-            print(f"    --only {tally.kind} --seed {seed} --case {failure.cases[0]}")
+            for case, damage in list(failure.cases.items())[:SHOWN]:
+                print(f"    --only {tally.kind} --seed {seed} --case {case}: {_printable(damage)[:200]}")
 
 
 def _printable(text: str) -> str:

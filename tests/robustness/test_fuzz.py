@@ -85,5 +85,5 @@ def test_failures_of_one_kind_are_counted_together():
     tally.add({**report, "case": 3})
     tally.add({**report, "case": 8, "said": "ValueError: 2"})
     tally.add({"end": FINE, "case": 9})
-    assert list(tally.failures.values()) == [Failure("ValueError: 1", "a.py:1 f", [3, 8], "truncate")]
+    assert list(tally.failures.values()) == [Failure("ValueError: 1", "a.py:1 f", {3: "truncate", 8: "truncate"})]
     assert tally.ends == {FAILED: 2, FINE: 1}
