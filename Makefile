@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs choices exactness test \
-  test-slow lint format doctor clean
+  test-slow fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -51,6 +51,12 @@ test: $(STAMP) ## run the tests (about eight minutes)
 
 test-slow: $(STAMP) ## run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+fuzz: $(STAMP) ## damage 3,000 inputs of each kind: all must end well or in one sentence (ten minutes)
+	@$(BIN)/python tests/robustness/fuzz.py --jobs 2 $(ARGS)
+
+kills: $(STAMP) ## kill runs at 100 of their file operations: all must end as if left alone (half an hour)
+	@$(BIN)/python tests/robustness/kills.py $(ARGS)
 
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
 	@$(BIN)/python -P src/bert_recipes/doctor.py
