@@ -22,10 +22,11 @@ import logging
 import os
 from pathlib import Path
 
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.documents import markdown_table, put_between_marks
-from bert_recipes.errors import UserError, run_main
+from bert_recipes.errors import UserError
 from bert_recipes.files import writing
+from bert_recipes.reporting.documents import markdown_table, put_between_marks
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 TABLES = ("train", "predict", "length", "profile", "grid", "processes")

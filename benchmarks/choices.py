@@ -14,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.documents import markdown_table, put_between_marks
-from bert_recipes.errors import UserError, run_main
+from bert_recipes.errors import UserError
+from bert_recipes.reporting.documents import markdown_table, put_between_marks
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "customising.md"

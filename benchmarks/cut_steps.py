@@ -17,14 +17,14 @@ from transformers import (
 )
 
 from benchmarks.exactness import ACCUMULATIONS, KINDS
-from bert_recipes.arguments import CustomArguments
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.encoders import build_classifier
-from bert_recipes.errors import run_main
-from bert_recipes.labels import Labels
-from bert_recipes.losses import cross_entropy
-from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.modeling.losses import cross_entropy
+from bert_recipes.task import Task
+from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
 STEP, STEPS = 32, 10
 
@@ -63,7 +63,7 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
     }
     set_seed(0)
     if kind == "custom":
-        model = build_classifier(encoder, CustomArguments(), Labels("binary", ["no", "yes"], ["label"]))
+        model = build_classifier(encoder, CustomArguments(), Task("binary", ["no", "yes"], ["label"]))
         trainer_class, more = PerExampleTrainer, {"loss": cross_entropy}
     else:
         model = AutoModelForSequenceClassification.from_pretrained(encoder)

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.launching import launched
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.documents import markdown_table, put_between_marks
-from bert_recipes.errors import run_main
+from bert_recipes.reporting.documents import markdown_table, put_between_marks
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "exactness.md"
 KINDS = ("Trainer", "stock", "custom")

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from transformers import (
     AttentionInterface,
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
@@ -25,12 +26,16 @@ from transformers import (
 )
 
 from benchmarks import measures
-from bert_recipes import cpu, prediction
-from bert_recipes.arguments import DataArguments
-from bert_recipes.data import load_data
-from bert_recipes.sources import model_source, positions_of
-from bert_recipes.trainer import RecipeTrainer
-from bert_recipes.training_arguments import RecipeTrainingArguments, has_native_bf16
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.loading import load_data
+from bert_recipes.data.tokenization import most_tokens
+from bert_recipes.devices import has_native_bf16
+from bert_recipes.inference import predictor
+from bert_recipes.inference.rows import TextRow
+from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.training.trainer import RecipeTrainer
 
 MAX_LENGTH, BATCH = 128, 32
 OURS = "**this project's defaults**"
@@ -44,9 +49,9 @@ class Bench:
         self.device = (
             torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         )
-        self.source = model_source(args.model or "embedded:minilm")
-        self.tokenizer = AutoTokenizer.from_pretrained(self.source)
-        self.most = min(positions_of(self.source), self.tokenizer.model_max_length)
+        self.model_dir = resolve_model(args.model or "embedded:minilm")
+        self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
+        self.most = most_tokens(self.tokenizer, AutoConfig.from_pretrained(self.model_dir))
         self.max_length = min(MAX_LENGTH, self.most)
         if args.dataset:
             self.texts = load_data(DataArguments(dataset=args.dataset)).splits["train"]["text"][: args.rows]
@@ -57,7 +62,7 @@ class Bench:
     def model(self, **options):
         """Return the classifier: pretrained, or on a GPU `bert-base` from its configuration."""
         if self.device.type == "cpu" or self.args.model:
-            return AutoModelForSequenceClassification.from_pretrained(self.source, **options)
+            return AutoModelForSequenceClassification.from_pretrained(self.model_dir, **options)
         torch.manual_seed(0)
         return AutoModelForSequenceClassification.from_config(BertConfig(), **options)
 
@@ -98,7 +103,7 @@ def _common(folder, device) -> dict:
     }
 
 
-NOT_QUICKENED = ("bert_recipes.cpu.quicken", lambda model: None)
+NOT_QUICKENED = ("bert_recipes.modeling.cpu_kernels.quicken", lambda model: None)
 # name: (trainer, padded to MAX_LENGTH, options of its arguments, what is patched away)
 TRAINING = {
     "stock example: padded to 128, random, float32": (plain_trainer, True, {"bf16": False}, ()),
@@ -214,7 +219,7 @@ def _figures(lengths, padded, seconds, operations, rate) -> dict:
 # Prediction
 
 
-class Unpadded(prediction.Predictor):
+class Unpadded(predictor.Predictor):
     """Predict with BERT without padding: the tokens of a batch end to end, and attention text by text."""
 
     def __init__(self, *args):
@@ -233,7 +238,7 @@ class Unpadded(prediction.Predictor):
 
 def _text_by_text(module, query, key, value, attention_mask, scaling=None, lengths=None, **kwargs):
     texts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    return torch.cat([cpu.attention(module, *text, None, scaling=scaling)[0] for text in texts], dim=1), None
+    return torch.cat([cpu_kernels.attention(module, *text, None, scaling=scaling)[0] for text in texts], dim=1), None
 
 
 AttentionInterface.register("text_by_text", _text_by_text)
@@ -245,7 +250,7 @@ def _as_they_came(lengths, tokens: int):
     return np.split(np.arange(len(lengths)), range(size, len(lengths), size))
 
 
-AS_THEY_CAME = ("bert_recipes.prediction.batches_of_tokens", _as_they_came)
+AS_THEY_CAME = ("bert_recipes.inference.predictor.batches_of_tokens", _as_they_came)
 
 
 class PredictionLine:
@@ -268,7 +273,7 @@ class PredictionLine:
             model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
             with _patched(self.patches):
                 self.predictor = kind(model, bench.tokenizer, self.max_length)
-                cut = list(prediction.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch))
+                cut = list(predictor.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch))
             self.batches = [self.lengths[batch] for batch in cut]
             if kind is Unpadded:
                 self.batches = [[length] for length in self.lengths]
@@ -281,7 +286,7 @@ class PredictionLine:
             self.classify(self.texts, truncation=True, max_length=self.max_length, batch_size=self.batch_size)
         else:
             with _patched(self.patches):
-                for _ in self.predictor.logits(prediction.TextRow("", text) for text in self.texts):
+                for _ in self.predictor.logits(TextRow("", text) for text in self.texts):
                     pass
         seconds = time.perf_counter() - started
         padded = sum(len(batch) * max(batch) for batch in self.batches)
@@ -297,10 +302,10 @@ class PredictionLine:
 PREDICTION = {
     "`pipeline`, its defaults": (1, {}, 128, (), None),
     "`pipeline(batch_size=32)`": (32, {}, 512, (), None),
-    OURS: (None, {}, 2048, (), prediction.Predictor),
-    "… in float32": (None, {"bf16": False}, 1024, (), prediction.Predictor),
-    "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), prediction.Predictor),
-    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), prediction.Predictor),
+    OURS: (None, {}, 2048, (), predictor.Predictor),
+    "… in float32": (None, {"bf16": False}, 1024, (), predictor.Predictor),
+    "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), predictor.Predictor),
+    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), predictor.Predictor),
     "… unpadded": (None, {}, 2048, (), Unpadded),
 }
 

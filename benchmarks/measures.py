@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bert_recipes.cpu import cores
+from bert_recipes.devices import cores
 from bert_recipes.errors import UserError
 
 # Tokens of the competition's 7,613 training tweets, special ones included: the 0th, 5th, … 100th percentile.

@@ -14,16 +14,18 @@ from pathlib import Path
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from benchmarks.measures import synthetic_texts
-from bert_recipes.arguments import DataArguments
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.data import load_data, tokenize
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.loading import load_data
+from bert_recipes.data.tokenization import positions_of, tokenize
 from bert_recipes.devices import peak_memory
-from bert_recipes.errors import run_main
-from bert_recipes.prediction import Predictor, read_stream, write_predictions
-from bert_recipes.report import clashes
-from bert_recipes.sources import model_source, positions_of
-from bert_recipes.trainer import RecipeTrainer
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.inference.predictor import Predictor, write_predictions
+from bert_recipes.inference.rows import read_stream
+from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.reporting.near_duplicates import clashes
+from bert_recipes.training.trainer import RecipeTrainer
 
 
 def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -36,7 +38,7 @@ def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> 
 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     """Return the seconds of each part and the most bytes that the process took."""
-    source = model_source(model)
+    source = resolve_model(model)
     most = min(128, positions_of(source))
     tokenizer = AutoTokenizer.from_pretrained(source)
     write_tweets(folder / "train.csv", rows, tokenizer)

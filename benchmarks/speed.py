@@ -28,10 +28,8 @@ from benchmarks.lines import (
     medians,
 )
 from bert_recipes.cli.parser import command_name
-from bert_recipes.cpu import cores
-from bert_recipes.devices import peak_memory
+from bert_recipes.devices import cores, has_native_bf16, peak_memory
 from bert_recipes.errors import UserError
-from bert_recipes.training_arguments import has_native_bf16
 
 PROFILED = 12
 LENGTHS = (16, 32, 64, 128, 256, 512)

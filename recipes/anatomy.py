@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 
 from bert_recipes.anatomy import LANGUAGES
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.errors import UserError, run_main
+from bert_recipes.errors import UserError
 
 # What the pages are called: with the suffix of their language.
 SUFFIXES = dict(zip(LANGUAGES, ("", ".ko"), strict=True))
@@ -56,7 +57,7 @@ def main():
     from bert_recipes.anatomy.terminal import show_station, show_summary
     from bert_recipes.anatomy.tour import BROKEN, begin
     from bert_recipes.anatomy.traps import Launches, traps
-    from bert_recipes.console import console
+    from bert_recipes.terminal import console
 
     logging.set_verbosity_error()  # what the libraries say is the subject here, and is shown where it matters
     logging.disable_progress_bar()

@@ -11,8 +11,8 @@ is not made again, and what was interrupted goes on.
 
 from pathlib import Path
 
+from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.errors import run_main
 
 
 def main():
@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
     args, flags = parser.parse_known_args()  # other flags are the recipes'
-    from bert_recipes.comparison import Compared, compare_runs, finished, make_runs
+    from bert_recipes.runs.comparison import Compared, compare_runs, finished, make_runs
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]
     make_runs(compared, args.seeds, args.jobs, args.output_dir)

@@ -78,7 +78,7 @@ def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None)
     """
     args = parse_arguments(ModelArguments, doc, name)
     data = load_data(args.data)
-    if data.labels.problem_type != SINGLE_LABEL or args.training.label_smoothing_factor or args.training.push_to_hub:
+    if data.task.problem_type != SINGLE_LABEL or args.training.label_smoothing_factor or args.training.push_to_hub:
         raise UserError(
             "this example gives each row one label, and neither smooths labels nor pushes: recipes/custom.py does."
         )
@@ -91,7 +91,7 @@ def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None)
 
     set_seed(args.training.seed)
     trainer = PerExampleTrainer(
-        model_class(source, len(data.labels.names)),
+        model_class(source, len(data.task.label_names)),
         args.training,
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],

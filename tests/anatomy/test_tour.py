@@ -11,13 +11,13 @@ from support.encoders import FAMILY
 from support.paths import ROOT
 from transformers import AutoModel, AutoTokenizer
 
-from bert_recipes import embedded
 from bert_recipes.anatomy import LANGUAGES, stations
 from bert_recipes.anatomy.markdown import markdown
 from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.page import page
 from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts, versions
-from bert_recipes.documents import markdown_table
+from bert_recipes.data import embedded
+from bert_recipes.reporting.documents import markdown_table
 
 NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 COUNT = 16

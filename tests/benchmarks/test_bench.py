@@ -12,7 +12,8 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks.lines import Unpadded
 from bert_recipes.errors import UserError
-from bert_recipes.prediction import Predictor, TextRow
+from bert_recipes.inference.predictor import Predictor
+from bert_recipes.inference.rows import TextRow
 
 BENCH = ROOT / "benchmarks/bench.py"
 FIGURES = {"rows_per_second", "tokens_per_second", "padding", "flops", "share"}

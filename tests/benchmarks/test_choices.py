@@ -6,10 +6,10 @@ import runpy
 import pytest
 from support.paths import ROOT
 
-from bert_recipes.documents import between_marks
-from bert_recipes.labels import SINGLE_LABEL
-from bert_recipes.losses import LOSSES
-from bert_recipes.pooling import POOLINGS
+from bert_recipes.modeling.losses import LOSSES
+from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.reporting.documents import between_marks
+from bert_recipes.task import SINGLE_LABEL
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from support.paths import ROOT
 
 from benchmarks.cut_steps import measure, save_encoder
-from bert_recipes.documents import between_marks
+from bert_recipes.reporting.documents import between_marks
 
 DOCUMENT = ROOT / "docs/exactness.md"
 

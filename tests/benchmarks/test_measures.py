@@ -7,10 +7,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AlbertConfig, AutoModelForSequenceClassification
 
 from benchmarks.measures import TWEET_LENGTHS, Operations, matrix_rate, synthetic_texts
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
 
 @pytest.mark.parametrize("kind", ["stock", "custom"])
@@ -18,7 +18,7 @@ def test_operations_are_those_that_torch_counts(kind, tiny_bert):
     if kind == "stock":
         model = AutoModelForSequenceClassification.from_pretrained(tiny_bert, attn_implementation="eager")
     else:
-        labels = Labels("binary", ["0", "1"], ["label"])
+        labels = Task("binary", ["0", "1"], ["label"])
         model = build_classifier(str(tiny_bert), CustomArguments(pooling="mean"), labels)
         model.set_attn_implementation("eager")
     model.eval()

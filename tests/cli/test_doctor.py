@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bert_recipes import doctor
+from bert_recipes.cli import doctor
 
 SCRIPT = Path(doctor.__file__)
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
@@ -300,7 +300,7 @@ def test_a_notebook_without_internet_names_the_switch(variable, cure, monkeypatc
 
 def test_a_missing_embedded_package_names_the_cure(monkeypatch):
     monkeypatch.setitem(
-        doctor.importlib.import_module("bert_recipes.embedded").MODELS, "minilm", ("no-such-package", ".")
+        doctor.importlib.import_module("bert_recipes.data.embedded").MODELS, "minilm", ("no-such-package", ".")
     )
     problem, ok = doctor.embedded_files()
     assert (problem.mark, ok.mark) == ("problem", "ok")
@@ -310,7 +310,7 @@ def test_a_missing_embedded_package_names_the_cure(monkeypatch):
 
 
 def test_a_changed_embedded_file_is_a_problem(monkeypatch):
-    monkeypatch.setattr("bert_recipes.embedded.BBC_NEWS_DIGEST", "0" * 64)
+    monkeypatch.setattr("bert_recipes.data.embedded.BBC_NEWS_DIGEST", "0" * 64)
     (problem,) = (finding for finding in doctor.embedded_files() if finding.mark == "problem")
     assert problem.text.startswith("embedded:bbc-news: ")
 

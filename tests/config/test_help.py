@@ -5,11 +5,11 @@ import dataclasses
 import pytest
 from support.scripts import help_of
 
-from bert_recipes.arguments import FIXED, POOLING_NAMES, TASKS, CustomArguments, DataArguments
-from bert_recipes.help import NO_MEANING
-from bert_recipes.labels import PROBLEM_TYPES
-from bert_recipes.pooling import POOLINGS
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.config.arguments import POOLING_NAMES, CustomArguments, DataArguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.config.unsupported import FIXED, NO_MEANING
+from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.task import PROBLEM_TYPES, TASKS
 
 
 def test_every_flag_is_told_but_those_that_would_be_refused():

@@ -5,7 +5,8 @@ import yaml
 from support.parsing import config, parse
 from support.paths import ROOT
 
-from bert_recipes.arguments import StockArguments, parse_arguments
+from bert_recipes.config.arguments import StockArguments
+from bert_recipes.config.parsing import parse_arguments
 from bert_recipes.errors import UserError
 
 CONFIGS = sorted(ROOT.glob("*/configs/*.yaml"))

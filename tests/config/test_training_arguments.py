@@ -41,8 +41,9 @@ torch.cuda.device_count = lambda: 4
 torch.cuda.set_device = lambda device: None
 torch.cuda.is_bf16_supported = lambda **_: True
 
-from bert_recipes.arguments import StockArguments, parse_arguments
-from bert_recipes.run import say_which_gpus_idle
+from bert_recipes.config.arguments import StockArguments
+from bert_recipes.config.parsing import parse_arguments
+from bert_recipes.runs.run import say_which_gpus_idle
 
 training = parse_arguments(StockArguments, "", "stock", ["--per_device_train_batch_size", "16"]).training
 print(training.device, training.n_gpu, training.train_batch_size)

@@ -7,7 +7,7 @@ import yaml
 from support.parsing import config, parse
 from transformers import TrainingArguments
 
-from bert_recipes.arguments import FIXED, NEEDED
+from bert_recipes.config.unsupported import FIXED, NEEDED
 from bert_recipes.errors import UserError
 
 OTHER_VALUES = {

@@ -4,9 +4,9 @@ import pytest
 from support.reading import read
 from support.rows import write_csv
 
-from bert_recipes.data import tokenize
+from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import UserError
-from bert_recipes.prediction import read_stream
+from bert_recipes.inference.rows import read_stream
 
 
 def test_pairs_are_found_and_tokenized_together(folder, tokenizer, tiny_bert):

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from bert_recipes import embedded
+from bert_recipes.data import embedded
 from bert_recipes.errors import UserError
 
 

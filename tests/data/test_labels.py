@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
-from bert_recipes.arguments import DataArguments
-from bert_recipes.data import load_data
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data.loading import load_data
 from bert_recipes.errors import UserError
 
 
@@ -56,37 +56,37 @@ def test_several_labels_in_one_column_are_recognised(kind, cells, folder):
     more = {"jsonl": ["fire", "flood"], "|": "fire|flood", ";": "fire ; flood", "[": '["fire", "flood"]'}
     key = "jsonl" if kind == "jsonl" else next(mark for mark in "[|;" if any(mark in cell for cell in cells))
     data = read(folder, {"tags": [*cells, more[key]]}, kind)
-    assert data.labels.task == "multi-label"
-    assert data.labels.names == ["fire", "flood", "storm"]
+    assert data.task.name == "multi-label"
+    assert data.task.label_names == ["fire", "flood", "storm"]
     assert labels_in_order(data) == [*EXPECTED_TAGS, [1.0, 1.0, 0.0]]
     assert any("guessed from the labels: multi-label" in note for note in data.notes)
 
 
 def test_one_column_per_label_is_recognised(folder):
     data = read(folder, {"fire": [1, 0, 1, 0] * 10, "flood": [0, 0, 1, 1] * 10})
-    assert (data.labels.task, data.labels.names) == ("multi-label", ["fire", "flood"])
+    assert (data.task.name, data.task.label_names) == ("multi-label", ["fire", "flood"])
     assert labels_in_order(data) == [[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]] * 10
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_true_and_false_are_two_classes(kind, folder):
     data = read(folder, {"target": [i % 4 == 0 for i in range(40)]}, kind)
-    assert (data.labels.task, data.labels.names) == ("binary", ["False", "True"])
+    assert (data.task.name, data.task.label_names) == ("binary", ["False", "True"])
     assert labels_in_order(data) == [1, 0, 0, 0] * 10
 
 
 def test_real_numbers_are_a_regression_of_one_target_or_several(folder):
     data = read(folder, {"score": [0.5, 1.25, -2, 3] * 10})
-    assert (data.labels.task, data.labels.names) == ("regression", ["score"])
+    assert (data.task.name, data.task.label_names) == ("regression", ["score"])
     assert labels_in_order(data) == [[0.5], [1.25], [-2.0], [3.0]] * 10
     data = read(folder, {"joy": [1, 2, 3, 4] * 10, "anger": [0.5, 0, 0, 1] * 10})
-    assert (data.labels.task, data.labels.names) == ("regression", ["joy", "anger"])
+    assert (data.task.name, data.task.label_names) == ("regression", ["joy", "anger"])
     assert labels_in_order(data)[:2] == [[1.0, 0.5], [2.0, 0.0]]
 
 
 def test_a_list_of_real_numbers_is_a_regression_of_several_targets(folder):
     data = read(folder, {"vad": [[0.5, 1.5], [0.25, 2.0]] * 20}, "jsonl")
-    assert (data.labels.task, data.labels.names) == ("regression", ["vad_0", "vad_1"])
+    assert (data.task.name, data.task.label_names) == ("regression", ["vad_0", "vad_1"])
     assert labels_in_order(data)[:2] == [[0.5, 1.5], [0.25, 2.0]]
 
 
@@ -96,14 +96,14 @@ def test_lists_of_0_and_1_are_one_label_each(number, kind, folder):
     cells = [[number(a), number(b), number(c)] for a, b, c in ((1, 0, 1), (0, 0, 1), (0, 1, 0), (0, 0, 0))] * 10
     columns = {"labels": [str(cell) for cell in cells] if kind == "csv" else cells}
     data = read(folder, columns, kind)
-    assert (data.labels.task, data.labels.names) == ("multi-label", ["labels_0", "labels_1", "labels_2"])
+    assert (data.task.name, data.task.label_names) == ("multi-label", ["labels_0", "labels_1", "labels_2"])
     assert labels_in_order(data) == [[float(value) for value in cell] for cell in cells]
-    assert read(folder, columns, kind, labels=["a", "b", "c"]).labels.names == ["a", "b", "c"]
+    assert read(folder, columns, kind, labels=["a", "b", "c"]).task.label_names == ["a", "b", "c"]
 
 
 def test_lists_of_numbers_written_as_text_are_several_targets(folder):
     data = read(folder, {"vad": ["[0.1, 0.33]", "[0.5, 2]"] * 20})
-    assert (data.labels.task, labels_in_order(data)[:2]) == ("regression", [[0.1, 0.33], [0.5, 2.0]])
+    assert (data.task.name, labels_in_order(data)[:2]) == ("regression", [[0.1, 0.33], [0.5, 2.0]])
 
 
 def test_one_cell_that_does_not_parse_is_named_and_changes_no_task(folder):
@@ -154,19 +154,22 @@ def test_labels_that_hold_once_each_can_still_be_cut(folder):
 )
 def test_one_label_a_row_is_a_class(cells, task, folder):
     data = read(folder, {"label": cells * 10})
-    assert (data.labels.task, sorted(data.labels.names)) == (task, sorted(cells))
+    assert (data.task.name, sorted(data.task.label_names)) == (task, sorted(cells))
 
 
 def test_the_flags_win_over_the_guess(folder):
     cells = ["1", "2", "3", "4", "5"] * 8
     data = read(folder, {"stars": cells}, task="regression")
-    assert data.labels.task == "regression"
+    assert data.task.name == "regression"
     assert labels_in_order(data)[:2] == [[1.0], [2.0]]
     assert not any("guessed from the labels" in note for note in data.notes)
     data = read(folder, {"tags": ["a b", "a", "b", "a b"] * 10}, label_delimiter=" ")
-    assert (data.labels.task, data.labels.names) == ("multi-label", ["a", "b"])
-    assert read(folder, {"tags": ["a", "b"] * 20}, task="multi-label").labels.task == "multi-label"
-    assert read(folder, {"tags": ["a/b", "a"] * 20}, label_delimiter="/", labels=["b", "a"]).labels.names == ["b", "a"]
+    assert (data.task.name, data.task.label_names) == ("multi-label", ["a", "b"])
+    assert read(folder, {"tags": ["a", "b"] * 20}, task="multi-label").task.name == "multi-label"
+    assert read(folder, {"tags": ["a/b", "a"] * 20}, label_delimiter="/", labels=["b", "a"]).task.label_names == [
+        "b",
+        "a",
+    ]
 
 
 @pytest.mark.parametrize(

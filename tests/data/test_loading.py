@@ -15,18 +15,18 @@ def test_a_folder_of_csv_files_keeps_ids_texts_and_order(folder):
     assert data.splits["test"]["text"] == ['two\nlines, "quoted"', "NA"]
     assert "labels" not in data.splits["test"].column_names
     assert len(data.splits["train"]) + len(data.splits["validation"]) == 20
-    assert data.labels.names == ["0", "1"]
+    assert data.task.label_names == ["0", "1"]
 
 
 def test_labels_take_the_order_that_is_asked_for(folder):
     (folder / "train.csv").write_text("text,label\n" + "\n".join(f"t{i},{'ab'[i % 2]}" for i in range(20)))
-    assert read(folder).labels.names == ["a", "b"]
-    assert read(folder, labels=["b", "a"]).labels.names == ["b", "a"]
+    assert read(folder).task.label_names == ["a", "b"]
+    assert read(folder, labels=["b", "a"]).task.label_names == ["b", "a"]
 
 
 def test_integers_in_disguise_are_integers(folder):
     (folder / "train.csv").write_text("text,label\n" + "\n".join(f"t{i},{i % 2}.0" for i in range(20)))
-    assert read(folder).labels.names == ["0", "1"]
+    assert read(folder).task.label_names == ["0", "1"]
 
 
 BAD = {
@@ -75,7 +75,7 @@ def test_class_labels_of_a_hub_like_file_and_its_unlabelled_test(folder):
     Dataset.from_dict(rows, features=features).to_parquet(folder / "train.parquet")
     Dataset.from_dict({"text": ["a", "b"], "label": [-1, -1]}, features=features).to_parquet(folder / "test.parquet")
     data = read(folder)
-    assert data.labels.names == ["neg", "pos"]
+    assert data.task.label_names == ["neg", "pos"]
     assert "labels" not in data.splits["test"].column_names
 
 

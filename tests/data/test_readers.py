@@ -7,7 +7,7 @@ import pytest
 from support.reading import ROWS, read
 
 from bert_recipes.errors import UserError
-from bert_recipes.prediction import TextRow, read_stream
+from bert_recipes.inference.rows import TextRow, read_stream
 
 TWO_COLUMNS = "\n".join(f"text number {i},{i % 2}" for i in range(20))
 
@@ -44,7 +44,7 @@ def test_other_kinds_of_files(ending, folder):
     else:
         frame.to_parquet(path)
     data = read(folder)
-    assert data.labels.names == ["0", "1"]
+    assert data.task.label_names == ["0", "1"]
     assert data.columns.text == "review"
     assert sorted(data.splits["train"]["text"][:] + data.splits["validation"]["text"][:]) == sorted(frame["review"])
     assert read(path).splits["train"]["id"] == data.splits["train"]["id"]

@@ -5,8 +5,8 @@ import time
 import pytest
 from support.reading import ROWS, read
 
-from bert_recipes.arguments import DataArguments
-from bert_recipes.data import load_data
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data.loading import load_data
 from bert_recipes.errors import UserError
 
 

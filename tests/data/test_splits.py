@@ -7,11 +7,11 @@ import pytest
 from datasets import Dataset
 from support.reading import read
 
-from bert_recipes.arguments import DataArguments
-from bert_recipes.data import load_data, split_off_validation, strata_of
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data.loading import load_data
+from bert_recipes.data.splits import assign_folds, split_off_validation, strata_of
 from bert_recipes.errors import UserError
-from bert_recipes.folds import assign_folds
-from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 def test_copies_of_a_text_stay_on_one_side(folder):
@@ -32,8 +32,8 @@ def test_the_cut_is_seeded_and_stratified(folder):
 
 def test_embedded_data_is_cut_without_a_network():
     data = load_data(DataArguments(dataset="embedded:bbc-news"))
-    train, validation = split_off_validation(data.splits["train"], 0.1, 0, data.labels.problem_type)
-    assert len(data.labels.names) == 5
+    train, validation = split_off_validation(data.splits["train"], 0.1, 0, data.task.problem_type)
+    assert len(data.task.label_names) == 5
     assert not set(train["text"]) & set(validation["text"])
 
 

@@ -6,7 +6,7 @@ import sys
 
 from support.reading import ROWS, read
 
-from bert_recipes.data import tokenize
+from bert_recipes.data.tokenization import tokenize
 
 
 def test_tokenizing_cuts_and_counts(tokenizer, tiny_bert, folder):
@@ -20,8 +20,8 @@ def test_tokenizing_cuts_and_counts(tokenizer, tiny_bert, folder):
 def test_a_second_process_reads_tokens_from_the_cache(folder, tiny_bert, tmp_path):
     (folder / "train.csv").write_text("id,text,label\n" + ROWS)
     code = (
-        "import sys; from transformers import AutoTokenizer; from bert_recipes.data import load_data, tokenize;"
-        "from bert_recipes.arguments import DataArguments;"
+        "import sys; from transformers import AutoTokenizer; from bert_recipes import load_data, tokenize;"
+        "from bert_recipes import DataArguments;"
         "data = load_data(DataArguments(dataset=sys.argv[1]));"
         "tokenize(data.splits, AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]), sys.argv[2])"
     )

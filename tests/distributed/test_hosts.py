@@ -14,7 +14,7 @@ from support.cases import KINDS, assert_same_steps, uncut
 from support.cuts import train
 from support.paths import CUTS, ROOT
 
-from bert_recipes.checkpoints import last_sound
+from bert_recipes.training.checkpoints import last_sound
 
 PORT = 29500
 

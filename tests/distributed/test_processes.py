@@ -11,7 +11,7 @@ from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, predic
 from support.cuts import predict, train, train_in_float32
 from support.paths import CUTS
 
-from bert_recipes import embedded
+from bert_recipes.data import embedded
 
 
 def training_cases(processes):

@@ -7,7 +7,8 @@ from support.rows import sentence, write_csv
 from support.scripts import predictions, recipe
 
 from bert_recipes.errors import UserError
-from bert_recipes.prediction import Predictor, TextRow
+from bert_recipes.inference.predictor import Predictor
+from bert_recipes.inference.rows import TextRow
 
 
 @pytest.mark.parametrize("family", ["distilbert", "roberta", "deberta-v2", "modernbert"])

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import brier_score_loss, f1_score
 
-from bert_recipes import calibration
+from bert_recipes.evaluation import calibration
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bert_recipes.labels import MULTI_LABEL, REGRESSION, predictions_of, probabilities_of
+from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
+from bert_recipes.task import MULTI_LABEL, REGRESSION
 
 
 def test_logits_to_answers():

@@ -6,8 +6,8 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn import metrics
 
-from bert_recipes.labels import MULTI_LABEL, REGRESSION
-from bert_recipes.metrics import scores_from_logits
+from bert_recipes.evaluation.metrics import scores_from_logits
+from bert_recipes.task import MULTI_LABEL, REGRESSION
 
 
 def draw(num_labels, rows=60):

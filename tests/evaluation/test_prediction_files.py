@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bert_recipes.errors import UserError
-from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from bert_recipes.predictions import FILE, Predictions
+from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
+from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 TEXTS = ['a "quoted", one', "two\nlines", "<script>alert(1)</script>"]
 
@@ -57,6 +57,6 @@ def test_what_is_wrong():
 def test_a_damaged_file_is_one_sentence(damage, sentence, tmp_path):
     rows = example(SINGLE_LABEL)
     rows.write(tmp_path)
-    damage(tmp_path / FILE)
+    damage(tmp_path / VALIDATION_FILE)
     with pytest.raises(UserError, match=sentence):
         Predictions.read(tmp_path, rows.label_names, SINGLE_LABEL)

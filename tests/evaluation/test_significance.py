@@ -8,7 +8,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import accuracy_score, f1_score, r2_score
 from support.guesses import LABELS, compared, guesses
 
-from bert_recipes import significance as s
+from bert_recipes.evaluation import significance as s
 
 
 @pytest.mark.parametrize(

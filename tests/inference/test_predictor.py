@@ -15,12 +15,12 @@ from support.rows import sentence, write_csv
 from support.scripts import run_script
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bert_recipes import prediction
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
-from bert_recipes.prediction import Predictor, TextRow, batches_of_tokens, read_stream, windows
+from bert_recipes.inference.predictor import CHARACTERS_PER_TOKEN, Predictor, batches_of_tokens, windows
+from bert_recipes.inference.rows import TextRow, read_stream
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
 TEXTS = [sentence(i) for i in range(50)] + ["", "fire " * 100]
 
@@ -33,7 +33,7 @@ def model(request, tiny_bert, tmp_path_factory):
     if request.param == "stock":
         saved = AutoModelForSequenceClassification.from_pretrained(tiny_bert, **labels)
     else:
-        three = Labels("multi-class", list(labels["label2id"]), ["label"])
+        three = Task("multi-class", list(labels["label2id"]), ["label"])
         saved = build_classifier(str(tiny_bert), CustomArguments(pooling="mean"), three)
     saved.save_pretrained(folder / "model")
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder / "model")
@@ -55,7 +55,7 @@ def predict(*flags):
 
 
 def test_each_row_gets_what_the_model_gives_it_alone(model, monkeypatch):
-    monkeypatch.setattr(prediction, "WINDOW_ROWS", 20)
+    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_ROWS", 20)
     predictor = Predictor.load(str(model), bf16=False)
     assert predictor.max_length == 32
     rows = [TextRow(str(i), text) for i, text in enumerate(TEXTS)]
@@ -90,7 +90,7 @@ def test_a_very_long_text_is_tokenized_as_far_as_it_is_read(model, monkeypatch):
         lambda self, text, *a, **k: tokenized.append(text) or call(self, text, *a, **k),
     )
     ((_, found),) = predictor.logits([TextRow("", text) for text in texts])
-    assert len(tokenized[0][0]) <= 32 * prediction.CHARACTERS_PER_TOKEN
+    assert len(tokenized[0][0]) <= 32 * CHARACTERS_PER_TOKEN
     assert tokenized[1:] == [texts[1]]
     monkeypatch.undo()
     np.testing.assert_allclose(found, expected_logits(model, texts), atol=1e-5)
@@ -182,7 +182,7 @@ BAD = {
     "no.csv": (None, "there is no such file"),
     "new.docx": ("x", "of no known kind"),
     "empty.csv": ("", "is empty"),
-    "columns.csv": ("a,b\n1,2\n", "which column is the text.*it has a, b"),
+    "columns.csv": ("a,b\n1,2\n", "the text column has none of the usual names.*--text_column. The columns are a, b"),
     "ragged.csv": ("id,text\n1,a\n2,b,c\n", "line 3 ends a row of 3 cells, and the header names 2"),
     "twice.csv": ("text,text\n1,a\n", "more than one column named 'text'"),
     "latin.csv": (b"text\ncaf\xe9\n", "byte 8 cannot be decoded"),
@@ -231,8 +231,8 @@ def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, toke
 
 
 def test_a_window_is_bounded_in_rows_and_characters(monkeypatch):
-    monkeypatch.setattr(prediction, "WINDOW_ROWS", 10)
-    monkeypatch.setattr(prediction, "WINDOW_CHARACTERS", 100)
+    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_ROWS", 10)
+    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_CHARACTERS", 100)
     rows = [TextRow(str(i), "x" * (90 if i == 3 else 1)) for i in range(30)]
     cut = list(windows(iter(rows)))
     assert [row for window in cut for row in window] == rows

@@ -5,16 +5,16 @@ import pytest
 from sklearn.metrics import log_loss
 from support.rows import WORDS
 
-from bert_recipes.baseline import Baseline
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
+from bert_recipes.modeling.baseline import Baseline
+from bert_recipes.task import Task
 
 TEXTS = [f"{WORDS[i % 13]} {WORDS[(i * 5) % 13]} number {i}" for i in range(120)]
 FIRE = np.array([int("fire" in text or "flood" in text) for text in TEXTS])
 
 
 def test_it_learns_what_words_tell():
-    labels = Labels("binary", ["0", "1"], ["target"])
+    labels = Task("binary", ["0", "1"], ["target"])
     model = Baseline(labels, seed=0)
     model.fit(TEXTS[:90], FIRE[:90])
     p = model.predict(TEXTS[90:])
@@ -24,7 +24,7 @@ def test_it_learns_what_words_tell():
 
 
 def test_a_label_that_train_lacks_is_never_predicted():
-    model = Baseline(Labels("multi-class", ["a", "b", "c"], ["target"]), seed=0)
+    model = Baseline(Task("multi-class", ["a", "b", "c"], ["target"]), seed=0)
     model.fit(TEXTS, 2 * FIRE)
     p = model.predict(TEXTS[:5])
     assert (p[:, 1] == 0).all()
@@ -33,19 +33,19 @@ def test_a_label_that_train_lacks_is_never_predicted():
 
 
 def test_few_rows_of_one_label_are_fitted_too():
-    model = Baseline(Labels("binary", ["0", "1"], ["target"]), seed=0)
+    model = Baseline(Task("binary", ["0", "1"], ["target"]), seed=0)
     model.fit(["ab", "cd", "ef"], np.ones(3, dtype=int))
     assert model.predict(["x"]).tolist() == [[0, 1]]
 
 
 def test_texts_without_words_are_an_error():
-    model = Baseline(Labels("binary", ["0", "1"], ["target"]), seed=0)
+    model = Baseline(Task("binary", ["0", "1"], ["target"]), seed=0)
     with pytest.raises(UserError, match="no text of train has one"):
         model.fit(["🔥🔥", "..."], np.array([0, 1]))
 
 
 def test_a_single_label_that_may_hold_has_one_probability():
-    model = Baseline(Labels("multi-label", ["fire"], ["target"]), seed=0)
+    model = Baseline(Task("multi-label", ["fire"], ["target"]), seed=0)
     model.fit(TEXTS, FIRE[:, None].astype(float))
     p = model.predict(TEXTS[:20])
     assert p.shape == (20, 1)

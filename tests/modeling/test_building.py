@@ -5,9 +5,9 @@ import torch
 from support.classifiers import LABELS, build, inputs_of
 from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier, encoder_layers
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
+from bert_recipes.modeling.building import build_classifier, encoder_layers
 
 
 def test_it_starts_with_the_stock_models_weights(tiny_bert):

@@ -6,16 +6,16 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from bert_recipes.arguments import CustomArguments
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
-from bert_recipes.losses import LOSSES, balanced_class_weights, losses_and_weights, make_loss
+from bert_recipes.modeling.losses import LOSSES, balanced_class_weights, losses_and_weights, make_loss
+from bert_recipes.task import Task
 
 LABELS = {
-    "binary": Labels("binary", ["no", "yes"], ["label"]),
-    "multi-class": Labels("multi-class", ["a", "b", "c"], ["label"]),
-    "multi-label": Labels("multi-label", ["a", "b", "c"], ["label"]),
-    "regression": Labels("regression", ["x", "y"], ["x", "y"]),
+    "binary": Task("binary", ["no", "yes"], ["label"]),
+    "multi-class": Task("multi-class", ["a", "b", "c"], ["label"]),
+    "multi-label": Task("multi-label", ["a", "b", "c"], ["label"]),
+    "regression": Task("regression", ["x", "y"], ["x", "y"]),
 }
 
 
@@ -25,7 +25,7 @@ def make(task="multi-class", smoothing=0.0, train_labels=(), **choices):
 
 def draw(task, rows=20, seed=0):
     torch.manual_seed(seed)
-    logits = 2 * torch.randn(rows, len(LABELS[task].names), dtype=torch.float64)
+    logits = 2 * torch.randn(rows, len(LABELS[task].label_names), dtype=torch.float64)
     if task == "multi-label":
         return logits, torch.randint(0, 2, logits.shape).double()
     return (logits, torch.randn_like(logits)) if task == "regression" else (logits, torch.randint(0, 3, (rows,)))
@@ -139,7 +139,7 @@ def test_the_regression_losses_are_torchs():
 def test_extreme_logits_give_finite_losses_and_gradients(task):
     for name in LOSSES[LABELS[task].problem_type]:
         logits, labels = draw(task, rows=8)
-        labels = labels % len(LABELS[task].names) if labels.dim() == 1 else labels
+        labels = labels % len(LABELS[task].label_names) if labels.dim() == 1 else labels
         extreme = (logits.float().sign() * 80).requires_grad_()
         losses, _ = losses_and_weights(make(task, loss=name), extreme, labels)
         losses.sum().backward()

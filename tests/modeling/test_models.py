@@ -6,12 +6,12 @@ from support.classifiers import LABELS, TEXTS, build, inputs_of
 from support.encoders import FAMILY
 from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
-from bert_recipes.models import EncoderClassifier
-from bert_recipes.pooling import POOLINGS
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.modeling.models import EncoderClassifier
+from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.task import Task
 
 WITHOUT_POOLER = {"distilbert", "electra", "deberta-v2", "modernbert"}
 
@@ -60,7 +60,7 @@ def test_fsdp_is_told_which_layers_to_shard(tiny_bert, tmp_path):
 
 def test_a_pipeline_takes_the_answers_of_the_task(tiny_bert, tokenizer, tmp_path):
     for task, names in (("multi-label", ["a", "b"]), ("regression", ["score"])):
-        labels = Labels(task, names, ["label"])
+        labels = Task(task, names, ["label"])
         model = build_classifier(str(tiny_bert), CustomArguments(), labels).eval()
         model.save_pretrained(tmp_path / task)
         tokenizer.save_pretrained(tmp_path / task)

@@ -8,10 +8,10 @@ import torch
 from support.classifiers import LABELS, TEXTS, build, inputs_of
 from transformers import AutoModelForSequenceClassification
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
+from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.labels import Labels
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
 OWN = """
 import torch
@@ -77,7 +77,7 @@ def test_a_saved_model_loads_where_this_project_is_not_installed(pooling, own_fi
     assert done.returncode == 0, done.stderr
     expected = model(**inputs_of(tokenizer, TEXTS[:1])).logits.softmax(1)[0].tolist()
     scores = eval(done.stdout)
-    assert [scores[name] for name in LABELS.names] == pytest.approx(expected, abs=1e-5)
+    assert [scores[name] for name in LABELS.label_names] == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_own_file_may_be_named_as_a_library_and_not_as_what_a_model_carries(tiny_bert, tmp_path):
@@ -121,7 +121,7 @@ def test_own_code_is_carried_as_it_was_when_the_run_began(tiny_bert, tmp_path):
     code = "import torch\nclass P(torch.nn.Module):\n    def __init__(self, config):\n        super().__init__()\n"
     code += "    def forward(self, output, attention_mask):\n        return output.last_hidden_state[:, 0]\n"
     own.write_text(code)
-    labels = Labels("binary", ["no", "yes"], ["label"])
+    labels = Task("binary", ["no", "yes"], ["label"])
     model = build_classifier(str(tiny_bert), CustomArguments(pooling=f"{own}:P"), labels)
     own.write_text("changed")
     model.save_pretrained(tmp_path / "model")

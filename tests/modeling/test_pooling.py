@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bert_recipes.pooling import POOLINGS
+from bert_recipes.modeling.pooling import POOLINGS
 
 
 class Output:

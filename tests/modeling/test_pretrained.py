@@ -6,11 +6,11 @@ import time
 import pytest
 
 from bert_recipes.errors import UserError
-from bert_recipes.sources import model_source
+from bert_recipes.modeling.pretrained import resolve_model
 
 
 def test_a_folder_is_taken_as_it_is(tiny_bert):
-    assert model_source(str(tiny_bert)) == str(tiny_bert)
+    assert resolve_model(str(tiny_bert)) == str(tiny_bert)
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ def test_a_folder_that_is_no_model(change, sentence, tiny_bert, tmp_path):
     shutil.copytree(tiny_bert, folder)
     change(folder)
     with pytest.raises(UserError, match=sentence):
-        model_source(str(folder))
+        resolve_model(str(folder))
 
 
 @pytest.mark.parametrize("name", ["bert", "./nowhere", "/no/model", "a/b/c", __file__])
 def test_a_name_that_is_no_model(name):
     with pytest.raises(UserError, match="neither a model folder nor a Hub id"):
-        model_source(name)
+        resolve_model(name)
 
 
 def test_a_hub_id_while_offline_names_the_alternative_in_time(monkeypatch, tmp_path):
@@ -43,5 +43,5 @@ def test_a_hub_id_while_offline_names_the_alternative_in_time(monkeypatch, tmp_p
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     started = time.monotonic()
     with pytest.raises(UserError, match=r"bert-base-uncased.* cannot be reached .*--model embedded:minilm"):
-        model_source("google-bert/bert-base-uncased")
+        resolve_model("google-bert/bert-base-uncased")
     assert time.monotonic() - started < 10

@@ -13,10 +13,10 @@ from support.paths import RECIPES
 from support.rows import sentence, write_csv
 from support.scripts import predictions
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.custom_code import load_object
-from bert_recipes.encoders import build_classifier
-from bert_recipes.labels import Labels
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.modeling.own_code import load_object
+from bert_recipes.task import Task
 
 EXAMPLES = RECIPES / "examples"
 
@@ -70,7 +70,7 @@ def test_the_example_with_a_keyword_says_what_it_needs(tiny_bert, tmp_path):
 
 def test_a_model_with_the_examples_pooling_loads_without_this_project(tiny_bert, tokenizer, tmp_path):
     choices = CustomArguments(pooling=f"{EXAMPLES}/b_pooling.py:FirstAndMean")
-    model = build_classifier(str(tiny_bert), choices, Labels("binary", ["no", "yes"], ["label"])).eval()
+    model = build_classifier(str(tiny_bert), choices, Task("binary", ["no", "yes"], ["label"])).eval()
     model.save_pretrained(tmp_path)
     code = (
         "import sys; sys.modules['bert_recipes'] = None; import torch\n"

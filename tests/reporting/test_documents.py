@@ -2,8 +2,8 @@
 
 import pytest
 
-from bert_recipes.documents import between_marks, markdown_table, put_between_marks
 from bert_recipes.errors import UserError
+from bert_recipes.reporting.documents import between_marks, markdown_table, put_between_marks
 
 
 def test_only_what_stands_between_the_marks_is_replaced(tmp_path):

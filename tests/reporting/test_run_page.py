@@ -13,10 +13,11 @@ from PIL import Image
 from support.rows import write_csv
 from support.scripts import recipe
 
-from bert_recipes import calibration, report
-from bert_recipes.labels import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from bert_recipes.metrics import scores_from_probabilities
-from bert_recipes.predictions import Predictions
+from bert_recipes.evaluation import calibration
+from bert_recipes.evaluation.metrics import scores_from_probabilities
+from bert_recipes.evaluation.prediction_files import Predictions
+from bert_recipes.reporting import run_page
+from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 SCRIPT = "<script>document.title = 'run'</script> & <b>bold</b>"
 
@@ -66,8 +67,8 @@ def reported(tmp_path_factory):
         ("train", "2", "b", "@you fire"),
         ("train", "3", "a", "rain"),
     ]
-    report.write_report(folder, metrics, lambda: labelled)
-    return folder, rows, (folder / report.PAGE).read_text(encoding="utf-8")
+    run_page.write_report(folder, metrics, lambda: labelled)
+    return folder, rows, (folder / run_page.PAGE).read_text(encoding="utf-8")
 
 
 def test_the_page_needs_nothing_else(reported):
@@ -105,14 +106,14 @@ def test_the_most_wrong_rows_come_first(reported):
     _, rows, page = reported
     shown = re.findall(r"<span>id (\d+)</span>", page)
     wrong = [i for i in np.argsort(-rows.losses, kind="stable") if rows.wrong[i]]
-    assert shown == [rows.ids[i] for i in wrong[: report.MOST_WRONG]]
+    assert shown == [rows.ids[i] for i in wrong[: run_page.MOST_WRONG]]
 
 
 def test_near_duplicates_with_clashing_labels_are_found(reported):
     _, _, page = reported
     assert "1 group." in page
     assert "Fire! http://t.co/1" in page
-    found = report.clashes(
+    found = run_page.clashes(
         lambda: [
             ("train", str(i), label, text)
             for i, (label, text) in enumerate(
@@ -151,8 +152,8 @@ def test_per_keyword_scores_are_those_of_its_rows(reported):
 def test_a_class_absent_from_validation_is_said(tmp_path):
     rows = binary(60)
     rows.labels[:] = 0
-    report.write_report(tmp_path, run_folder(tmp_path, rows), list)
-    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    run_page.write_report(tmp_path, run_folder(tmp_path, rows), list)
+    page = (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
     assert "No row of these has the label “fire”" in page
     assert "No threshold could be chosen" in page
     assert not (tmp_path / "plots/roc.png").exists()
@@ -161,8 +162,8 @@ def test_a_class_absent_from_validation_is_said(tmp_path):
 def test_a_constant_predictor_is_said(tmp_path):
     rows = binary(60)
     rows.probabilities[:] = [0.7, 0.3]
-    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
-    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    run_page.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    page = (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
     assert "Every row got the same probabilities" in page
     assert "None: no two labelled texts" in page
 
@@ -171,9 +172,9 @@ def test_a_predictor_of_one_label_is_said(tmp_path):
     rows = binary(60)
     rows.probabilities[:, 1] = 0.6 + 0.3 * rows.probabilities[:, 1]
     rows.probabilities[:, 0] = 1 - rows.probabilities[:, 1]
-    (sentence,) = report.write_report(tmp_path, run_folder(tmp_path, rows), list)
+    (sentence,) = run_page.write_report(tmp_path, run_folder(tmp_path, rows), list)
     assert sentence.startswith("Every row is predicted as “fire”")
-    assert sentence in (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    assert sentence in (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
@@ -187,8 +188,8 @@ def test_every_task_has_a_page(problem_type, tmp_path):
     texts = {"text": [f"text {i}" for i in range(90)]}
     ids = [str(i) for i in range(90)]
     rows = Predictions(ids, labels, probabilities, draw.random(90), ["불", "flood", "x" * 60], problem_type, texts)
-    report.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
-    page = (tmp_path / report.PAGE).read_text(encoding="utf-8")
+    run_page.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    page = (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
     assert "The most wrong rows" in page
     assert ("By label" in page) == (problem_type != REGRESSION)
     assert ('id="values_3"' in page) == (problem_type == REGRESSION)
@@ -198,7 +199,7 @@ def test_a_hundred_thousand_predictions_take_seconds_and_less_than_a_gigabyte(tm
     run_folder(tmp_path, binary(100_000))
     code = (
         "import json, pathlib, re, sys, time\n"
-        "from bert_recipes.report import write_report\n"
+        "from bert_recipes.reporting.run_page import write_report\n"
         "folder = pathlib.Path(sys.argv[1])\n"
         "start = time.process_time()\n"
         "write_report(folder, json.loads((folder / 'metrics.json').read_text()), list)\n"

@@ -3,7 +3,7 @@
 import numpy as np
 from support.guesses import LABELS, compared, guesses
 
-from bert_recipes import significance as s
+from bert_recipes.evaluation import significance as s
 
 
 def difference(a, b, low, high, of_rows=0.001, holm=0.5, rows=760):

@@ -23,12 +23,15 @@ import tiny
 import torch
 import yaml
 
-from bert_recipes.arguments import BaselineArguments, CustomArguments, DataArguments, parse_arguments
-from bert_recipes.data import load_data
-from bert_recipes.folds import assign_folds
-from bert_recipes.prediction import Predictor, read_stream, write_predictions
-from bert_recipes.run import Run, digests
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.config.arguments import BaselineArguments, CustomArguments, DataArguments
+from bert_recipes.config.parsing import parse_arguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.digests import digests
+from bert_recipes.data.loading import load_data
+from bert_recipes.data.splits import assign_folds
+from bert_recipes.inference.predictor import Predictor, write_predictions
+from bert_recipes.inference.rows import read_stream
+from bert_recipes.runs.run import Run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 PARTS = (DataArguments, CustomArguments, RecipeTrainingArguments)
@@ -169,7 +172,7 @@ def _load(flags: list[str], output_dir: Path) -> None:
     args = parse_arguments(BaselineArguments, "", "baseline", [*flags, "--output_dir", str(output_dir)])
     data = load_data(args.data)
     if args.data.folds:
-        assign_folds(data.splits["train"], args.data.folds, args.data.split_seed, data.labels.problem_type)
+        assign_folds(data.splits["train"], args.data.folds, args.data.split_seed, data.task.problem_type)
     Run(args, data, data.splits, None)
     digests(data)
     for _ in data.labelled_rows():

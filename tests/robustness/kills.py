@@ -235,14 +235,14 @@ def _different_keys(name: str, a, b, path: str = "") -> list[str]:
 
 def import_what_recipes_need() -> None:
     """Import once, for all forks, what takes seconds; nothing may be computed here, since threads do not fork."""
-    from bert_recipes.baseline import Baseline  # noqa: F401
-    from bert_recipes.comparison import compare_runs  # noqa: F401
-    from bert_recipes.encoders import build_classifier  # noqa: F401
-    from bert_recipes.folds import runs  # noqa: F401
-    from bert_recipes.prediction import Predictor  # noqa: F401
-    from bert_recipes.report import write_report  # noqa: F401
-    from bert_recipes.search import Search  # noqa: F401
-    from bert_recipes.trainer import RecipeTrainer  # noqa: F401
+    from bert_recipes.inference.predictor import Predictor  # noqa: F401
+    from bert_recipes.modeling.baseline import Baseline  # noqa: F401
+    from bert_recipes.modeling.building import build_classifier  # noqa: F401
+    from bert_recipes.reporting.run_page import write_report  # noqa: F401
+    from bert_recipes.runs.comparison import compare_runs  # noqa: F401
+    from bert_recipes.runs.folds import runs  # noqa: F401
+    from bert_recipes.training.search import Search  # noqa: F401
+    from bert_recipes.training.trainer import RecipeTrainer  # noqa: F401
 
 
 def kill(kind: Kind, name: str, kills: int, draw: random.Random, scratch: Path, needed: Path | None, tell: Callable):

@@ -13,7 +13,7 @@ from support.paths import RECIPES
 from support.scripts import recipe, run_script
 
 from bert_recipes.errors import UserError
-from bert_recipes.predictions import Predictions
+from bert_recipes.evaluation.prediction_files import Predictions
 
 
 def compare(*arguments):
@@ -82,7 +82,7 @@ def test_runs_of_another_configuration_are_an_error(compared, config):
     folder, own = compared
     with pytest.raises(
         UserError,
-        match=r"holds runs of baseline with another configuration \(flags: none there, --learning_rate 1 here\)",
+        match=r"holds runs of baseline with another configuration \(flags is none there and --learning_rate 1 here\)",
     ):
         compare("baseline", own, "--config", config, "--output_dir", folder, "--learning_rate", "1")
 

@@ -11,7 +11,7 @@ from support.rows import WORDS, write_csv
 from support.scripts import predictions, recipe
 
 from bert_recipes.errors import StoppedError, UserError
-from bert_recipes.prediction import Predictor
+from bert_recipes.inference.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_new_texts_are_predicted_by_a_fold_and_not_by_the_whole(folded):
 
 
 def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsys, monkeypatch):
-    from bert_recipes.run import Run
+    from bert_recipes.runs.run import Run
 
     finish, finished = Run.finish, []
 

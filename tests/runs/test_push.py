@@ -8,7 +8,7 @@ import pytest
 from support.scripts import recipe
 
 from bert_recipes.errors import UserError
-from bert_recipes.hub import HubPush
+from bert_recipes.runs.push import HubPush
 
 TOKEN = "hf_the_secret"
 
@@ -84,7 +84,7 @@ def test_a_push_that_fails_leaves_a_finished_run(hub, competition, tiny_bert, tm
 
 
 def test_what_would_stop_a_push_is_said_before_the_training(hub, competition, tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_recipes.hub.get_token", lambda: None)
+    monkeypatch.setattr("bert_recipes.runs.push.get_token", lambda: None)
     for change, sentence in (
         (("--hub_token", "hf_other"), "the Hub refuses the token"),
         (("--hub_model_id", "a/b/c"), "--hub_model_id a/b/c is no name for a repository"),

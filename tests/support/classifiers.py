@@ -1,11 +1,11 @@
 """Classifiers of three labels on top of an encoder, and texts to give them."""
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
-from bert_recipes.labels import Labels
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
 TEXTS = ["fire in a storm", "lovely cake", "a"]
-LABELS = Labels("multi-class", ["no", "yes", "maybe"], ["label"])
+LABELS = Task("multi-class", ["no", "yes", "maybe"], ["label"])
 
 
 def build(folder, **choices):

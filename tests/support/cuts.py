@@ -12,15 +12,15 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
-from bert_recipes.errors import run_main
-from bert_recipes.labels import Labels
-from bert_recipes.losses import make_loss
-from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.cli.main import run_main
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.modeling.losses import make_loss
+from bert_recipes.task import Task
+from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
-LABELS = {task: Labels(task, ["no", "yes"], ["label"]) for task in ("binary", "multi-label", "regression")}
+LABELS = {task: Task(task, ["no", "yes"], ["label"]) for task in ("binary", "multi-label", "regression")}
 
 
 def label_of(i, task):
@@ -47,7 +47,7 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
     """Return a trainer for a case: kind, rows, batch, accumulation, and perhaps task, smoothing, strategy, choices."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = LABELS[case.get("task", "binary")]
-    rows = rows_of(case["rows"], tokenizer, labels.task)
+    rows = rows_of(case["rows"], tokenizer, labels.name)
     defaults = {
         "bf16": False,
         "max_steps": 4,

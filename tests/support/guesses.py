@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bert_recipes import significance as s
+from bert_recipes.evaluation import significance as s
 
 LABELS = np.random.default_rng(0).integers(0, 2, 600)
 

@@ -11,8 +11,8 @@ import torch
 import transformers
 from transformers import TrainerState
 
-import bert_recipes.trainer
-from bert_recipes.trainer import RecipeTrainer
+import bert_recipes.training.trainer
+from bert_recipes.training.trainer import RecipeTrainer
 
 
 def die():
@@ -53,7 +53,7 @@ def aim(moment, step):
     elif moment == "writing the state":
         die_half_written(TrainerState, "save_to_json", second, f"{checkpoint}/trainer_state.json")
     elif moment == "sealing":
-        die_on_entry(bert_recipes.trainer, "seal", lambda path: path.name == checkpoint)
+        die_on_entry(bert_recipes.training.trainer, "seal", lambda path: path.name == checkpoint)
     elif moment == "removing":
         die_on_entry(shutil, "rmtree", lambda path, *_: "checkpoint-" in str(path))
     else:

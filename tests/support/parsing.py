@@ -1,6 +1,7 @@
 """The command line of a recipe, and a configuration file for it."""
 
-from bert_recipes.arguments import CustomArguments, StockArguments, parse_arguments
+from bert_recipes.config.arguments import CustomArguments, StockArguments
+from bert_recipes.config.parsing import parse_arguments
 
 
 def parse(*argv, recipe="custom"):

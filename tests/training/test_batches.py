@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.measures import TWEET_LENGTHS
-from bert_recipes.batches import EvaluationBatches, StandInCollator, StepBatches
+from bert_recipes.training.batches import EvaluationBatches, StandInCollator, StepBatches
 
 STRATEGIES = ("random", "sequential", "group_by_length")
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_recipes.checkpoints import last_sound, remove, seal, what_is_wrong
+from bert_recipes.training.checkpoints import last_sound, remove, seal, what_is_wrong
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 

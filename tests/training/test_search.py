@@ -44,7 +44,7 @@ def test_a_search_goes_on_and_its_best_is_a_configuration(competition, tiny_bert
 
 
 def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_recipes.search.STARTUP_TRIALS", 1)
+    monkeypatch.setattr("bert_recipes.training.search.STARTUP_TRIALS", 1)
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number == 1)
     recipe("search", tmp_path / "search", competition, tiny_bert, "--trials", "3")
     made = trials(tmp_path / "search")
@@ -60,7 +60,7 @@ def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, m
     [
         (["--folds", "3"], "--folds cannot be honoured"),
         (["--trials", "0"], "--trials 0: give 1 or more"),
-        (["--metric_for_best_model", "pearson"], "pearson is none of f1"),
+        (["--metric_for_best_model", "pearson"], "pearson is no score of a binary task: take one of f1"),
     ],
 )
 def test_a_mistake_writes_nothing(flags, sentence, competition, tiny_bert, tmp_path):

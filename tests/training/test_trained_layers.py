@@ -6,11 +6,11 @@ from support.classifiers import inputs_of
 from support.cuts import trainer_of
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
-from bert_recipes.labels import Labels
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
-LABELS = Labels("binary", ["no", "yes"], ["label"])
+LABELS = Task("binary", ["no", "yes"], ["label"])
 
 
 def trained(folder, tmp_path, case=None, **options):

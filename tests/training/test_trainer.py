@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
 from support.cuts import predict, train, train_in_float32, trainer_of
 
-from bert_recipes import embedded
+from bert_recipes.data import embedded
 from bert_recipes.errors import UserError
-from bert_recipes.trainer import PerExampleTrainer
+from bert_recipes.training.trainer import PerExampleTrainer
 
 
 @settings(

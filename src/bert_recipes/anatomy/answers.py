@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
 from bert_recipes.anatomy.tour import Check, Code, Said, Station, Table, Tour, numbers, shape, source_of
-from bert_recipes.losses import cross_entropy
+from bert_recipes.modeling.losses import cross_entropy
 
 # 8
 
@@ -67,7 +67,7 @@ def loss(tour: Tour) -> Station:
         [Code("output.loss"), shape(mean), numbers(mean)],
         [Code("per_example"), shape(per_example), numbers(per_example)],
         [Code("per_example.mean()"), shape(per_example.mean()), numbers(per_example.mean())],
-        [Code("bert_recipes.losses.cross_entropy"), shape(ours), numbers(ours)],
+        [Code("bert_recipes.modeling.losses.cross_entropy"), shape(ours), numbers(ours)],
     ]
     checks = [
         Check(Said("scalar"), mean.shape == ()),

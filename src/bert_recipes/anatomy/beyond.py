@@ -19,9 +19,9 @@ from bert_recipes.anatomy.tour import (
     numbers,
     source_of,
 )
-from bert_recipes.arguments import CustomArguments
-from bert_recipes.encoders import build_classifier
-from bert_recipes.labels import Labels
+from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.modeling.building import build_classifier
+from bert_recipes.task import Task
 
 # 13
 
@@ -180,9 +180,7 @@ def _positions(config):
 
 def zero_point(source, num_labels):
     """Build the stock model and the custom recipe's, each after the same seed."""
-    labels = Labels(
-        "multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"]
-    )
+    labels = Task("multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"])
     set_seed(42)
     stock = AutoModelForSequenceClassification.from_pretrained(source, num_labels=num_labels)
     set_seed(42)

@@ -18,7 +18,7 @@ from bert_recipes.anatomy.tour import (
     verdict_of,
     versions,
 )
-from bert_recipes.documents import markdown_table
+from bert_recipes.reporting.documents import markdown_table
 
 
 def markdown(tour: Tour, stations: list[Station], language: str) -> str:

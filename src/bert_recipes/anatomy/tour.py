@@ -13,7 +13,7 @@ import yaml
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from bert_recipes.errors import UserError
-from bert_recipes.sources import model_source
+from bert_recipes.modeling.pretrained import resolve_model
 
 HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
 
@@ -232,7 +232,7 @@ def begin(model: str, text: str, num_labels: int) -> Tour:
         raise UserError(
             f"--num_labels {num_labels}: give 2 or more (one label would be a regression, see station 10)."
         )
-    source = model_source(model)
+    source = resolve_model(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         loaded = load(source, num_labels)

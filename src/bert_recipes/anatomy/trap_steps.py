@@ -26,13 +26,13 @@ from transformers import (
 )
 
 from bert_recipes.anatomy.answers import tiny_config
-from bert_recipes.batches import COUNT
-from bert_recipes.console import TrainingProgress
-from bert_recipes.errors import run_main
-from bert_recipes.losses import cross_entropy
-from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
-from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
-from bert_recipes.training_arguments import RecipeTrainingArguments
+from bert_recipes.cli.main import run_main
+from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.modeling.losses import cross_entropy
+from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
+from bert_recipes.training.batches import COUNT
+from bert_recipes.training.progress import TrainingProgress
+from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
 TRAINERS = {"Trainer": Trainer, "RecipeTrainer": RecipeTrainer, "PerExampleTrainer": PerExampleTrainer}
 

@@ -22,18 +22,18 @@ import torch
 from torch.nn import functional as F
 from transformers import BertForSequenceClassification, BertModel, Trainer, TrainingArguments, set_seed
 
-from bert_recipes import embedded
 from bert_recipes.anatomy.answers import chosen_loss, tiny_config
 from bert_recipes.anatomy.tour import Code, Said, Station, Tour, Trap, numbers, source_of
 from bert_recipes.anatomy.trap_steps import TRAINERS, one_step, rows_counted, rows_of, trainer_of
-from bert_recipes.arguments import DataArguments
-from bert_recipes.batches import StepBatches
-from bert_recipes.cpu import cores
-from bert_recipes.data import load_data
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data import embedded
+from bert_recipes.data.loading import load_data
+from bert_recipes.devices import cores
 from bert_recipes.errors import UserError
-from bert_recipes.metrics import scores_from_logits
-from bert_recipes.models import EncoderClassifier, EncoderClassifierConfig
-from bert_recipes.trainer import PerExampleTrainer, RecipeTrainer
+from bert_recipes.evaluation.metrics import scores_from_logits
+from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
+from bert_recipes.training.batches import StepBatches
+from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
 # Several processes, in the background from the tour's first minute on
 
@@ -255,7 +255,7 @@ def task_of_classes(folder):
     chosen, problem_type, _ = chosen_loss(1, torch.tensor([0, 1, 1, 0]))
     file = Path(folder) / "classes.csv"
     pd.DataFrame({"text": [f"text {i}" for i in range(40)], "label": [0, 1] * 20}).to_csv(file, index=False)
-    return chosen, problem_type, load_data(DataArguments(dataset=str(file))).labels.task
+    return chosen, problem_type, load_data(DataArguments(dataset=str(file))).task.name
 
 
 def regression(launched) -> Trap:

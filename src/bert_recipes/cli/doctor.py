@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HUB_SECONDS = 5.0
 HUB_FILE = "/google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
@@ -253,7 +253,7 @@ def _ask(endpoint: str, answers: list[str]) -> None:
 def embedded_files() -> Iterator[Finding]:
     """Are the embedded model and data sets there and unchanged?"""
     try:
-        embedded = importlib.import_module("bert_recipes.embedded")
+        embedded = importlib.import_module("bert_recipes.data.embedded")
         user_error = importlib.import_module("bert_recipes.errors").UserError
     except BROKEN as error:
         here = getattr(error, "name", None) != "bert_recipes"
