@@ -21,11 +21,6 @@ from bert_recipes.errors import UserError
 SECRETS = {"hub_token"}
 
 
-def _default(name: str) -> Any:
-    value = DEFAULTS[name]
-    return field(default_factory=lambda: list(value)) if isinstance(value, list) else field(default=value)
-
-
 @dataclass
 class RecipeTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults of these recipes, made by hand or from flags alike.
@@ -37,16 +32,16 @@ class RecipeTrainingArguments(TrainingArguments):
         ValueError: a value is out of its range, or cannot be honoured.
     """
 
-    eval_strategy: IntervalStrategy | str = _default("eval_strategy")
-    save_strategy: SaveStrategy | str = _default("save_strategy")
-    save_total_limit: int | None = _default("save_total_limit")
-    load_best_model_at_end: bool = _default("load_best_model_at_end")
-    logging_steps: float = _default("logging_steps")
-    train_sampling_strategy: str = _default("train_sampling_strategy")
-    per_device_eval_batch_size: int = _default("per_device_eval_batch_size")
-    report_to: None | str | list[str] = _default("report_to")
-    label_names: list[str] | None = _default("label_names")
-    ddp_find_unused_parameters: bool | None = _default("ddp_find_unused_parameters")
+    eval_strategy: IntervalStrategy | str = DEFAULTS["eval_strategy"]
+    save_strategy: SaveStrategy | str = DEFAULTS["save_strategy"]
+    save_total_limit: int | None = DEFAULTS["save_total_limit"]
+    load_best_model_at_end: bool = DEFAULTS["load_best_model_at_end"]
+    logging_steps: float = DEFAULTS["logging_steps"]
+    train_sampling_strategy: str = DEFAULTS["train_sampling_strategy"]
+    per_device_eval_batch_size: int = DEFAULTS["per_device_eval_batch_size"]
+    report_to: str | list[str] | None = DEFAULTS["report_to"]
+    label_names: list[str] | None = field(default_factory=lambda: list(DEFAULTS["label_names"]))
+    ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
     bf16: bool | None = field(
         default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
     )

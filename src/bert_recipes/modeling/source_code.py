@@ -87,6 +87,10 @@ class _Parts:
             )
 
 
+def _is_constant(value: Any) -> bool:
+    return all(map(_is_constant, value)) if isinstance(value, tuple) else isinstance(value, CONSTANTS)
+
+
 def _globals_of(source: str) -> Iterator[str]:
     """Yield the names that a definition looks up outside of itself."""
 
