@@ -82,8 +82,8 @@ class _Parts:
             self.add(value)
         else:
             raise UserError(
-                f"{self.flag}: {self.name} uses '{name}', a {type(value).__name__} that a file cannot hold: put it into "
-                f"{self.name}, or write a file and give file.py:{self.name}."
+                f"{self.flag}: {self.name} uses '{name}', a {type(value).__name__} that a file cannot hold: put it "
+                f"into {self.name}, or write a file and give file.py:{self.name}."
             )
 
 
