@@ -39,7 +39,7 @@ class RecipeTrainingArguments(TrainingArguments):
     logging_steps: float = DEFAULTS["logging_steps"]
     train_sampling_strategy: str = DEFAULTS["train_sampling_strategy"]
     per_device_eval_batch_size: int = DEFAULTS["per_device_eval_batch_size"]
-    report_to: str | list[str] | None = DEFAULTS["report_to"]
+    report_to: None | str | list[str] = DEFAULTS["report_to"]  # noqa: RUF036  HfArgumentParser needs this order
     label_names: list[str] | None = field(default_factory=lambda: list(DEFAULTS["label_names"]))
     ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
     bf16: bool | None = field(
