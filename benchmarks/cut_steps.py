@@ -56,6 +56,8 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
         "train_sampling_strategy": "sequential",
         "logging_steps": 1,
         "save_strategy": "no",
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
         "report_to": "none",
         "disable_tqdm": True,
         "ddp_find_unused_parameters": False,
@@ -74,7 +76,7 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
         args = TrainingArguments(use_cpu=not torch.accelerator.is_available(), **options)
         args._n_gpu = min(args.n_gpu, 1)
     else:
-        args = RecipeTrainingArguments(label_names=["labels"], **options)
+        args = RecipeTrainingArguments(**options)
     trainer = trainer_class(model, args, train_dataset=rows(), **more)
     before = flat(model)
     trainer.train()

@@ -86,7 +86,6 @@ def plain_trainer(bench, rows, folder, model, **options):
 
 def recipe_trainer(bench, rows, folder, model, **options):
     """Return this project's trainer."""
-    options = {"train_sampling_strategy": "group_by_length", "label_names": ["labels"], **options}
     args = RecipeTrainingArguments(**(_common(folder, bench.device) | options))
     return RecipeTrainer(model, args, train_dataset=rows, processing_class=bench.tokenizer)
 
@@ -96,6 +95,8 @@ def _common(folder, device) -> dict:
         "output_dir": str(folder),
         "per_device_train_batch_size": BATCH,
         "save_strategy": "no",
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
         "logging_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,

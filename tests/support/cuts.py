@@ -20,7 +20,7 @@ from bert_recipes.modeling.losses import make_loss
 from bert_recipes.task import Task
 from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
-LABELS = {task: Task(task, ["no", "yes"], ["label"]) for task in ("binary", "multi-label", "regression")}
+TASKS = {name: Task(name, ["no", "yes"], ["label"]) for name in ("binary", "multi-label", "regression")}
 
 
 def label_of(i, task):
@@ -46,13 +46,15 @@ def rows_of(count, tokenizer, task):
 def trainer_of(case, folder, output_dir, dropout=0.0, **options):
     """Return a trainer for a case: kind, rows, batch, accumulation, and perhaps task, smoothing, strategy, choices."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    labels = LABELS[case.get("task", "binary")]
-    rows = rows_of(case["rows"], tokenizer, labels.name)
+    task = TASKS[case.get("task", "binary")]
+    rows = rows_of(case["rows"], tokenizer, task.name)
     defaults = {
         "bf16": False,
         "max_steps": 4,
         "logging_steps": 1,
         "save_strategy": "no",
+        "eval_strategy": "no",
+        "load_best_model_at_end": False,
         "max_grad_norm": 0.05,
         "learning_rate": 1e-3,
     }
@@ -72,13 +74,13 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
     shared = {"train_dataset": rows, "eval_dataset": rows, "processing_class": tokenizer}
     if case["kind"] == "stock":
         model = AutoModelForSequenceClassification.from_pretrained(
-            folder, num_labels=2, problem_type=labels.problem_type
+            folder, num_labels=2, problem_type=task.problem_type
         )
         trainer = RecipeTrainer(model, args, **shared)
     else:
         choices = CustomArguments(**case.get("choices", {}))
-        model = build_classifier(str(folder), choices, labels)
-        loss = make_loss(choices, case.get("smoothing", 0.0), labels, rows["labels"][:])
+        model = build_classifier(str(folder), choices, task)
+        loss = make_loss(choices, case.get("smoothing", 0.0), task, rows["labels"][:])
         trainer = PerExampleTrainer(
             model,
             args,
