@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from benchmarks.measures import synthetic_texts
 from bert_recipes.cli.main import run_main
@@ -19,7 +19,7 @@ from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.loading import load_data
-from bert_recipes.data.tokenization import positions_of, tokenize
+from bert_recipes.data.tokenization import most_tokens, tokenize
 from bert_recipes.devices import peak_memory
 from bert_recipes.inference.predictor import Predictor, write_predictions
 from bert_recipes.inference.rows import read_stream
@@ -38,9 +38,9 @@ def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> 
 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     """Return the seconds of each part and the most bytes that the process took."""
-    source = resolve_model(model)
-    most = min(128, positions_of(source))
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    model_dir = resolve_model(model)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    most = min(128, most_tokens(tokenizer, AutoConfig.from_pretrained(model_dir)))
     write_tweets(folder / "train.csv", rows, tokenizer)
     write_tweets(folder / "new.csv", predicted, tokenizer)
     seconds, times = {}, [time.perf_counter()]
@@ -51,10 +51,10 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
 
     data = load_data(DataArguments(dataset=str(folder / "train.csv")))
     lap("load")
-    tokenized = tokenize(data.splits, tokenizer, most, source)
+    tokenized = tokenize(data.splits, tokenizer, most, model_dir)
     lap("tokenize")
     trainer = RecipeTrainer(
-        AutoModelForSequenceClassification.from_pretrained(source),
+        AutoModelForSequenceClassification.from_pretrained(model_dir),
         RecipeTrainingArguments(
             output_dir=str(folder / "run"),
             max_steps=1,

@@ -238,3 +238,11 @@ def test_a_window_is_bounded_in_rows_and_characters(monkeypatch):
     assert [row for window in cut for row in window] == rows
     assert max(map(len, cut)) == 10
     assert all(sum(len(r.text) for r in window) < 200 for window in cut)
+
+
+def test_a_model_is_loaded_in_the_precision_that_is_asked_for(model):
+    for half, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        parameters = dict(Predictor.load(str(model), bf16=half).model.named_parameters())
+        scoring = {name for name in parameters if name.startswith("classifier")}
+        assert {p.dtype for name, p in parameters.items() if name not in scoring} == {dtype}
+        assert {parameters[name].dtype for name in scoring} == {torch.float32}

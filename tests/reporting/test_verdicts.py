@@ -4,7 +4,7 @@ import numpy as np
 from support.guesses import LABELS, compared, guesses
 
 from bert_recipes.evaluation import significance as s
-from bert_recipes.reporting import verdicts
+from bert_recipes.reporting import verdicts as v
 
 
 def difference(a, b, low, high, of_rows=0.001, holm=0.5, rows=760):
@@ -14,11 +14,11 @@ def difference(a, b, low, high, of_rows=0.001, holm=0.5, rows=760):
 
 def test_a_verdict_says_which_is_better_and_by_how_much():
     d = difference([0.809, 0.811], [0.80, 0.802], 0.001, 0.017, holm=0.01)
-    assert verdicts.verdict("custom", "stock", "F1", d) == (
+    assert v.verdict("custom", "stock", "F1", d) == (
         "custom is better than stock by 0.9 points of F1 (95 % interval 0.1 to 1.7)."
     )
     d = difference([0.80, 0.802], [0.809, 0.811], -0.017, -0.001, holm=0.01)
-    assert verdicts.verdict("custom", "stock", "F1", d, pairs=3) == (
+    assert v.verdict("custom", "stock", "F1", d, pairs=3) == (
         "stock is better than custom by 0.9 points of F1 (95 % interval 0.1 to 1.7, p 0.010 corrected for 3 pairs)."
     )
 
@@ -26,7 +26,7 @@ def test_a_verdict_says_which_is_better_and_by_how_much():
 def test_a_verdict_says_how_many_seeds_it_would_take():
     d = difference([0.80, 0.81, 0.805], [0.80, 0.805, 0.80], -0.004, 0.01)
     needed = s.seeds_needed(d)
-    sentence = verdicts.verdict("custom", "stock", "F1", d)
+    sentence = v.verdict("custom", "stock", "F1", d)
     assert sentence.startswith("No difference in F1 between custom and stock can be seen with 3 seeds: ")
     assert sentence.endswith(f"to see half a point you would need about {needed}.")
     # By hand: the seeds' variances over k, and the rows' variance, make half a point 2.80 standard errors.
@@ -37,20 +37,20 @@ def test_a_verdict_says_how_many_seeds_it_would_take():
 def test_a_verdict_says_when_the_rows_are_too_few():
     d = difference([0.80, 0.81, 0.805], [0.80, 0.805, 0.80], -0.01, 0.01, of_rows=0.01)
     assert s.seeds_needed(d) is None
-    assert "it would take about 24,000 rows, and these are 760, however many seeds" in verdicts.verdict("a", "b", "F1", d)
+    assert "it would take about 24,000 rows, and these are 760, however many seeds" in v.verdict("a", "b", "F1", d)
 
 
 def test_one_seed_is_said():
     d = difference([0.80], [0.79], -0.01, 0.03)
-    assert "with one seed each nothing is known of the spread between seeds" in verdicts.verdict("a", "b", "F1", d)
+    assert "with one seed each nothing is known of the spread between seeds" in v.verdict("a", "b", "F1", d)
     d = difference([0.90], [0.79], 0.08, 0.13, holm=0.001)
-    assert "that is said of these two runs alone" in verdicts.verdict("a", "b", "F1", d)
+    assert "that is said of these two runs alone" in v.verdict("a", "b", "F1", d)
 
 
 def test_alike_is_said():
     same = guesses(LABELS, 0.8, 2, np.random.default_rng(0))
     d = compared(s.f1(2), LABELS, same, same)
-    assert verdicts.verdict("a", "b", "F1", d) == "a and b are alike in F1 in every seed."
+    assert v.verdict("a", "b", "F1", d) == "a and b are alike in F1 in every seed."
 
 
 def test_where_the_seeds_would_have_shown_half_a_point_no_more_are_asked_for():
@@ -68,4 +68,4 @@ def test_where_the_seeds_would_have_shown_half_a_point_no_more_are_asked_for():
         holm=0.3,
     )
     assert s.seeds_needed(d) <= 5
-    assert verdicts.verdict("stock", "custom", "F1", d).endswith("half a point would most likely have been seen with these.")
+    assert v.verdict("stock", "custom", "F1", d).endswith("half a point would most likely have been seen with these.")

@@ -59,10 +59,11 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         # A program may give a single name as it is, or the rows themselves.
-        if isinstance(self.dataset, str | PathLike):
-            self.dataset = [str(self.dataset)]
-        elif not (isinstance(self.dataset, list) and all(isinstance(name, str) for name in self.dataset)):
-            self.in_memory, self.dataset = self.dataset, [f"python:{type(self.dataset).__name__}"]
+        given = [self.dataset] if isinstance(self.dataset, str | PathLike) else self.dataset
+        if isinstance(given, list | tuple) and given and all(isinstance(name, str | PathLike) for name in given):
+            self.dataset = [str(name) for name in given]
+        else:
+            self.in_memory, self.dataset = given, [f"python:{type(given).__name__}"]
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
         if not 0 < self.validation_size < 1:

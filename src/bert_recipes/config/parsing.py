@@ -182,8 +182,8 @@ def _as_flags(values: dict[str, Any], parts: tuple[type, ...], where: str) -> di
 
 def _as_flag(value: Any, field: dataclasses.Field[Any], kind: Any, where: str) -> Any:
     if _takes_several(kind):
-        if field.name == "dataset" and not isinstance(value, str | list):
-            return value  # rows
+        if field.name == "dataset":
+            return value  # names, or the rows themselves
         if isinstance(value, dict):
             value = [f"{name}={option}" for name, option in value.items()]
         return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]

@@ -56,7 +56,7 @@ def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None
         UserError: nothing is there, a file cannot be read, or the Hub is out of reach.
     """
     if in_memory is not None:
-        return Source(splits_in_memory(in_memory), names[0])
+        return Source(_known_splits(splits_in_memory(in_memory)), names[0])
     name = next((n for n in names if embedded.is_embedded(n) or Path(n).expanduser().exists()), names[-1])
     if embedded.is_embedded(name):
         return _read_embedded(name)
@@ -70,6 +70,13 @@ def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None
     if name.startswith(PYTHON):
         raise UserError(f"--dataset {name}: the rows of this run came from Python: give them to train() again.")
     return _read_from_hub(name, [n for n in names if n != name])
+
+
+def _known_splits(splits: dict[str, Dataset]) -> dict[str, Dataset]:
+    split_of = {stem: split for split, stems in SPLITS.items() for stem in stems}
+    if unknown := [name for name in splits if name not in split_of]:
+        raise UserError(f"dataset: '{unknown[0]}' is no split: call them {', '.join(SPLITS)}.")
+    return {split_of[name]: rows for name, rows in splits.items()}
 
 
 def _read_embedded(name: str) -> Source:

@@ -97,9 +97,14 @@ class Predictor:
         tokenizer = AutoTokenizer.from_pretrained(model_dir)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         half = has_native_bf16() if bf16 is None else bf16
-        model = AutoModelForSequenceClassification.from_pretrained(
-            model_dir, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=trust_remote_code
-        )
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(
+                model_dir, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=trust_remote_code
+            )
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            raise UserError(f"--model {name}: {' '.join(str(error).split())}") from error
         if half:
             _score_in_float32(model)
         max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)

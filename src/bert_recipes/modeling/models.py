@@ -87,7 +87,9 @@ class EncoderClassifier(PreTrainedModel):
 
     def __init__(self, config: EncoderClassifierConfig):
         super().__init__(config)
-        self._assemble(AutoModel.from_config(config.encoder), _pooling_class(config)(config.encoder))
+        # The precision that is asked for now, whatever the encoder's own configuration was saved with.
+        encoder = AutoModel.from_config(config.encoder, dtype=torch.get_default_dtype())
+        self._assemble(encoder, _pooling_class(config)(config.encoder))
         self.post_init()
 
     def _assemble(self, encoder: PreTrainedModel, pooling: nn.Module) -> None:
