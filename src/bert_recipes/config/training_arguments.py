@@ -10,7 +10,7 @@ import torch
 from accelerate.utils import str_to_bool
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
-from transformers.integrations.integration_utils import get_available_reporting_integrations
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes.config.defaults import DEFAULTS
