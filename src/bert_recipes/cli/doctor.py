@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 HUB_SECONDS = 5.0
@@ -44,7 +45,7 @@ class Finding:
     cure: str = ""
 
 
-def python(version: tuple[int, ...] = sys.version_info) -> Iterator[Finding]:
+def python(version: tuple[Any, ...] = sys.version_info) -> Iterator[Finding]:
     """Is this Python new enough?"""
     found = f"Python {'.'.join(map(str, version[:3]))}"
     if tuple(version[:2]) >= (3, 11):
@@ -159,7 +160,7 @@ def devices() -> Iterator[Finding]:
         yield Finding("note", f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle")
 
 
-def _gpus(torch) -> Iterator[Finding]:
+def _gpus(torch: Any) -> Iterator[Finding]:
     count = torch.cuda.device_count()
     for i in range(count):
         gpu = torch.cuda.get_device_properties(i)
@@ -172,7 +173,7 @@ def _gpus(torch) -> Iterator[Finding]:
         )
 
 
-def _unused_driver(torch) -> Finding:
+def _unused_driver(torch: Any) -> Finding:
     if torch.version.cuda is None:
         cure = (
             f"$ {_pip()} install --force-reinstall -c constraints.txt torch\nif that brings a build for the CPU "
@@ -188,7 +189,7 @@ def _unused_driver(torch) -> Finding:
     return Finding("problem", "there is an NVIDIA driver, but torch cannot use a GPU", cure)
 
 
-def _cpu_has_bf16(cpu) -> bool:
+def _cpu_has_bf16(cpu: Any) -> bool:
     if hasattr(cpu, "get_capabilities"):
         found = cpu.get_capabilities()
         return bool(found.get("amx_bf16") or found.get("avx512_bf16"))

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bert_recipes.config.arguments import DataArguments, ModelArguments
 from bert_recipes.config.unsupported import NO_MEANING
+from bert_recipes.errors import UserError
 
 # The flags of TrainingArguments that most runs set; the others follow after them.
 OFTEN = (
@@ -53,7 +55,12 @@ def command_name() -> str:
     return f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
 
 
-def print_help(doc: str | None, own: tuple[type, ...], defaults: dict[str, Any], refused: dict[str, Any]) -> None:
+def print_help(
+    doc: str | None,
+    own: tuple[type[DataArguments | ModelArguments], ...],
+    defaults: dict[str, Any],
+    refused: dict[str, Any],
+) -> None:
     """Print a recipe's usage, its docstring and every flag with its default.
 
     Args:
@@ -96,7 +103,7 @@ def print_help(doc: str | None, own: tuple[type, ...], defaults: dict[str, Any],
     parser.print_help()
 
 
-def _add(group, name: str, default, text: str, choices: list[str] | None = None) -> None:
+def _add(group: argparse._ArgumentGroup, name: str, default: Any, text: str, choices: list[str] | None = None) -> None:
     if isinstance(default, list):
         default = " ".join(default)
     shown = f"; {', '.join(choices)}" if choices else ""
@@ -108,11 +115,13 @@ def _add(group, name: str, default, text: str, choices: list[str] | None = None)
 
 def training_arguments() -> Iterator[tuple[str, str, str]]:
     """Yield name, default and help of every field of transformers' `TrainingArguments`, as its source has them."""
-    package = importlib.util.find_spec("transformers").submodule_search_locations[0]
-    tree = ast.parse((Path(package) / "training_args.py").read_text(encoding="utf-8"))
+    package = importlib.util.find_spec("transformers")
+    if package is None or package.origin is None:
+        raise UserError("transformers is not installed: run 'make setup', or 'pip install transformers'.")
+    tree = ast.parse(Path(package.origin).with_name("training_args.py").read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
     for node in body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and isinstance(node.value, ast.Call):
             given = {keyword.arg: keyword.value for keyword in node.value.keywords}
             default = given.get("default")
             # A default that is computed is known to transformers alone.
@@ -124,6 +133,7 @@ def _help(metadata: ast.expr | None) -> str:
     """Return the text under "help" of a field's metadata; of one that is computed the parts that stand there."""
     if not isinstance(metadata, ast.Dict):
         return ""
-    entries = {key.value: value for key, value in zip(metadata.keys, metadata.values, strict=True)}
+    keys_and_values = zip(metadata.keys, metadata.values, strict=True)
+    entries = {key.value: value for key, value in keys_and_values if isinstance(key, ast.Constant)}
     parts = [node.value for node in ast.walk(entries["help"]) if isinstance(node, ast.Constant)]
     return " ".join(" ".join(str(part) for part in parts).split())

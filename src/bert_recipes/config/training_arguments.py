@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ class RecipeTrainingArguments(TrainingArguments):
         ValueError: a value is out of its range, or cannot be honoured.
     """
 
+    output_dir: str = None  # type: ignore[assignment]  # None until __post_init__ has named one
     eval_strategy: IntervalStrategy | str = DEFAULTS["eval_strategy"]
     save_strategy: SaveStrategy | str = DEFAULTS["save_strategy"]
     save_total_limit: int | None = DEFAULTS["save_total_limit"]
@@ -42,7 +44,7 @@ class RecipeTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = DEFAULTS["report_to"]  # noqa: RUF036  HfArgumentParser needs this order
     label_names: list[str] | None = field(default_factory=lambda: list(DEFAULTS["label_names"]))
     ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
-    bf16: bool | None = field(
+    bf16: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ has asked the device
         default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
     )
     overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
@@ -75,7 +77,7 @@ class RecipeTrainingArguments(TrainingArguments):
             if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
                 raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
         super().__post_init__()
-        absent = set(self.report_to) - set(get_available_reporting_integrations())
+        absent = set(self.report_to or ()) - set(get_available_reporting_integrations())
         if absent:
             raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
         if str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false")) and self.device.type == "cpu":
@@ -105,7 +107,7 @@ class RecipeTrainingArguments(TrainingArguments):
 class FlagParser(HfArgumentParser):
     """A parser of the fields of dataclasses, `--config` and `--debug`, whose errors are a `UserError`."""
 
-    def __init__(self, classes: tuple[type, ...]) -> None:
+    def __init__(self, classes: Iterable[Any]) -> None:
         super().__init__(classes, add_help=False, allow_abbrev=False, conflict_handler="resolve")
         self.add_argument("--config")
         # A flag that may be left out for the device to decide would always ask for a value.

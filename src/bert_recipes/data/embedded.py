@@ -5,6 +5,7 @@ against a pinned SHA-256 digest before it is read, which is also what makes read
 """
 
 import hashlib
+from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _article(file: Path) -> str:
 DATASETS = {"fine-foods": _read_fine_foods, "bbc-news": _read_bbc_news}
 
 
-def _key(name: str, known: dict, what: str) -> str:
+def _key(name: str, known: Collection[str], what: str) -> str:
     key = name.removeprefix(PREFIX)
     if key not in known:
         raise UserError(f"there is no embedded {what} '{name}': take one of {', '.join(PREFIX + k for k in known)}.")

@@ -132,7 +132,7 @@ def refuse_empty(where: Where, column: str) -> None:
         cells = (cell for batch in where.rows.select_columns([column]).iter(10_000) for cell in batch[column])
         empty = [number for number, cell in enumerate(cells) if not cell]
     elif any(class_text(cell, feature) == "" for cell in where.rows.unique(column)):
-        empty = np.flatnonzero([class_text(cell, feature) == "" for cell in where.rows[column]])
+        empty = [number for number, cell in enumerate(where.rows[column]) if class_text(cell, feature) == ""]
     else:
         empty = []
     if len(empty):

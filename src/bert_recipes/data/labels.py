@@ -1,6 +1,6 @@
 """From label cells to the task, and from label cells to numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -25,8 +25,10 @@ from bert_recipes.task import MULTI_LABEL, PROBLEM_TYPES, REGRESSION, SINGLE_LAB
 DELIMITERS = ("|", ";", ",")
 
 
+# Cells by their column.
+Batch = dict[str, list[Any]]
 # From a batch of cells and their row numbers to labels.
-Encoder = Callable[[dict[str, list[Any]], list[int]], list[Any]]
+Encoder = Callable[[Batch, list[int]], list[Any]]
 
 
 def label_encoder(task: Task, where: Where) -> Encoder | None:
@@ -69,7 +71,7 @@ def _multi_label_encoder(task: Task, where: Where) -> Encoder:
     feature = where.rows.features[column]
     class_of = task.label2id
 
-    def encode(batch, numbers):
+    def encode(batch: Batch, numbers: list[int]) -> list[list[float]]:
         out = []
         for cell, number in zip(batch[column], numbers, strict=True):
             row = [0.0] * len(task.label_names)
@@ -90,7 +92,7 @@ def _numbers_encoder(task: Task, where: Where) -> Encoder:
     for column in task.columns:
         refuse_empty(where, column)
 
-    def encode(batch, numbers):
+    def encode(batch: Batch, numbers: list[int]) -> list[list[float]]:
         cells = zip(*(batch[column] for column in task.columns), strict=True)
         rows = [
             _listed(task, row[0], where, number) if len(row) == 1 else row
@@ -104,7 +106,7 @@ def _numbers_encoder(task: Task, where: Where) -> Encoder:
     return encode
 
 
-def _listed(task: Task, cell, where: Where, number: int) -> list:
+def _listed(task: Task, cell: Any, where: Where, number: int) -> list[Any]:
     """Return the numbers in the cell of a single column: those of its list, or the one that it is."""
     found = as_list(cell)
     if found is None and isinstance(cell, str) and cell.strip().startswith("["):
@@ -112,7 +114,7 @@ def _listed(task: Task, cell, where: Where, number: int) -> list:
     return [cell] if found is None else found
 
 
-def _of_right_length(task: Task, row, where: Where, number: int):
+def _of_right_length(task: Task, row: Sequence[Any], where: Where, number: int) -> Sequence[Any]:
     if len(row) != len(task.label_names):
         raise UserError(
             f"{where.source}: the label column '{task.columns[0]}' holds {len(row)} numbers in "
@@ -121,7 +123,7 @@ def _of_right_length(task: Task, row, where: Where, number: int):
     return row
 
 
-def _number(task: Task, cell, where: Where, number: int) -> float:
+def _number(task: Task, cell: Any, where: Where, number: int) -> float:
     value = as_number(cell)
     in_row = f"'{cell}' in {where.which([number])} of {where.split}"
     if value is None:
@@ -184,17 +186,21 @@ def find_task(
         length = len(columns) if numbers is None else numbers.length
         names = columns if len(columns) == length else [f"{columns[0]}_{i}" for i in range(length)]
     if order is not None:
-        wanted = [str(label) for label in order]
         if problem_type == REGRESSION or len(columns) > 1:
             raise UserError("--labels orders the labels of one column: here --label_column does.")
-        if multi_hot and len(set(wanted)) == len(wanted) == len(names):
-            names = wanted  # lists of 0 and 1 do not say what their labels are called
-        if sorted(wanted) != sorted(names):
-            raise UserError(
-                f"--labels names {some(wanted, most=20)}, and train holds {some(names, most=20)}: name each once."
-            )
-        names = wanted
+        names = _in_order(names, [str(label) for label in order], multi_hot)
     return Task(name, list(names), list(columns), delimiter, multi_hot)
+
+
+def _in_order(names: list[str], wanted: list[str], multi_hot: bool) -> list[str]:
+    """Return the names of the labels as `--labels` orders them."""
+    if multi_hot and len(set(wanted)) == len(wanted) == len(names):
+        return wanted  # lists of 0 and 1 do not say what their labels are called
+    if sorted(wanted) != sorted(names):
+        raise UserError(
+            f"--labels names {some(wanted, most=20)}, and train holds {some(names, most=20)}: name each once."
+        )
+    return wanted
 
 
 def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tuple[str, str | None]:
@@ -219,8 +225,8 @@ def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tupl
     if found is not None:
         return "multi-label", found
     # True and False are 1 and 0 in a column for each of several labels; alone they are two classes.
-    numbers = texts and all(as_number(text) is not None and text.lower() not in ("true", "false") for text in texts)
-    return ("regression" if numbers and not all(is_integer(text) for text in texts) else "class"), None
+    spelt = [text for text in texts if as_number(text) is not None and text.lower() not in ("true", "false")]
+    return ("regression" if spelt == texts and not all(is_integer(text) for text in texts) else "class"), None
 
 
 def _guess_delimiter(where: Where, column: str) -> str | None:
@@ -256,9 +262,9 @@ def _class_names(where: Where, column: str) -> list[str]:
 
 def _names_in_cells(where: Where, column: str, delimiter: str | None) -> list[str]:
     feature = where.rows.features[column]
-    inner = getattr(feature, "feature", None)
-    if hasattr(inner, "names"):
-        return list(inner.names)
+    names = getattr(getattr(feature, "feature", None), "names", None)
+    if names is not None:
+        return list(names)
     found: set[str] = set()
     number = 0
     for batch in where.rows.select_columns([column]).iter(10_000):

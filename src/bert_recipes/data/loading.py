@@ -21,7 +21,7 @@ from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data.column_guessing import Columns, find_columns
 from bert_recipes.data.embedded import is_embedded
 from bert_recipes.data.label_cells import Where
-from bert_recipes.data.labels import find_task, label_encoder
+from bert_recipes.data.labels import Batch, find_task, label_encoder
 from bert_recipes.data.readers import id_text
 from bert_recipes.data.sources import SPLITS, read_source
 from bert_recipes.data.splits import split_off_validation
@@ -150,7 +150,7 @@ def _canonical(rows: Dataset, split: str, columns: Columns, task: Task, source: 
         features[LABELS] = List(Value("float64")) if task.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
     others = [name for name in rows.column_names if name not in columns.used | RESERVED]
 
-    def canonical(batch, numbers):
+    def canonical(batch: Batch, numbers: list[int]) -> Batch:
         out = {ID: [id_text(cell) for cell in (batch[columns.id] if columns.id else numbers)]}
         for part, column in texts.items():
             out[part] = ["" if cell is None else cell for cell in batch[column]]

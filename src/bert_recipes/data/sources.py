@@ -90,7 +90,7 @@ def _read_embedded(name: str) -> Source:
     return Source(splits, name)
 
 
-def _embedded_rows(name: str, split: str, digest: str) -> Iterator[dict]:
+def _embedded_rows(name: str, split: str, digest: str) -> Iterator[dict[str, Any]]:
     yield from embedded.read_dataset(name)[split].to_dict("records")
 
 

@@ -3,6 +3,8 @@
 Arrays in, numbers out: probabilities are `[rows, num_labels]`, labels are class ids `[rows]`.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
@@ -83,7 +85,7 @@ def brier_score(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(errors.mean() / (2 if probabilities.shape[1] == 2 else 1))
 
 
-def choose(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | None = None) -> dict:
+def choose(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | None = None) -> dict[str, Any]:
     """Choose threshold and temperature on these rows, which must be no test rows, and say what they do there.
 
     Args:
@@ -95,7 +97,7 @@ def choose(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | No
     Returns:
         `temperature` and, with two labels, `threshold` (None where it is undefined), and the scores there.
     """
-    chosen: dict = {"temperature": fit_temperature(labels, probabilities)}
+    chosen: dict[str, Any] = {"temperature": fit_temperature(labels, probabilities)}
     if probabilities.shape[1] == 2:
         chosen["threshold"] = best_threshold(labels, probabilities[:, 1])
     if folds is None or chosen.get("threshold") is None:
@@ -108,7 +110,7 @@ def choose(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | No
     return chosen | scores_at(chosen, labels, probabilities) | _scores_of(labels, over)
 
 
-def scores_at(chosen: dict, labels: np.ndarray, probabilities: np.ndarray) -> dict:
+def scores_at(chosen: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Return what the threshold and the temperature of `choose` give on other rows, such as test's."""
     at = scaled(probabilities, chosen["temperature"])
     scores = {"ece_scaled": expected_calibration_error(labels, at), "brier_scaled": brier_score(labels, at)}
@@ -117,7 +119,7 @@ def scores_at(chosen: dict, labels: np.ndarray, probabilities: np.ndarray) -> di
     return scores
 
 
-def _scores_of(labels: np.ndarray, over: np.ndarray) -> dict:
+def _scores_of(labels: np.ndarray, over: np.ndarray) -> dict[str, Any]:
     return {
         "f1_at_threshold": float(f1_score(labels, over, zero_division=0.0)),
         "accuracy_at_threshold": float(accuracy_score(labels, over)),

@@ -40,7 +40,7 @@ def choosing_score(asked: str | None, task: Task) -> str:
     return name
 
 
-def _information(description: str, references: datasets.Features) -> evaluate.MetricInfo:
+def _information(description: str | None, references: datasets.Features) -> evaluate.MetricInfo:
     return evaluate.MetricInfo(
         description=description,
         citation="",
@@ -59,10 +59,10 @@ class ClassificationScores(evaluate.Metric):
     no row, since they are undefined there.
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _information(self.__doc__, datasets.Value("int64"))
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         probabilities, labels = np.asarray(predictions), np.asarray(references)
         num_labels = probabilities.shape[1]
         chosen = probabilities.argmax(axis=1)
@@ -97,10 +97,10 @@ class MultiLabelScores(evaluate.Metric):
     no row or in every one, since it is undefined there.
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _information(self.__doc__, datasets.List(datasets.Value("float64")))
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         probabilities, labels = np.asarray(predictions), np.asarray(references).astype(int)
         chosen = (probabilities > 0.5).astype(int)
         micro = {"average": "micro", "zero_division": 0.0}
@@ -129,10 +129,10 @@ class RegressionScores(evaluate.Metric):
     are undefined there.
     """
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return _information(self.__doc__, datasets.List(datasets.Value("float64")))
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: Any, references: Any) -> dict[str, Any]:
         predicted, labels = np.asarray(predictions), np.asarray(references)
         scores = {
             "mse": sklearn_metrics.mean_squared_error(labels, predicted),
@@ -147,7 +147,11 @@ class RegressionScores(evaluate.Metric):
         return {name: float(value) for name, value in scores.items()}
 
 
-METRICS = {SINGLE_LABEL: ClassificationScores, MULTI_LABEL: MultiLabelScores, REGRESSION: RegressionScores}
+METRICS: dict[str, type[evaluate.Metric]] = {
+    SINGLE_LABEL: ClassificationScores,
+    MULTI_LABEL: MultiLabelScores,
+    REGRESSION: RegressionScores,
+}
 
 
 def scores_from_probabilities(

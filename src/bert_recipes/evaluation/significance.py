@@ -50,7 +50,7 @@ def f1(num_labels: int, several: bool = False) -> Score:
     """
     if several:
 
-        def totals(labels, predictions):
+        def totals(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
             both = ((labels > 0.5) & (predictions > 0.5)).sum(axis=1)
             return np.stack([both, (predictions > 0.5).sum(axis=1), (labels > 0.5).sum(axis=1)], axis=1).astype(float)
 
@@ -58,10 +58,10 @@ def f1(num_labels: int, several: bool = False) -> Score:
     if num_labels == 2:
         return Score("f1", lambda labels, predictions: _terms_of_class(labels, predictions, 1), _f1)
 
-    def terms(labels, predictions):
+    def terms(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return np.concatenate([_terms_of_class(labels, predictions, c) for c in range(num_labels)], axis=1)
 
-    def macro(sums):
+    def macro(sums: np.ndarray) -> np.ndarray:
         return _f1(sums.reshape(*sums.shape[:-1], num_labels, 3)).mean(axis=-1)
 
     return Score("f1", terms, macro)
@@ -70,7 +70,7 @@ def f1(num_labels: int, several: bool = False) -> Score:
 def accuracy() -> Score:
     """The share of rows that are right, in all of their labels."""
 
-    def terms(labels, predictions):
+    def terms(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return np.stack([_right(labels, predictions), np.ones(len(labels))], axis=1).astype(float)
 
     return Score("accuracy", terms, lambda sums: sums[..., 0] / np.maximum(sums[..., 1], 1))
@@ -79,10 +79,10 @@ def accuracy() -> Score:
 def r_squared() -> Score:
     """The share of the variance that a regression explains, the mean over its targets `[rows, targets]`."""
 
-    def terms(labels, predictions):
+    def terms(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return np.concatenate([(labels - predictions) ** 2, labels, labels**2, np.ones((len(labels), 1))], axis=1)
 
-    def of_sums(sums):
+    def of_sums(sums: np.ndarray) -> np.ndarray:
         errors, values, squares = np.split(sums[..., :-1], 3, axis=-1)
         spread = squares - values**2 / np.maximum(sums[..., -1:], 1)
         return (1 - errors / np.maximum(spread, np.finfo(float).tiny)).mean(axis=-1)

@@ -26,8 +26,10 @@ TITLES = {
     "loss": "loss",
 }
 # Those of a short table: at the terminal and on a model card.
-MAIN_SCORES = ("accuracy", "f1", "f1_macro", "precision", "recall", "roc_auc")
-MAIN_SCORES += ("pearson", "spearman", "r2", "mae", "mse")
+MAIN_SCORES = (
+    *("accuracy", "f1", "f1_macro", "precision", "recall", "roc_auc"),
+    *("pearson", "spearman", "r2", "mae", "mse"),
+)
 SCORED_SPLITS = ("validation", "test")
 
 

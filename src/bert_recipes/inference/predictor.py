@@ -182,7 +182,9 @@ class Predictor:
         return out
 
     @torch.inference_mode()
-    def _logits_of_batch(self, tokens, batch: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _logits_of_batch(
+        self, tokens: dict[str, list[list[int]]], batch: np.ndarray, lengths: np.ndarray
+    ) -> np.ndarray:
         multiple = self.pad_to_multiple_of
         longest = min(-(-lengths.max() // multiple) * multiple, self.max_length)
         real = np.arange(longest) < lengths[:, None]

@@ -2,7 +2,9 @@
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,11 +60,11 @@ def build_classifier(
     model = EncoderClassifier.from_encoder(encoder, config, pooling)
     _freeze(encoder, args)
     if args.lora_rank is not None:
-        model.encoder = _with_lora(encoder, args)
+        model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)
     return model
 
 
-def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
+def encoder_layers(encoder: PreTrainedModel) -> nn.ModuleList:
     """Return the layers of an encoder, the lowest first.
 
     Raises:
@@ -78,7 +80,7 @@ def encoder_layers(encoder: nn.Module) -> nn.ModuleList:
     )
 
 
-def embeddings_of(encoder: nn.Module) -> list[nn.Module]:
+def embeddings_of(encoder: PreTrainedModel) -> list[nn.Module]:
     """Return the parts of an encoder that stand below its layers or beside all of them.
 
     With the embeddings go ELECTRA's projection of them and the position embeddings that DeBERTa and MPNet share among
@@ -92,13 +94,15 @@ def embeddings_of(encoder: nn.Module) -> list[nn.Module]:
             f"{type(encoder).__name__} has no embeddings by that name: --freeze_embeddings and --layer_decay do not "
             "fit it."
         )
-    names = ("embeddings", "embeddings_project", "encoder.rel_embeddings", "encoder.relative_attention_bias")
-    names += ("encoder.LayerNorm", "encoder.conv")  # DeBERTa's, of its relative positions
+    names = [
+        *("embeddings", "embeddings_project", "encoder.rel_embeddings", "encoder.relative_attention_bias"),
+        *("encoder.LayerNorm", "encoder.conv"),  # DeBERTa's, of its relative positions
+    ]
     known = dict(encoder.named_modules())
     return [known[name] for name in names if name in known]
 
 
-def _pooling_class(name: str) -> type[nn.Module]:
+def _pooling_class(name: str) -> Callable[..., Any]:
     if is_own_code(name):
         path = file_of(name)
         file = path.stem
@@ -143,7 +147,7 @@ def _check_head(args: CustomArguments) -> None:
         raise UserError("--lora_rank needs the peft package: pip install -c constraints.txt -e '.[lora]'.")
 
 
-def _make_pooling(pooling_class: type[nn.Module], name: str, encoder: PreTrainedModel, model_dir: str) -> nn.Module:
+def _make_pooling(pooling_class: Callable[..., Any], name: str, encoder: PreTrainedModel, model_dir: str) -> nn.Module:
     try:
         pooling = pooling_class(encoder.config)
     except CODE_ERRORS as error:
@@ -214,16 +218,15 @@ def _few_enough(encoder: PreTrainedModel, flag: str, count: int) -> int:
     return count
 
 
-def _with_lora(encoder: PreTrainedModel, args: CustomArguments) -> nn.Module:
+def _with_lora(encoder: PreTrainedModel, rank: int, alpha: int) -> nn.Module:
     """Freeze the encoder and put a pair of small trained matrices beside each linear layer (arXiv:2106.09685)."""
     from peft import LoraConfig, get_peft_model  # an extra, and slow to import
 
-    return get_peft_model(
-        encoder, LoraConfig(r=args.lora_rank, lora_alpha=args.lora_alpha, target_modules="all-linear")
-    )
+    return get_peft_model(encoder, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear"))
 
 
-def merge_lora(model: EncoderClassifier) -> None:
+def merge_lora(model: nn.Module) -> None:
     """Add what LoRA learned to the encoder's own weights, so that the model is saved and loaded as any other."""
-    if hasattr(model.encoder, "merge_and_unload"):
-        model.encoder = model.encoder.merge_and_unload()
+    encoder: Any = getattr(model, "encoder", None)
+    if hasattr(encoder, "merge_and_unload"):
+        model.encoder = encoder.merge_and_unload()

@@ -3,6 +3,8 @@
 Each is measured by `make bench` and told in docs/performance.md.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
@@ -52,7 +54,7 @@ class QuickEmbedding(nn.Embedding):
     page faults; this one is only cleared. So a gradient that is to outlive the next step's must be cloned.
     """
 
-    kept = None
+    kept: Tensor | None = None
 
     @classmethod
     def take_over(cls, embedding: nn.Embedding) -> None:
@@ -73,7 +75,7 @@ class QuickEmbedding(nn.Embedding):
         # One that is on its way to the weight must not be cleared by another one of the same backward pass.
         if getattr(weight, "on_its_way", False) or weight.grad is not None or torch.is_grad_enabled():
             return torch.ops.aten.embedding_dense_backward(gradient, ids, self.num_embeddings, padding, False)
-        weight.on_its_way = True
+        weight.on_its_way = True  # type: ignore[attr-defined]
         if self.kept is None or self.kept.shape != weight.shape or self.kept.dtype != weight.dtype:
             self.kept = torch.empty_like(weight)
         self.kept.zero_().index_add_(0, ids.flatten(), gradient.reshape(-1, self.embedding_dim))
@@ -85,22 +87,32 @@ class QuickEmbedding(nn.Embedding):
 
 def _arrived(weight: Tensor) -> None:
     # Not a method: autograd's hooks hide what they hold from the garbage collector.
-    weight.on_its_way = False
+    weight.on_its_way = False  # type: ignore[attr-defined]
 
 
 class _Embed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight, ids, embedding):
+    def forward(ctx: Any, weight: Tensor, ids: Tensor, embedding: QuickEmbedding) -> Tensor:
         ctx.save_for_backward(ids)
         ctx.embedding = embedding
         return nn.functional.embedding(ids, weight)
 
     @staticmethod
-    def backward(ctx, gradient):
-        return ctx.embedding.gradient(*ctx.saved_tensors, gradient), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.embedding.gradient(*ctx.saved_tensors, *gradients), None, None
 
 
-def attention(module, query, key, value, attention_mask, dropout=0.0, scaling=None, is_causal=None, **kwargs):
+def attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
     """Attention of `[batch, heads, length, size]`, returned as `[batch, length, heads, size]`, and None for weights.
 
     torch has no fused kernel for attention with dropout on a CPU: its fallback computes in float32 and draws the

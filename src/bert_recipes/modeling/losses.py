@@ -13,6 +13,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import yaml
@@ -72,13 +73,16 @@ class RDrop:
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the losses `[batch]` of logits `[batch, 2, num_labels]`, or `[batch, num_labels]` without dropout."""
         if logits.dim() == 2:
-            return cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+            return self._entropy(logits, labels)
         first, second = logits.unbind(1)
-        entropy = sum(cross_entropy(one, labels, label_smoothing=self.label_smoothing) for one in (first, second)) / 2
+        entropy = (self._entropy(first, labels) + self._entropy(second, labels)) / 2
         log_p, log_q = F.log_softmax(first, dim=-1), F.log_softmax(second, dim=-1)
         # KL(p || q) + KL(q || p) in one sum over the classes.
         divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1) / 2
         return entropy + self.alpha * divergence
+
+    def _entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor, pos_weight: list[float] | None = None) -> Tensor:
@@ -145,7 +149,7 @@ def _check_range(name: str, value: float | None, holds: bool, wanted: str) -> No
 
 
 # The losses of each kind of task; the first one is the stock model's own.
-LOSSES: dict[str, dict[str, Callable]] = {
+LOSSES: dict[str, dict[str, Callable[..., Any]]] = {
     SINGLE_LABEL: {"cross_entropy": cross_entropy, "focal": focal, "r_drop": RDrop},
     MULTI_LABEL: {"bce": binary_cross_entropy, "focal": binary_focal, "asymmetric": asymmetric},
     REGRESSION: {"mse": mean_squared_error, "huber": huber},
@@ -192,7 +196,7 @@ def balanced_class_weights(labels: list[int], num_labels: int) -> list[float]:
     return (len(labels) / (num_labels * counts.to(torch.float64))).tolist()
 
 
-def make_loss(args: CustomArguments, label_smoothing: float, task: Task, train_labels: list) -> Loss:
+def make_loss(args: CustomArguments, label_smoothing: float, task: Task, train_labels: list[Any]) -> Loss:
     """Return the loss that the flags ask for, tried on two examples.
 
     Args:
@@ -220,7 +224,7 @@ def make_loss(args: CustomArguments, label_smoothing: float, task: Task, train_l
     return built
 
 
-def _known_loss(name: str, task: Task) -> Callable:
+def _known_loss(name: str, task: Task) -> Callable[..., Any]:
     known = LOSSES[task.problem_type]
     if name in known:
         return known[name]
@@ -232,7 +236,7 @@ def _known_loss(name: str, task: Task) -> Callable:
     )
 
 
-def _options(options: list[str] | None) -> dict:
+def _options(options: list[str] | None) -> dict[str, Any]:
     given = {}
     for option in options or []:
         name, equals, value = option.partition("=")
@@ -251,7 +255,7 @@ FLAG_OF = {
 }
 
 
-def _with_options(loss: Callable, name: str, given: dict, task: Task) -> Loss:
+def _with_options(loss: Callable[..., Any], name: str, given: dict[str, Any], task: Task) -> Loss:
     """Return the loss with its options set: a class is made with them, a function is given them at each call."""
     parameters = inspect.signature(loss).parameters
     takes = [p for p in parameters if isinstance(loss, type) or p not in list(parameters)[:2]]
@@ -276,7 +280,7 @@ def _with_options(loss: Callable, name: str, given: dict, task: Task) -> Loss:
     return built
 
 
-def _takes(loss: Callable, option: str) -> bool:
+def _takes(loss: Callable[..., Any], option: str) -> bool:
     return option in inspect.signature(loss).parameters
 
 
@@ -313,7 +317,7 @@ def _try_out(loss: Loss, name: str, task: Task) -> None:
         raise UserError(f"--loss {name} weights examples by their logits: it may weight by the labels alone.")
 
 
-def _weights(flag: str, given: list[str], task: Task, train_labels: list) -> list[float]:
+def _weights(flag: str, given: list[str], task: Task, train_labels: list[Any]) -> list[float]:
     names = task.label_names
     if given == ["balanced"]:
         balanced = _balanced_pos_weight if flag == "--pos_weight" else balanced_class_weights

@@ -4,9 +4,11 @@ This file and `pooling.py` travel with every saved model, so that it loads where
 `trust_remote_code=True`: they may import nothing else of this project.
 """
 
+import inspect
 import sys
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,20 +41,20 @@ class EncoderClassifierConfig(PretrainedConfig):
 
     def __init__(
         self,
-        encoder=None,
-        pooling="pooler",
-        pooled_size=None,
-        head_layers=0,
-        head_size=None,
-        head_activation="gelu",
-        head_dropout=None,
-        dropout_samples=1,
-        **kwargs,
-    ):
+        encoder: PretrainedConfig | dict[str, Any] | None = None,
+        pooling: str = "pooler",
+        pooled_size: int | None = None,
+        head_layers: int = 0,
+        head_size: int | None = None,
+        head_activation: str = "gelu",
+        head_dropout: float | None = None,
+        dropout_samples: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if isinstance(encoder, dict):
             encoder = AutoConfig.for_model(**encoder)
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.pooling = pooling
         self.pooled_size = pooled_size
         self.head_layers = head_layers
@@ -61,7 +63,7 @@ class EncoderClassifierConfig(PretrainedConfig):
         self.head_dropout = head_dropout
         self.dropout_samples = dropout_samples
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain values, the encoder's included."""
         values = super().to_dict()
         if self.encoder is not None:
@@ -79,11 +81,13 @@ class EncoderClassifier(PreTrainedModel):
         ValueError: the pooling is code that the model carries, and nobody said that it may run.
     """
 
+    config: EncoderClassifierConfig
     config_class = EncoderClassifierConfig
     base_model_prefix = "encoder"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
+    encoder: Any  # a PreTrainedModel, or one that peft has wrapped
 
     def __init__(self, config: EncoderClassifierConfig):
         super().__init__(config)
@@ -96,12 +100,12 @@ class EncoderClassifier(PreTrainedModel):
         config = self.config
         if config.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
             # Weights that get no gradient would make DDP wait for one.
-            encoder.pooler = None
+            encoder.register_module("pooler", None)
         self.encoder = encoder
         self._no_split_modules = encoder._no_split_modules  # what FSDP shards one by one
         self.pooling = pooling
         size, dropout = config.pooled_size or config.encoder.hidden_size, _head_dropout(config)
-        hidden = []
+        hidden: list[nn.Module] = []
         for _ in range(config.head_layers):
             width = config.head_size or config.encoder.hidden_size
             hidden += [nn.Dropout(dropout), nn.Linear(size, width), ACT2FN[config.head_activation]]
@@ -130,33 +134,39 @@ class EncoderClassifier(PreTrainedModel):
         return model
 
     @classmethod
-    def from_pretrained(cls, path, *args, trust_remote_code=None, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, trust_remote_code: bool | None = None, **kwargs: Any
+    ) -> Any:
         """As `PreTrainedModel.from_pretrained`; with `trust_remote_code=True` code that the model carries may run."""
         # Loaded from the model's own copy of this file, that has been said already.
         token = _TRUSTED.set(bool(trust_remote_code) or __name__.startswith("transformers_modules."))
         try:
-            return super().from_pretrained(path, *args, trust_remote_code=trust_remote_code, **kwargs)
+            return super().from_pretrained(
+                pretrained_model_name_or_path, *args, trust_remote_code=trust_remote_code, **kwargs
+            )
         finally:
             _TRUSTED.reset(token)
 
-    def save_pretrained(self, folder, *args, **kwargs):
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """As `PreTrainedModel.save_pretrained`, with the file of the pooling where that is the user's own."""
-        super().save_pretrained(folder, *args, **kwargs)
+        super().save_pretrained(save_directory, *args, **kwargs)
         if self.config.pooling not in POOLINGS and kwargs.get("is_main_process", True):
             module = sys.modules[type(self.pooling).__module__]
             # As it was when it was loaded: the file may have changed since.
-            source = getattr(module, "__source__", None) or Path(module.__file__).read_text(encoding="utf-8")
-            carried = Path(folder) / f"{self.config.pooling.partition('.py:')[0]}.py"
+            source = getattr(module, "__source__", None) or Path(inspect.getfile(module)).read_text(encoding="utf-8")
+            carried = Path(save_directory) / f"{self.config.pooling.partition('.py:')[0]}.py"
             carried.write_text(source, encoding="utf-8")
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None):
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, token_type_ids: Tensor | None = None
+    ) -> SequenceClassifierOutput:
         """Return `SequenceClassifierOutput` with logits `[batch, num_labels]` for ids and mask `[batch, length]`.
 
         While training with several dropout samples, the logits are `[batch, dropout_samples, num_labels]`.
         """
         if attention_mask is None:
             attention_mask = input_ids.new_ones(input_ids.shape)
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         # DistilBERT takes none, and RoBERTa has an embedding for a single type.
         if token_type_ids is not None and (getattr(self.config.encoder, "type_vocab_size", None) or 0) > 1:
             inputs["token_type_ids"] = token_type_ids
@@ -169,7 +179,7 @@ class EncoderClassifier(PreTrainedModel):
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
 
 
-def _pooling_class(config: EncoderClassifierConfig):
+def _pooling_class(config: EncoderClassifierConfig) -> type[nn.Module]:
     if config.pooling in POOLINGS:
         return POOLINGS[config.pooling]
     file, _, name = config.pooling.partition(".py:")

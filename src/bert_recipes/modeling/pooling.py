@@ -8,6 +8,8 @@ in `output.hidden_states`.
 This file travels with every saved model of the custom recipe: it may import nothing of this project.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,10 +19,10 @@ class Pooling(nn.Module):
 
     all_layers = False
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__()
 
-    def forward(self, output, attention_mask: Tensor) -> Tensor:
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, size]`."""
         raise NotImplementedError
 
@@ -28,7 +30,7 @@ class Pooling(nn.Module):
 class Pooler(Pooling):
     """The encoder's own pooler: in BERT the first token through a dense layer and tanh (arXiv:1810.04805)."""
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         return output.pooler_output
 
@@ -36,7 +38,7 @@ class Pooler(Pooling):
 class Cls(Pooling):
     """The last layer's hidden state of the first token (arXiv:1810.04805)."""
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         return output.last_hidden_state[:, 0]
 
@@ -44,7 +46,7 @@ class Cls(Pooling):
 class Mean(Pooling):
     """The mean of the last layer over the tokens, as in Sentence-BERT (arXiv:1908.10084)."""
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         return _mean(output.last_hidden_state, attention_mask)
 
@@ -52,7 +54,7 @@ class Mean(Pooling):
 class Max(Pooling):
     """The maximum of the last layer over the tokens, feature by feature, as in Sentence-BERT (arXiv:1908.10084)."""
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         return _max(output.last_hidden_state, attention_mask)
 
@@ -60,7 +62,7 @@ class Max(Pooling):
 class MeanMax(Pooling):
     """Mean and maximum over the tokens side by side, as ULMFiT's concat pooling has them (arXiv:1801.06146)."""
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, 2 * hidden_size]`."""
         hidden = output.last_hidden_state
         return torch.cat([_mean(hidden, attention_mask), _max(hidden, attention_mask)], dim=-1)
@@ -72,12 +74,12 @@ class Attention(Pooling):
     Its weights start at zero, so that training starts from the mean.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.projection = nn.Linear(config.hidden_size, config.hidden_size)
         self.context = nn.Parameter(torch.zeros(config.hidden_size))
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         hidden = output.last_hidden_state
         scores = torch.tanh(self.projection(hidden)) @ self.context
@@ -90,12 +92,12 @@ class ClsLast4(Pooling):
 
     all_layers = True
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         if config.num_hidden_layers < 4:
             raise ValueError(f"it joins the last four layers, and the encoder has {config.num_hidden_layers}")
         super().__init__(config)
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, 4 * hidden_size]`."""
         return torch.cat([hidden[:, 0] for hidden in output.hidden_states[-4:]], dim=-1)
 
@@ -108,12 +110,12 @@ class LayerMix(Pooling):
 
     all_layers = True
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.scores = nn.Parameter(torch.zeros(config.num_hidden_layers + 1))
         self.gamma = nn.Parameter(torch.ones(()))
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, hidden_size]`."""
         shares = self.scores.softmax(0)
         mixed = sum(share * hidden for share, hidden in zip(shares, output.hidden_states, strict=True))

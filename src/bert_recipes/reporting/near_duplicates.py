@@ -25,7 +25,7 @@ def clashes(rows: Callable[[], Iterable[tuple[str, str, str, str]]]) -> list[Cla
     pairs = np.unique(np.fromiter(both, dtype=[("text", "u8"), ("label", "u8")]))
     texts, labels = np.unique(pairs["text"], return_counts=True)
     clashing = set(texts[labels > 1].tolist())
-    groups: dict[str, list] = {}
+    groups: dict[str, list[tuple[str, str, str, str]]] = {}
     for row in rows() if clashing else ():
         key = normalised(row[3])
         if key and _digest(key) in clashing:

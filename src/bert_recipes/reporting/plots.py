@@ -5,11 +5,16 @@ that one drawing serves light and dark.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from cycler import cycler
 from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import t as student_t
@@ -30,7 +35,7 @@ VARIABLES = {c: f"var(--c{i + 1})" for i, c in enumerate(COLOURS)} | {
 CURVE_POINTS = 400
 # Fonts with Chinese, Japanese and Korean in them, one of which most machines have.
 WIDE_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans", *(font for font in WIDE_FONTS if font in font_manager.get_font_names())],
     "font.size": 9.5,
     "axes.titlesize": 9,
@@ -38,7 +43,7 @@ STYLE = {
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.axisbelow": True,
     "grid.color": FAINT,
     "grid.alpha": 0.25,
@@ -85,7 +90,7 @@ def _with_variables(style: str) -> str:
     return re.sub(r"font: (\S+) [^;\"]*", r"font-size: \1", style)
 
 
-def _figure(width: float = 4.2, height: float = 2.9):
+def _figure(width: float = 4.2, height: float = 2.9) -> tuple[Figure, Axes]:
     """Return a figure that is read at its own size on a phone, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
@@ -98,7 +103,7 @@ def _short(name: str, most: int = 18) -> str:
 
 
 @styled
-def loss_curves(log_histories: list[list[dict]]) -> Figure:
+def loss_curves(log_histories: list[list[dict[str, Any]]]) -> Figure:
     """Loss by optimizer step: of training, smoothed, and of validation; a line for each fold where there are some."""
     figure, axes = _figure()
     alone = len(log_histories) == 1
@@ -113,7 +118,11 @@ def loss_curves(log_histories: list[list[dict]]) -> Figure:
             label = f"training, mean of {width}" if i == 0 else None
             axes.plot(train[width - 1 :, 0], smooth, color=COLOURS[0], alpha=1 if alone else 0.6, label=label)
         if len(validation):
-            style = {"color": COLOURS[1], "alpha": 1 if alone else 0.6, "label": "validation" if i == 0 else None}
+            style: dict[str, Any] = {
+                "color": COLOURS[1],
+                "alpha": 1 if alone else 0.6,
+                "label": "validation" if i == 0 else None,
+            }
             axes.plot(*validation.T, marker="o", markersize=5, **style)
     axes.set(xlabel="optimizer step", ylabel="loss per example")
     axes.set_xlim(left=0)
@@ -123,7 +132,7 @@ def loss_curves(log_histories: list[list[dict]]) -> Figure:
 
 
 @styled
-def score_curves(log_histories: list[list[dict]], name: str, title: str) -> Figure:
+def score_curves(log_histories: list[list[dict[str, Any]]], name: str, title: str) -> Figure:
     """A score on validation by optimizer step, the best one named; a line for each fold, where there are folds."""
     figure, axes = _figure()
     lines = [
@@ -182,7 +191,7 @@ def precision_recall(labels: np.ndarray, scores: np.ndarray, name: str, threshol
     axes.axhline(share, color=FAINT, linestyle="--", linewidth=1)
     axes.text(0.01, share, f"share of the label: {share:.2f}", va="bottom", fontsize=8, color=INK)
 
-    def point(cut):
+    def point(cut: float) -> tuple[float, float]:
         over = scores >= cut
         right = (over & (labels == 1)).sum()
         return right / max((labels == 1).sum(), 1), right / max(over.sum(), 1)
@@ -201,7 +210,7 @@ def roc(labels: np.ndarray, scores: np.ndarray, name: str, threshold: float | No
     axes.plot(false[keep], true[keep], color=COLOURS[0])
     axes.plot([0, 1], [0, 1], color=FAINT, linestyle="--", linewidth=1)
 
-    def point(cut):
+    def point(cut: float) -> tuple[float, float]:
         over = scores >= cut
         return over[labels == 0].mean(), over[labels == 1].mean()
 
@@ -212,7 +221,7 @@ def roc(labels: np.ndarray, scores: np.ndarray, name: str, threshold: float | No
     return figure
 
 
-def _mark(axes, point, threshold: float | None) -> None:
+def _mark(axes: Axes, point: Callable[[float], tuple[float, float]], threshold: float | None) -> None:
     marks = [(0.5, "s", COLOURS[4], "one half")]
     if threshold is not None:
         marks.append((threshold, "o", COLOURS[1], f"best F1: {threshold:.3f}"))
@@ -244,7 +253,8 @@ def reliability_diagram(labels: np.ndarray, probabilities: np.ndarray, scaled: n
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(max(0, low - 0.05), 1.02), ylim=(0, 1.05))
     legend = axes.legend(loc="lower right")
     for handle in legend.legend_handles:
-        handle.set_sizes([30])
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([30])
     return figure
 
 

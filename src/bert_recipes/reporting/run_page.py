@@ -92,7 +92,7 @@ def _score_rows(metrics: dict[str, Any]) -> dict[str, Any]:
 
 def _cost(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     train = metrics.get("train", {})
-    found = [
+    found: list[tuple[str, Any, Callable[[Any], str]]] = [
         ("time to train", train.get("train_runtime"), lambda s: f"{s / 60:.1f} min" if s >= 90 else f"{s:.1f} s"),
         ("tokens per second", train.get("train_tokens_per_second"), lambda t: f"{t:,.0f}"),
         ("rows per second", train.get("train_samples_per_second"), lambda r: f"{r:,.1f}"),
@@ -160,7 +160,7 @@ def _draw_classes(rows: Predictions, scores: dict[str, Any], drawn: Drawings) ->
 def _per_label(rows: Predictions) -> list[dict[str, Any]]:
     if rows.problem_type == REGRESSION or (rows.problem_type == SINGLE_LABEL and len(rows.label_names) == 2):
         return []
-    table = []
+    table: list[dict[str, Any]] = []
     truth, predicted = rows.indicators
     for i, name in enumerate(rows.label_names):
         right, said, there = (truth[:, i] & predicted[:, i]).sum(), predicted[:, i].sum(), truth[:, i].sum()

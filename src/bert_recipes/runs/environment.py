@@ -3,20 +3,18 @@
 import importlib.metadata
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from bert_recipes.data.digests import digests
 from bert_recipes.devices import describe_device
-
-if TYPE_CHECKING:
-    from bert_recipes.runs.run import Run
+from bert_recipes.runs.settings import RunSettings
 
 PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
 
 
-def environment_of(run: "Run") -> dict[str, Any]:
+def environment_of(run: RunSettings) -> dict[str, Any]:
     """Return `environment` of metrics.json."""
     task, token = run.data.task, run.push.token if run.push else None
     return {

@@ -125,7 +125,7 @@ class RunFolder:
         Raises:
             UserError: a process does not see the folder.
         """
-        found = [None]
+        found: list[str | None] = [None]
         if PartialState().is_main_process:
             found = [self._last_sound(processes)]
         broadcast_object_list(found)

@@ -3,7 +3,7 @@
 import dataclasses
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
@@ -13,10 +13,8 @@ from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.modeling.losses import LOSSES
 from bert_recipes.modeling.own_code import file_of, is_own_code
 from bert_recipes.reporting.documents import markdown_table
+from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import REGRESSION
-
-if TYPE_CHECKING:
-    from bert_recipes.runs.run import Run
 
 F1_NOTE = {
     "binary": "F1, precision and recall are those of the second label.",
@@ -26,7 +24,7 @@ F1_NOTE = {
 MOST_OF_EXAMPLE = 80
 
 
-def model_card(run: "Run", scores: dict[str, Any], example: str) -> str:
+def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
     """Return the card of a finished run.
 
     Args:
@@ -64,13 +62,13 @@ def model_card(run: "Run", scores: dict[str, Any], example: str) -> str:
     )
 
 
-def _model(run: "Run") -> str:
+def _model(run: RunSettings) -> str:
     if run.model_dir is None:
         return "TF-IDF of words and characters under a linear model"
     return f"`{run.configuration['model']}`, fine-tuned with seed {run.training.seed}"
 
 
-def _how_validated(run: "Run") -> str:
+def _how_validated(run: RunSettings) -> str:
     said = []
     if folds := run.configuration["folds"]:
         said.append(
@@ -84,7 +82,7 @@ def _how_validated(run: "Run") -> str:
     return " ".join(said)
 
 
-def _how_to_load(run: "Run", example: str) -> dict[str, Any]:
+def _how_to_load(run: RunSettings, example: str) -> dict[str, Any]:
     folder = run.folder.fold(1) if run.configuration["folds"] else run.folder
     own_code = _has_own_code(run)
     remote_code = own_code or bool(run.push and run.recipe == "custom")
@@ -97,16 +95,16 @@ def _how_to_load(run: "Run", example: str) -> dict[str, Any]:
     }
 
 
-def _has_own_code(run: "Run") -> bool:
+def _has_own_code(run: RunSettings) -> bool:
     return is_own_code(run.configuration.get("pooling") or "")
 
 
-def _head_and_loss(run: "Run") -> str:
+def _head_and_loss(run: RunSettings) -> str:
     own = ", ".join(f"{key} `{value}`" for key, value in _own_choices(run).items())
     return own or "the stock model's own"
 
 
-def _own_choices(run: "Run") -> dict[str, Any]:
+def _own_choices(run: RunSettings) -> dict[str, Any]:
     """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
     configuration = run.configuration
     if "pooling" not in configuration:

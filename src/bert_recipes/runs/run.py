@@ -26,28 +26,22 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictio
 from bert_recipes.files import write_json, writing
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
-from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.model_card import model_card
-from bert_recipes.runs.push import prepare_push
-from bert_recipes.runs.settings import settle
-from bert_recipes.runs.submission import SampleSubmission
-from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.runs.settings import RunSettings
+from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
 
 # TensorBoard's files would otherwise go among the checkpoints.
 LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
 
 
-class Run:
+class Run(RunSettings):
     """A run of a recipe on its data.
 
-    Making one checks and writes nothing; `open` does.
+    Making one checks and writes nothing; `open` does. Once it is open, `training.output_dir` is the folder of the
+    run's checkpoints.
 
     Attributes:
-        folder: the run folder.
-        training: the arguments for the Trainer, a copy of the recipe's; its `output_dir` is the folder of the run's
-            checkpoints once the run is open.
-        configuration: what `--config` would take to repeat the run, what was guessed from the data included.
         tokenized: the rows that this run trains on, is validated on and predicts.
         title: of a fold, for the terminal.
         checkpoint: once the run is open, the checkpoint to go on from, or None.
@@ -71,24 +65,12 @@ class Run:
         model_dir: str | None,
         whole: "Run | None" = None,
     ):
-        self.recipe = args.name
-        self.training, self.configuration = settle(args, data)
-        self.folder = RunFolder(Path(args.training.output_dir))
-        self.data = data
+        super().__init__(args, data, model_dir)
         self.tokenized = tokenized
-        self.model_dir = model_dir
         self.whole = whole
         self.checkpoint: str | None = None
         self.is_open = False
         self.title = ""
-        self.sample = SampleSubmission.of(data)
-        self.push = prepare_push(args, self.training)
-
-    @property
-    def keeps_the_best(self) -> bool:
-        """Whether the model is the best of several checkpoints."""
-        # The baseline has one model and no checkpoints, whatever a configuration of the other recipes says.
-        return self.model_dir is not None and self.training.load_best_model_at_end
 
     def open(self) -> None:
         """Open the folder: write `run.yaml`, find the checkpoint to go on from, say what was read.
@@ -128,7 +110,7 @@ class Run:
             for split in ("validation", "test"):
                 if split not in self.tokenized:
                     continue
-                output = trainer.predict(self.tokenized[split], metric_key_prefix=split)
+                output: Any = trainer.predict(self.tokenized[split], metric_key_prefix=split)
                 predicted[split] = probabilities_of(output.predictions, self.data.task.problem_type)
                 if LABELS in self.tokenized[split].column_names:
                     scores[split] = {k.removeprefix(f"{split}_"): v for k, v in output.metrics.items()}
@@ -169,7 +151,7 @@ class Run:
             validation: rows that the model was not trained on; threshold and temperature are chosen on these alone.
             test: probabilities of the test rows `[rows, num_labels]`, or None where there is no test split.
         """
-        chosen = self._score(scores, validation, test)
+        chosen = score_splits(self.data, scores, validation, test)
         self._write_predictions(validation, test, chosen.get("threshold"))
         validation.write(self.folder.path)
         scores["environment"] = environment_of(self)
@@ -187,29 +169,6 @@ class Run:
             self._tell(scores)
             if self.push:
                 terminal.say(f"Pushed to {self.push.push(self.folder)}.")
-
-    def _score(self, scores: dict[str, Any], validation: Predictions, test: np.ndarray | None) -> dict[str, Any]:
-        """Add the scores of the splits that have none yet; return what was chosen on validation rows."""
-        if "validation" not in scores:
-            scores["validation"] = self._scores_of(validation.labels, validation.probabilities)
-            scores["validation"]["loss"] = float(validation.losses.mean())
-        chosen: dict[str, Any] = {}
-        if self.data.task.problem_type == SINGLE_LABEL:
-            folds = np.asarray(validation.columns[FOLD]) if FOLD in validation.columns else None
-            chosen = calibration.choose(validation.labels, validation.probabilities, folds)
-            scores["validation"] |= chosen
-        if test is not None and LABELS in self.data.splits["test"].column_names:
-            truth = column(self.data.splits["test"], LABELS)
-            scores.setdefault("test", self._scores_of(truth, test))
-            if chosen:
-                scores["test"] |= calibration.scores_at(chosen, truth, test)
-        return chosen
-
-    def _scores_of(self, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-        scores = scores_from_probabilities(probabilities, labels, self.data.task.problem_type)
-        if "per_label" in scores:
-            scores["per_label"] = dict(zip(self.data.task.label_names, scores["per_label"], strict=True))
-        return scores
 
     def _write_predictions(self, validation: Predictions, test: np.ndarray | None, threshold: float | None) -> None:
         task = self.data.task
@@ -277,3 +236,30 @@ def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
     """Return what the Trainer logged of a whole training."""
     logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
     return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}
+
+
+def score_splits(
+    data: TextData, scores: dict[str, Any], validation: Predictions, test: np.ndarray | None
+) -> dict[str, Any]:
+    """Add the scores of the splits that have none yet; return what was chosen on validation rows."""
+    if "validation" not in scores:
+        scores["validation"] = _scores_of(data.task, validation.labels, validation.probabilities)
+        scores["validation"]["loss"] = float(validation.losses.mean())
+    chosen: dict[str, Any] = {}
+    if data.task.problem_type == SINGLE_LABEL:
+        folds = np.asarray(validation.columns[FOLD]) if FOLD in validation.columns else None
+        chosen = calibration.choose(validation.labels, validation.probabilities, folds)
+        scores["validation"] |= chosen
+    if test is not None and LABELS in data.splits["test"].column_names:
+        truth = column(data.splits["test"], LABELS)
+        scores.setdefault("test", _scores_of(data.task, truth, test))
+        if chosen:
+            scores["test"] |= calibration.scores_at(chosen, truth, test)
+    return chosen
+
+
+def _scores_of(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    scores = scores_from_probabilities(probabilities, labels, task.problem_type)
+    if "per_label" in scores:
+        scores["per_label"] = dict(zip(task.label_names, scores["per_label"], strict=True))
+    return scores

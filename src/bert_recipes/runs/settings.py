@@ -1,6 +1,7 @@
 """A recipe's arguments once the data is known: what was guessed is written down, what does not fit is an error."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.arguments import ModelArguments
@@ -9,7 +10,43 @@ from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
+from bert_recipes.runs.folder import RunFolder
+from bert_recipes.runs.push import prepare_push
+from bert_recipes.runs.submission import SampleSubmission
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
+
+
+class RunSettings:
+    """What a run is made with, settled before anything is written.
+
+    Attributes:
+        folder: the run folder.
+        training: the arguments for the Trainer, a copy of the recipe's.
+        configuration: what `--config` would take to repeat the run, what was guessed from the data included.
+
+    Args:
+        args: of the recipe.
+        data: what `load_data` returned.
+        model_dir: the folder of the pretrained model, or None where there is none.
+
+    Raises:
+        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
+    """
+
+    def __init__(self, args: Arguments[Any], data: TextData, model_dir: str | None):
+        self.recipe = args.name
+        self.training, self.configuration = settle(args, data)
+        self.folder = RunFolder(Path(args.training.output_dir))
+        self.data = data
+        self.model_dir = model_dir
+        self.sample = SampleSubmission.of(data)
+        self.push = prepare_push(args, self.training)
+
+    @property
+    def keeps_the_best(self) -> bool:
+        """Whether the model is the best of several checkpoints."""
+        # The baseline has one model and no checkpoints, whatever a configuration of the other recipes says.
+        return self.model_dir is not None and self.training.load_best_model_at_end
 
 
 def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrainingArguments, dict[str, Any]]:

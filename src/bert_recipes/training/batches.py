@@ -6,6 +6,7 @@ same step whether it is cut into one batch or into many, on one process or on ma
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,18 +140,20 @@ class StandInCollator:
     A process without rows in a step must still take part in it, since the others wait for its gradients.
     """
 
-    def __init__(self, collate: Callable[[list[dict]], dict], stand_in: dict):
+    def __init__(self, collate: Callable[[list[dict[str, Any]]], dict[str, Any]], stand_in: dict[str, Any]):
         self.collate = collate
         self.stand_in = stand_in
 
-    def __call__(self, rows: list[dict]) -> dict:
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the padded batch with `count`, `[batch]`."""
         batch = self.collate(rows or [self.stand_in])
         return {**batch, COUNT: torch.ones(len(rows)) if rows else torch.zeros(1)}
 
 
-class StepLoader(DataLoader):
+class StepLoader(DataLoader[Any]):
     """A `DataLoader` over `StepBatches`, which it tells what epoch it is."""
+
+    batch_sampler: StepBatches
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of epoch `epoch`."""

@@ -7,10 +7,12 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 from accelerate import PartialState
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from bert_recipes.errors import StoppedError
@@ -19,9 +21,9 @@ SEAL = "sealed.json"
 STATE = "trainer_state.json"
 
 
-def checkpoint_folder(folder: str | Path, step: int) -> Path:
+def checkpoint_folder(args: TrainingArguments, step: int) -> Path:
     """Return where Trainer puts the checkpoint of `step`."""
-    return Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+    return Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
 
 
 def seal(checkpoint: Path) -> None:
@@ -63,7 +65,7 @@ def last_sound(folder: Path) -> tuple[Path | None, dict[Path, str]]:
         match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
         if match and path.is_dir():
             numbered[int(match[1])] = path
-    unsound = {}
+    unsound: dict[Path, str] = {}
     for _, path in sorted(numbered.items(), reverse=True):
         wrong = what_is_wrong(path)
         if wrong is None:
@@ -90,7 +92,9 @@ def _digest(file: Path) -> str:
 class LogWithSave(TrainerCallback):
     """Logs whenever a checkpoint is saved, so that the log of a run that went on from it is the undisturbed one."""
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Log this step if it is saved."""
         control.should_log |= control.should_save
 
@@ -109,17 +113,19 @@ class StopOnSignal(TrainerCallback):
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.before = {}
+        self.before: dict[signal.Signals, Any] = {}
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Take the signals."""
         self.received = 0
         self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
-    def _receive(self, number, frame):
+    def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self.received and number == signal.SIGINT and now - self.since > 1:
             raise KeyboardInterrupt
@@ -135,18 +141,20 @@ class StopOnSignal(TrainerCallback):
             received = int(told.item())
         return received
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Ask for a checkpoint if a signal came, to this process or to another one."""
         control.should_save |= self._agree(args.device) > 0
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop, now that the checkpoint is there."""
         number = self._agree(args.device)
         if number:
-            again = "the same command without --overwrite" if args.overwrite else "the same command"
+            again = "the same command without --overwrite" if getattr(args, "overwrite", False) else "the same command"
             raise StoppedError(
                 f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
-                f"{checkpoint_folder(args.output_dir, state.global_step)}, and {again} goes on from there.",
+                f"{checkpoint_folder(args, state.global_step)}, and {again} goes on from there.",
                 number,
             )
 

@@ -1,15 +1,16 @@
 """Evaluation in the order of the rows, in batches of like length, on any number of processes."""
 
 import contextlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
 from bert_recipes.columns import LABELS, LENGTH, ROW
@@ -25,8 +26,11 @@ class EvaluatingTrainer(Trainer):
     `Trainer` hands back rows in the order in which a sampler served them; here every row is known by its number.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_metrics=self._scores, **kwargs)
+    model: PreTrainedModel
+    _signature_columns: Any
+
+    def __init__(self, model: nn.Module | None = None, args: TrainingArguments | None = None, **kwargs: Any) -> None:
+        super().__init__(model, args, compute_metrics=self._scores, **kwargs)
 
     @property
     def problem_type(self) -> str:
@@ -41,13 +45,13 @@ class EvaluatingTrainer(Trainer):
         """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
         raise NotImplementedError
 
-    def _set_signature_columns_if_needed(self):
+    def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
         taken = set(self._signature_columns) - {"label", "label_ids"}
         self._signature_columns = sorted(taken | {ROW, LABELS})
 
-    def _loading(self) -> dict:
+    def _loading(self) -> dict[str, Any]:
         args = self.args
         return {
             "num_workers": args.dataloader_num_workers,
@@ -58,15 +62,15 @@ class EvaluatingTrainer(Trainer):
             "worker_init_fn": partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
         }
 
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """Return this process's batches of the validation split, sorted by length."""
         return self._evaluation_loader(self.eval_dataset if eval_dataset is None else eval_dataset)
 
-    def get_test_dataloader(self, test_dataset) -> DataLoader:
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader[Any]:
         """Return this process's batches of `test_dataset`, sorted by length."""
         return self._evaluation_loader(test_dataset)
 
-    def _evaluation_loader(self, dataset) -> DataLoader:
+    def _evaluation_loader(self, dataset: Dataset) -> DataLoader[Any]:
         args = self.args
         batches = EvaluationBatches(
             lengths_of(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
@@ -74,14 +78,20 @@ class EvaluatingTrainer(Trainer):
         rows = self._remove_unused_columns(dataset, description="evaluation")
         return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> Any:
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             logits = model(**for_model(inputs)).logits.detach()
         return None, logits, tuple(inputs[name] for name in (LABELS, ROW) if name in inputs)
 
-    def _scores(self, prediction: EvalPrediction) -> dict:
+    def _scores(self, prediction: EvalPrediction) -> dict[str, Any]:
         logits, labels = _in_order(prediction.predictions, prediction.label_ids)
         if labels is None:
             return {}
@@ -95,7 +105,9 @@ class EvaluatingTrainer(Trainer):
         loss = (weights * self.losses_of(*logits_and_labels)).sum() / weights.sum()
         scores = {"loss": loss.item(), **scores_from_logits(logits, labels, self.problem_type)}
         if "per_label" in scores:
-            scores["per_label"] = dict(zip(self.model.config.id2label.values(), scores["per_label"], strict=True))
+            scores["per_label"] = dict(
+                zip((self.model.config.id2label or {}).values(), scores["per_label"], strict=True)
+            )
         chosen_by = self.args.metric_for_best_model
         if self.is_in_train and self.args.load_best_model_at_end and chosen_by not in scores:
             raise UserError(
@@ -104,9 +116,9 @@ class EvaluatingTrainer(Trainer):
             )
         return scores
 
-    def log(self, logs, *args, **kwargs):
+    def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """As `Trainer.log`, in single numbers, as trackers take them: each label's F1, and no confusion matrix."""
-        flat = {}
+        flat: dict[str, Any] = {}
         for name, value in logs.items():
             if name.endswith("per_label"):
                 of_labels = value.items()
@@ -115,7 +127,9 @@ class EvaluatingTrainer(Trainer):
                 flat[name] = value
         super().log(flat, *args, **kwargs)
 
-    def predict(self, test_dataset, ignore_keys=None, metric_key_prefix="test") -> PredictionOutput:
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
         # What is written down must be what the saved model gives wherever it is loaded: no autocast.
         with self._full_precision():
@@ -124,14 +138,14 @@ class EvaluatingTrainer(Trainer):
         return PredictionOutput(predictions=logits, label_ids=labels, metrics=output.metrics)
 
     @contextlib.contextmanager
-    def _full_precision(self):
+    def _full_precision(self) -> Iterator[None]:
         # accelerate switches autocast on by wrapping `forward` on the instance; the class still has the plain one.
         wrapped = self.model.__dict__.pop("forward", None)
         try:
             yield
         finally:
             if wrapped is not None:
-                self.model.forward = wrapped
+                self.model.__dict__["forward"] = wrapped
 
 
 def for_model(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -144,7 +158,7 @@ def lengths_of(dataset: Dataset) -> np.ndarray:
     return dataset.with_format("numpy")[LENGTH][:]
 
 
-def _in_order(logits: np.ndarray, label_ids: tuple) -> tuple[np.ndarray, np.ndarray | None]:
+def _in_order(logits: Any, label_ids: Any) -> tuple[np.ndarray, np.ndarray | None]:
     # np.unique also drops the rows that were repeated to fill the last batch of every process.
     _, order = np.unique(label_ids[-1], return_index=True)
     return logits[order], label_ids[0][order] if len(label_ids) == 2 else None

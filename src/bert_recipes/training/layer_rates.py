@@ -1,18 +1,21 @@
 """Learning rates by depth: smaller ones for lower layers, another one for the head."""
 
+from typing import Any
+
 from torch import nn
 
 from bert_recipes.modeling.building import embeddings_of, encoder_layers
+from bert_recipes.modeling.models import EncoderClassifier
 
 
 def parameter_groups(
-    model: nn.Module,
+    model: EncoderClassifier,
     learning_rate: float,
     weight_decay: float,
     decayed: set[str],
     layer_decay: float = 1.0,
     head_learning_rate: float | None = None,
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Return the optimizer's groups of an `EncoderClassifier`, the head's first.
 
     The top layer learns at `learning_rate`, each layer below at `layer_decay` times the rate of the one above, and the
@@ -27,7 +30,7 @@ def parameter_groups(
         head_learning_rate: of pooling, head and classifier, the encoder's own pooler included; by default
             `learning_rate`.
     """
-    rate_of = {}
+    rate_of: dict[int, float] = {}
     if layer_decay != 1.0:
         # LoRA wraps the encoder.
         plain = model.encoder.get_base_model() if hasattr(model.encoder, "get_base_model") else model.encoder
@@ -37,7 +40,7 @@ def parameter_groups(
         lowest = learning_rate * layer_decay ** len(layers)
         rate_of |= {id(p): lowest for part in embeddings_of(plain) for p in part.parameters()}
     head_rate = learning_rate if head_learning_rate is None else head_learning_rate
-    groups: dict[tuple[float, float], list] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     named = sorted(model.named_parameters(), key=lambda item: item[0].startswith("encoder."))
     for name, parameter in named:
         if parameter.requires_grad:

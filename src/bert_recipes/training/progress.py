@@ -1,5 +1,7 @@
 """The progress of a training at the terminal."""
 
+from typing import Any
+
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -9,7 +11,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bert_recipes.evaluation.titles import in_a_line
 from bert_recipes.terminal import console, say
@@ -22,7 +24,9 @@ class TrainingProgress(TrainerCallback):
         self.bar: Progress | None = None
         self.bar_task = TaskID(0)
 
-    def on_train_begin(self, args, state, control, **kwargs):
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Open the bar."""
         if state.global_step:
             say(f"Going on from step {state.global_step:,} of {state.max_steps:,}.")
@@ -33,19 +37,35 @@ class TrainingProgress(TrainerCallback):
         self.bar_task = self.bar.add_task("training", total=state.max_steps, completed=state.global_step)
         self.bar.start()
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Move the bar."""
         if self.bar:
             self.bar.update(self.bar_task, completed=state.global_step)
 
-    def on_log(self, args, state, control, logs=None, **kwargs):
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Show the loss beside the bar."""
-        if self.bar and "loss" in logs:
+        if self.bar and logs and "loss" in logs:
             self.bar.update(self.bar_task, description=f"loss {logs['loss']:.4f}")
 
-    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Print the scores on the validation split."""
-        scores = in_a_line(metrics, ("accuracy", "f1", "pearson", "spearman", "loss"), prefix="eval_")
+        scores = in_a_line(metrics or {}, ("accuracy", "f1", "pearson", "spearman", "loss"), prefix="eval_")
         say(f"epoch {state.epoch:.4g}, step {state.global_step:,}: validation {scores}")
 
     def close(self) -> None:

@@ -5,7 +5,9 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
+from torch import nn
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes import terminal
@@ -21,6 +23,9 @@ from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.training.checkpoints import StopOnSignal
 from bert_recipes.training.trainer import PerExampleTrainer
+
+if TYPE_CHECKING:
+    import optuna
 
 STUDY = "custom"
 BATCH_SIZES = (16, 32, 64)
@@ -56,7 +61,7 @@ class Search:
         training.load_best_model_at_end = False
         training.output_dir = str(self.folder / "trials")
 
-    def space(self, trial) -> dict:
+    def space(self, trial: "optuna.Trial") -> dict[str, Any]:
         """Draw and return those of a trial's settings that are Trainer's."""
         return {
             "learning_rate": trial.suggest_float("learning_rate", 2e-5, 4e-4, log=True),
@@ -64,20 +69,21 @@ class Search:
             "per_device_train_batch_size": trial.suggest_categorical("per_device_train_batch_size", BATCH_SIZES),
         }
 
-    def model_arguments(self, trial) -> CustomArguments:
+    def model_arguments(self, trial: "optuna.Trial | None") -> CustomArguments:
         """Draw a trial's other settings into the recipe's own arguments; without a trial these are as they were."""
         if trial is None:
             return self.args.model
         drawn = copy.copy(self.args.model)
-        drawn.pooling = trial.suggest_categorical("pooling", [name for name in POOLINGS if name != "pooler"])
+        poolings = [name for name in POOLINGS if name != "pooler"]
+        drawn.pooling = str(trial.suggest_categorical("pooling", poolings))
         drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
         return drawn
 
-    def trainer(self, model_init: Callable, **kwargs) -> "SearchTrainer":
+    def trainer(self, model_init: Callable[..., Any], **kwargs: Any) -> "SearchTrainer":
         """Return the trainer of all trials, which builds a model for each with `model_init(trial)`."""
         return SearchTrainer(args=self.training, model_init=model_init, search=self, **kwargs)
 
-    def run(self, trainer: "SearchTrainer") -> dict:
+    def run(self, trainer: "SearchTrainer") -> dict[str, Any]:
         """Make the trials that are still to be made; return the best configuration, as the custom recipe takes it.
 
         Raises:
@@ -95,7 +101,7 @@ class Search:
         write_yaml(written, asked)
         storage = f"sqlite:///{self.folder / 'trials.sqlite3'}"
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        direction = "minimize" if self.score in LESS_IS_BETTER else "maximize"
+        direction: Literal["minimize", "maximize"] = "minimize" if self.score in LESS_IS_BETTER else "maximize"
         study = optuna.create_study(study_name=STUDY, storage=storage, direction=direction, load_if_exists=True)
         made = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)))
         wanted = self.args.model.trials
@@ -124,17 +130,17 @@ class Search:
 class SearchTrainer(PerExampleTrainer):
     """A `PerExampleTrainer` that builds a model for every trial and leaves no checkpoints behind."""
 
-    def __init__(self, *args, search: Search, **kwargs):
+    def __init__(self, *args: Any, search: Search, **kwargs: Any) -> None:
         self.search = search
         super().__init__(*args, **kwargs)
         # It would save a checkpoint first: a trial that was stopped is made anew.
         self.remove_callback(StopOnSignal)
 
-    def _report_to_hp_search(self, trial, step, metrics):
+    def _report_to_hp_search(self, trial: Any, step: int, metrics: dict[str, float]) -> None:
         # Trials differ in their batch size: at the same step one has seen more rows than another.
-        super()._report_to_hp_search(trial, round(self.state.epoch), metrics)
+        super()._report_to_hp_search(trial, round(self.state.epoch or 0), metrics)
 
-    def call_model_init(self, trial=None):
+    def call_model_init(self, trial: Any = None) -> nn.Module:
         """Build the model of a trial, and take its layer-wise decay."""
         model = super().call_model_init(trial)
         self.layer_decay = self.search.model_arguments(trial).layer_decay

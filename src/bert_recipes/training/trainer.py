@@ -5,12 +5,13 @@ grows with gradient accumulation and with the number of processes. Here the step
 `sum(w_i * l_i) / sum(w_i)` over every example of the step, however it is cut.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from bert_recipes.columns import LABELS
 from bert_recipes.errors import UserError
@@ -48,7 +49,7 @@ class RecipeTrainer(EvaluatingTrainer):
             # Tensor cores take lengths that are multiples of 8.
             self.data_collator.pad_to_multiple_of = 8
 
-    def train(self, *args, **kwargs):
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; the terminal and the signals are given back however it ends."""
         try:
             return super().train(*args, **kwargs)
@@ -78,7 +79,9 @@ class RecipeTrainer(EvaluatingTrainer):
         collate = StandInCollator(self.data_collator, rows[0])
         return StepLoader(rows, batch_sampler=batches, collate_fn=collate, **self._loading())
 
-    def get_batch_samples(self, epoch_iterator, num_batches, device):
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         total = torch.zeros((), dtype=torch.float64)
@@ -90,7 +93,13 @@ class RecipeTrainer(EvaluatingTrainer):
 
     # The loss of a step
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """Return this micro-batch's part of the step's loss, a scalar; `num_items_in_batch` is the step's weight."""
         counts = inputs[COUNT]
         if self.args.label_smoothing_factor:
@@ -117,7 +126,7 @@ class RecipeTrainer(EvaluatingTrainer):
         # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
         return weighted_sum / step_weight * self.accelerator.num_processes
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._tr_loss = self._tr_loss.to(torch.promote_types(self._tr_loss.dtype, loss.dtype))
@@ -125,7 +134,7 @@ class RecipeTrainer(EvaluatingTrainer):
 
     # Checkpoints
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         # Trainer removes old checkpoints before this one could be sealed: here only after.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -134,9 +143,10 @@ class RecipeTrainer(EvaluatingTrainer):
             self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            seal(checkpoint_folder(self.args.output_dir, self.state.global_step))
+            checkpoint = checkpoint_folder(self.args, self.state.global_step)
+            seal(checkpoint)
             rotate_checkpoints(
-                output_dir=self.args.output_dir,
+                output_dir=str(checkpoint.parent),
                 save_total_limit=limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
             )
@@ -155,13 +165,20 @@ class PerExampleTrainer(RecipeTrainer):
         UserError: the weights turn out to depend on the logits.
     """
 
-    def __init__(self, *args, loss: Loss, layer_decay: float = 1.0, head_learning_rate: float | None = None, **kwargs):
+    def __init__(
+        self,
+        *args: Any,
+        loss: Loss,
+        layer_decay: float = 1.0,
+        head_learning_rate: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         self.loss = loss
         self.layer_decay = layer_decay
         self.head_learning_rate = head_learning_rate
         super().__init__(*args, **kwargs)
 
-    def create_optimizer(self, model=None):
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`, with a learning rate for each layer where that is asked for."""
         if self.optimizer is None and (self.layer_decay != 1.0 or self.head_learning_rate is not None):
             model = self.model if model is None else model
@@ -177,22 +194,28 @@ class PerExampleTrainer(RecipeTrainer):
             self.optimizer = optimizer_class(groups, **options)
         return super().create_optimizer(model)
 
-    def train(self, *args, **kwargs):
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `RecipeTrainer.train`; in the end what LoRA learned is a part of the encoder's weights."""
         output = super().train(*args, **kwargs)
         merge_lora(self.model)
         return output
 
-    def weights_of(self, labels):
+    def weights_of(self, labels: Tensor) -> Tensor:
         """Return the weights `[batch]` that the loss gives to the examples with these labels."""
-        logits = torch.zeros(len(labels), self.model.config.num_labels, device=labels.device)
+        logits = torch.zeros(len(labels), len(self.model.config.id2label or ()), device=labels.device)
         return losses_and_weights(self.loss, logits, labels)[1]
 
-    def losses_of(self, logits, labels):
+    def losses_of(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the per-example losses `[batch]` of logits `[batch, num_labels]`."""
         return losses_and_weights(self.loss, logits, labels)[0]
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """Return this micro-batch's part of the step's loss: the weighted sum of the per-example losses, shared."""
         labels = inputs[LABELS]
         passes = getattr(self.loss, "passes", 1)
