@@ -61,13 +61,14 @@ def trainer_of(trainer_class: type[Trainer], rows: Dataset, model=None, **option
     ours = issubclass(trainer_class, RecipeTrainer)
     per_example = issubclass(trainer_class, PerExampleTrainer)
     defaults = {"max_steps": 1, "logging_steps": 1, "save_strategy": "no", "train_sampling_strategy": "sequential"}
+    if ours:
+        defaults |= {"eval_strategy": "no", "load_best_model_at_end": False}
     args = (RecipeTrainingArguments if ours else TrainingArguments)(
         output_dir=tempfile.gettempdir(),
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
         ddp_find_unused_parameters=False,
-        **({"label_names": ["labels"]} if ours else {}),
         **{"bf16": False, **defaults, **options},
     )
     set_seed(0)
