@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 
 from benchmarks.measures import synthetic_texts
 from bert_recipes.cli.main import run_main
@@ -39,7 +39,7 @@ def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     """Return the seconds of each part and the most bytes that the process took."""
     source = resolve_model(model)
-    most = min(128, positions_of(source))
+    most = min(128, positions_of(AutoConfig.from_pretrained(source)))
     tokenizer = AutoTokenizer.from_pretrained(source)
     write_tweets(folder / "train.csv", rows, tokenizer)
     write_tweets(folder / "new.csv", predicted, tokenizer)
@@ -49,7 +49,7 @@ def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
         times.append(time.perf_counter())
         seconds[name] = times[-1] - times[-2]
 
-    data = load_data(DataArguments(dataset=str(folder / "train.csv")))
+    data = load_data(DataArguments(dataset=[str(folder / "train.csv")]))
     lap("load")
     tokenized = tokenize(data.splits, tokenizer, most, source)
     lap("tokenize")
