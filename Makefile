@@ -61,16 +61,18 @@ kills: $(STAMP) ## kill runs at 100 of their file operations: all must end as if
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
 	@$(BIN)/python -P src/bert_recipes/doctor.py
 
-lint: $(STAMP) ## check style with ruff
+lint: $(STAMP) ## check style, types and the direction of imports (a minute)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
+	@$(BIN)/mypy --no-error-summary
 
 format: $(STAMP) ## rewrite the code in ruff's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean: ## remove the environment and what Python leaves behind; runs/ stays
-	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define run-recipe

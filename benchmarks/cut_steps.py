@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -27,6 +28,7 @@ from bert_recipes.task import Task
 from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 
 STEP, STEPS = 32, 10
+TRAINERS: dict[str, type[Trainer]] = {"Trainer": Trainer, "stock": RecipeTrainer, "custom": PerExampleTrainer}
 
 
 def rows() -> Dataset:
@@ -40,14 +42,19 @@ def rows() -> Dataset:
 def save_encoder(folder: str) -> None:
     """Save a two-layer BERT with random weights and without dropout."""
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
+    dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     BertModel(BertConfig(vocab_size=100, max_position_embeddings=16, **shape, **dropout)).save_pretrained(folder)
 
 
 def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bool = False) -> dict:
     """Return the first step's loss and gradient norm, and all weights before and after ten steps."""
-    options = {
+    options: dict[str, Any] = {
         "output_dir": f"{encoder}/run",
         "per_device_train_batch_size": STEP // (accumulation * processes),
         "gradient_accumulation_steps": accumulation,
@@ -64,20 +71,25 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
         "bf16": bf16,
     }
     set_seed(0)
+    model: Any
     if kind == "custom":
         model = build_classifier(encoder, CustomArguments(), Task("binary", ["no", "yes"], ["label"]))
-        trainer_class, more = PerExampleTrainer, {"loss": cross_entropy}
     else:
         model = AutoModelForSequenceClassification.from_pretrained(encoder)
-        trainer_class, more = {"Trainer": Trainer, "stock": RecipeTrainer}[kind], {}
     if not bf16:
         model.double()
     if kind == "Trainer":
         args = TrainingArguments(use_cpu=not torch.accelerator.is_available(), **options)
         args._n_gpu = min(args.n_gpu, 1)
     else:
+<<<<<<< HEAD
         args = RecipeTrainingArguments(**options)
     trainer = trainer_class(model, args, train_dataset=rows(), **more)
+=======
+        args = RecipeTrainingArguments(label_names=["labels"], **options)
+    more: dict[str, Any] = {"loss": cross_entropy} if kind == "custom" else {}
+    trainer = TRAINERS[kind](model, args, train_dataset=rows(), **more)
+>>>>>>> wt-types
     before = flat(model)
     trainer.train()
     first = next(entry for entry in trainer.state.log_history if "loss" in entry)

@@ -46,9 +46,8 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace):
         self.args = args
-        self.device = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-        )
+        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        self.device = torch.device("cpu") if found is None else found
         self.model_dir = resolve_model(args.model or "embedded:minilm")
         self.tokenizer = AutoTokenizer.from_pretrained(self.model_dir)
         self.most = most_tokens(self.tokenizer, AutoConfig.from_pretrained(self.model_dir))

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ from benchmarks.lines import (
     Unpadded,
     medians,
 )
-from bert_recipes.cli.parser import command_name
+from bert_recipes.config.help import command_name
 from bert_recipes.devices import cores, has_native_bf16, peak_memory
 from bert_recipes.errors import UserError
 
@@ -42,7 +43,8 @@ def measure(args: argparse.Namespace) -> dict:
     """
     bench = Bench(args)
     on_cpu = bench.device.type == "cpu"
-    results = {"machine": measures.machine(bench.device), "versions": _versions(), "device": bench.device.type}
+    results: dict[str, Any] = {"machine": measures.machine(bench.device), "versions": _versions()}
+    results["device"] = bench.device.type
     results["command"] = " ".join([command_name(), *sys.argv[1:]])
     results["model"] = args.model or ("embedded:minilm" if on_cpu else "bert-base, random weights")
     results["texts"] = " ".join(args.dataset or []) or "random words, as long as tweets"
@@ -130,13 +132,13 @@ def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) 
             run()
         device = "self_device_time_total" if bench.device.type == "cuda" else "self_cpu_time_total"
         times = {event.key: getattr(event, device) for event in profile.key_averages()}
-        most = sorted(times, key=times.get, reverse=True)[:PROFILED]
+        most = sorted(times, key=lambda name: times[name], reverse=True)[:PROFILED]
         results[part] = {name: times[name] / sum(times.values()) for name in most}
     return results
 
 
 def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
-    results = {}
+    results: dict[str, Any] = {}
     for batch in (32, 128, 512):
         for length in (None, 128, 512):
             _say(f"{batch} texts of {length or 'tweet'} tokens")
@@ -155,7 +157,7 @@ def _by_processes(bench: Bench, args: argparse.Namespace) -> dict:
     """Return the figures of a step that one process takes and of the same step dealt to two, each with a device."""
     devices = cores() if bench.device.type == "cpu" else torch.accelerator.device_count()
     counts = [count for count in (1, 2) if count <= devices]
-    rounds = {count: [] for count in counts}
+    rounds: dict[int, list[Any]] = {count: [] for count in counts}
     for number in range(args.rounds):
         for count in counts:
             _say(f"{count} processes, round {number + 1} of {args.rounds}")

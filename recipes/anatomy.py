@@ -45,7 +45,7 @@ def write(pages: dict[str, str], folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def main():
+def main() -> None:
     args = parse_arguments()
     if args.write_docs and not DOCS.is_dir():
         raise UserError(f"--write_docs: there is no {DOCS}: it works in a clone of the repository only.")

@@ -15,7 +15,7 @@ from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 
 
-def main():
+def main() -> None:
     parser = ScriptParser(__doc__)
     parser.add_argument("what", nargs="+", help="names of recipes, YAML files or run folders, two or more")
     parser.add_argument("--config", type=Path, default=Path("recipes/configs/quickstart.yaml"), help="of the recipes")

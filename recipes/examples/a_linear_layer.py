@@ -7,9 +7,12 @@ What the stock classifier hides is ten lines: an encoder, one vector per text, a
 labels and returns logits; the loss is a function beside the model.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-from torch import nn
+from datasets import DatasetDict
+from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, set_seed
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -19,7 +22,7 @@ from bert_recipes.config.parsing import parse_arguments
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import UserError
-from bert_recipes.modeling.losses import cross_entropy
+from bert_recipes.modeling.losses import Loss, cross_entropy
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.task import SINGLE_LABEL
 from bert_recipes.terminal import say
@@ -46,26 +49,35 @@ class LinearOnCls(nn.Module):
         self.config = self.encoder.config
         self.classifier = nn.Linear(self.size(), num_labels)
 
-    def size(self):
+    def size(self) -> int:
         """Return the size of the vector that `pool` makes."""
         return self.config.hidden_size
 
-    def pool(self, output, attention_mask):
+    def pool(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return one vector per text, `[batch, size]`: here the first token's."""
         return output.last_hidden_state[:, 0]
 
-    def encode(self, input_ids, attention_mask, token_type_ids=None):
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Return what `pool` makes of ids and mask `[batch, length]`."""
         types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types)
         return self.pool(output, attention_mask)
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None):
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> SequenceClassifierOutput:
         """Return logits `[batch, num_labels]` for ids and mask `[batch, length]`."""
         return SequenceClassifierOutput(logits=self.classifier(self.encode(input_ids, attention_mask, token_type_ids)))
 
 
-def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None):
+def train(
+    model_class: Callable[..., nn.Module],
+    loss: Loss = cross_entropy,
+    *,
+    doc: str | None,
+    name: str,
+    prepare: Callable[[DatasetDict], tuple[DatasetDict, dict[str, Any]]] | None = None,
+) -> None:
     """Train `model_class` with the flags of the command line and print its scores on the validation split.
 
     Args:
@@ -99,7 +111,7 @@ def train(model_class, loss=cross_entropy, *, doc: str, name: str, prepare=None)
         loss=loss,
     )
     trainer.train()
-    scores = trainer.predict(tokenized["validation"], metric_key_prefix="validation").metrics
+    scores = trainer.predict(tokenized["validation"], metric_key_prefix="validation").metrics or {}
     say(f"{name}: validation accuracy {scores['validation_accuracy']:.4f}, F1 {scores['validation_f1']:.4f}")
 
 

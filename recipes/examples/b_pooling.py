@@ -10,19 +10,21 @@ therefore imports nothing that a reader of the model would not have.
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers import PretrainedConfig
 
 
 class FirstAndMean(nn.Module):
     """The first token beside the mean over the others. Made from the encoder's configuration, as `--pooling` asks."""
 
-    def __init__(self, config):
+    def __init__(self, config: PretrainedConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(2 * config.hidden_size)
 
-    def forward(self, output, attention_mask):
+    def forward(self, output: Any, attention_mask: Tensor) -> Tensor:
         """Return `[batch, 2 * hidden_size]`; padding, where the mask is 0, counts nothing."""
         hidden = output.last_hidden_state
         mask = attention_mask[:, 1:].unsqueeze(-1).to(hidden.dtype)

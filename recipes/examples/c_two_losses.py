@@ -11,10 +11,11 @@ import runpy
 import sys
 from pathlib import Path
 
+from torch import Tensor
 from torch.nn import functional as F
 
 
-def two_losses(logits, labels, share=0.5):
+def two_losses(logits: Tensor, labels: Tensor, share: float = 0.5) -> Tensor:
     """Cross entropy plus `share` times the Brier score, both `[batch]`.
 
     Cross entropy pays for the probability of the true class; the Brier score (Brier 1950, Monthly

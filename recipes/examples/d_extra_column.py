@@ -8,10 +8,12 @@ without the embedding: standardise it and concatenate.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from a_linear_layer import LinearOnCls, train
-from torch import nn
+from datasets import DatasetDict
+from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from bert_recipes.cli.main import run_main
@@ -34,18 +36,24 @@ class WithKeyword(LinearOnCls):
         super().__init__(source, num_labels)
         self.keywords = nn.Embedding(num_keywords, SIZE, padding_idx=0)
 
-    def size(self):
+    def size(self) -> int:
         """Return the size of the text's vector and the keyword's together."""
         return super().size() + SIZE
 
-    def forward(self, input_ids, attention_mask, token_type_ids=None, keyword_id=None):
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        keyword_id: Tensor | None = None,
+    ) -> SequenceClassifierOutput:
         """Return logits `[batch, num_labels]` for ids and mask `[batch, length]` and keyword ids `[batch]`."""
         text = self.encode(input_ids, attention_mask, token_type_ids)
         features = torch.cat([text, self.keywords(keyword_id)], dim=-1)
         return SequenceClassifierOutput(logits=self.classifier(features))
 
 
-def add_keyword_ids(tokenized):
+def add_keyword_ids(tokenized: DatasetDict) -> tuple[DatasetDict, dict[str, Any]]:
     """Return the splits with `keyword_id`, numbered by the train split, and how many ids there are."""
     if COLUMN not in tokenized["train"].column_names:
         raise UserError(f"this example needs a column '{COLUMN}': give --dataset data/disaster-tweets.")

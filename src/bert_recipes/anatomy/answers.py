@@ -1,11 +1,13 @@
 """Stations 8 to 12: from logits to answers and losses, and which rows may decide what."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 from transformers import BertConfig, BertForSequenceClassification
 
-from bert_recipes.anatomy.tour import Check, Code, Said, Station, Table, Tour, numbers, shape, source_of
-from bert_recipes.modeling.losses import cross_entropy
+from bert_recipes.anatomy.tour import Cell, Check, Code, Said, Station, Table, Tour, numbers, shape, source_of
+from bert_recipes.modeling.losses import cross_entropy, losses_and_weights
 
 # 8
 
@@ -20,14 +22,14 @@ def decide(tour: Tour) -> Station:
     with torch.no_grad():
         logits = tour.stock(**tour.tokens).logits[0]
     shares, independent, chosen = answers(logits)
-    names = tour.stock.config.id2label
-    rows = [
+    names: Any = tour.stock.config.id2label
+    rows: list[list[Cell]] = [
         [Code(names[i]), numbers(logits[i]), numbers(shares[i]), numbers(independent[i]), "◀" if i == chosen else ""]
         for i in range(tour.num_labels)
     ]
     rows.append([Said("sum"), "", numbers(shares.sum()), numbers(independent.sum()), ""])
-    header = [Said("label"), Code("logits"), Code("softmax"), Code("sigmoid"), Code("argmax")]
-    when = [
+    header: list[Cell] = [Said("label"), Code("logits"), Code("softmax"), Code("sigmoid"), Code("argmax")]
+    when: list[list[Cell]] = [
         [Said("one_of_many"), Code("softmax"), Code("argmax")],
         [Said("yes_or_no"), Code("softmax"), Said("threshold_one")],
         [Said("any_of_many"), Code("sigmoid"), Said("threshold_each")],
@@ -36,9 +38,9 @@ def decide(tour: Tour) -> Station:
     two = torch.tensor([0.3, 1.1])
     checks = [
         Check(Said("sums_to_one"), torch.allclose(shares.sum(), torch.tensor(1.0))),
-        Check(Said("same_order"), shares.argmax() == chosen and independent.argmax() == chosen),
+        Check(Said("same_order"), bool(shares.argmax() == chosen and independent.argmax() == chosen)),
         Check(Said("two_is_one"), torch.allclose(two.softmax(-1)[1], (two[1] - two[0]).sigmoid())),
-        Check(Said("half_is_argmax"), (two.softmax(-1)[1] > 0.5) == (two.argmax() == 1)),
+        Check(Said("half_is_argmax"), bool((two.softmax(-1)[1] > 0.5) == (two.argmax() == 1))),
     ]
     blocks = [
         Table(rows, header, marked=[int(chosen)]),
@@ -62,7 +64,7 @@ def loss(tour: Tour) -> Station:
     """The stock loss is one number, the mean over the batch."""
     labels = torch.tensor([1, 0])
     mean, per_example, logits = with_labels(tour.stock, tour.tokens, labels)
-    ours = cross_entropy(logits, labels)
+    ours, _ = losses_and_weights(cross_entropy, logits, labels)
     rows = [
         [Code("output.loss"), shape(mean), numbers(mean)],
         [Code("per_example"), shape(per_example), numbers(per_example)],
@@ -91,10 +93,15 @@ def chosen_loss(num_labels, labels, model=None):
     return chosen, model.config.problem_type, model
 
 
-def tiny_config(**options) -> BertConfig:
+def tiny_config(**options: Any) -> BertConfig:
     """Return the configuration of a BERT of two layers and 16 hidden units, without dropout."""
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    no_dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     return BertConfig(vocab_size=64, max_position_embeddings=160, **sizes, **no_dropout, **options)
 
 
@@ -114,7 +121,8 @@ def problem(tour: Tour) -> Station:
         (3, hot, "ValueError", SINGLE),
         (3, floats, "ValueError", MULTI),
     ]
-    rows, as_told = [], []
+    rows: list[list[Cell]] = []
+    as_told = []
     for num_labels, labels, wanted, kind in cases:
         chosen, problem_type, _ = chosen_loss(num_labels, labels)
         as_told.append((chosen, problem_type) == (wanted, kind))
@@ -130,7 +138,13 @@ def problem(tour: Tour) -> Station:
     _, first, model = chosen_loss(3, hot.float())
     then, second, _ = chosen_loss(3, ids, model)
     rows.append([Said("then_same"), Code("int64"), shape(ids), Code(then), Code(second)])
-    header = [Code("num_labels"), Said("dtype"), Said("shape"), Said("chosen"), Code("config.problem_type")]
+    header: list[Cell] = [
+        Code("num_labels"),
+        Said("dtype"),
+        Said("shape"),
+        Said("chosen"),
+        Code("config.problem_type"),
+    ]
     checks = [
         Check(Said("one_label"), all(as_told[:2])),
         Check(Said("by_dtype"), all(as_told[2:4])),
@@ -191,7 +205,7 @@ def splits(tour: Tour) -> Station:
         [Said("test"), Said("maybe"), Said("no"), Said("no"), Said("yes_once")],
     ]
     header = [Said("split"), Said("has_labels"), Said("weights"), Said("threshold"), Said("report")]
-    rows = [[Said("same_rows"), numbers(chosen, 3)], [Said("fresh_rows"), numbers(fresh, 3)]]
+    rows: list[list[Cell]] = [[Said("same_rows"), numbers(chosen, 3)], [Said("fresh_rows"), numbers(fresh, 3)]]
     checks = [
         Check(Said("flatters"), bool(chosen > fresh + 0.03)),
         Check(Said("honest"), abs(float(fresh) - 0.5) < 0.01),

@@ -3,12 +3,14 @@
 import inspect
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, set_seed
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
 from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.tour import (
     Bars,
+    Block,
+    Cell,
     Check,
     Code,
     Heat,
@@ -56,7 +58,7 @@ def attention(tour: Tour) -> Station:
     mean = of_word.mean(0)
     rows = [(Said("mean"), mean.tolist())]
     rows += [(Said("head", number=i), head.tolist()) for i, head in enumerate(of_word, start=1)]
-    blocks = [Heat(shown, rows, Said("heat"))]
+    blocks: list[Block] = [Heat(shown, rows, Said("heat"))]
     special = attentions.mean(0)[[i for i, of in enumerate(word_ids) if of is None]].sum()
     checks = [
         Check(Said("sums_to_one"), torch.allclose(attentions.sum(-1), torch.ones(len(attentions)), atol=1e-5)),
@@ -129,7 +131,8 @@ def relative(model_type, options):
 
 def family(tour: Tour) -> Station:
     """What differs among BERT's relatives."""
-    rows, sizes, as_expected = [], [], []
+    rows: list[list[Cell]] = []
+    sizes, as_expected = [], []
     for name, (model_type, options) in FAMILY.items():
         config, plain, stock = relative(model_type, options)
         pooler = getattr(plain, "pooler", None) is not None
@@ -157,7 +160,7 @@ def family(tour: Tour) -> Station:
     return Station("family", source_of(relative), [Table(rows, header), Bars(sizes, Said("sizes"))], checks)
 
 
-def _special_tokens(config) -> str:
+def _special_tokens(config: PretrainedConfig) -> str:
     tokenizer = TOKENIZER_MAPPING[type(config)]
     classes = tokenizer if isinstance(tokenizer, tuple) else (tokenizer,)
     of = inspect.signature(next(c for c in classes if c is not None).__init__).parameters
@@ -166,7 +169,7 @@ def _special_tokens(config) -> str:
     return " ".join(of[f"{name}_token"].default for name in ("cls", "sep", "pad"))
 
 
-def _positions(config):
+def _positions(config: PretrainedConfig) -> Said:
     most = config.max_position_embeddings
     if config.model_type == "roberta":
         return Said("offset", most=most - config.pad_token_id - 1, stored=most)
@@ -190,11 +193,11 @@ def zero_point(source, num_labels):
 
 def which(tour: Tour) -> Station:
     """The advice, and what this project measured."""
-    advice = [
+    advice: list[list[Cell]] = [
         [Said("change_nothing"), Code("make recipe-stock")],
         [Said("change_anything"), Code("make recipe-custom")],
     ]
-    blocks = [Table(advice, [Said("you_want"), Said("take")])]
+    blocks: list[Block] = [Table(advice, [Said("you_want"), Said("take")])]
     blocks.append(measured())
     code, checks, elsewhere = source_of(zero_point), [], None
     if tour.has_bert_head and set(tour.about_stock["missing_keys"]) == {"classifier.weight", "classifier.bias"}:

@@ -1,13 +1,16 @@
 """Stations 1 to 7: what is loaded, what the modules are, and how a text becomes logits."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_recipes.anatomy.tour import (
+    Block,
+    Cell,
     Check,
     Code,
     Flow,
@@ -81,7 +84,7 @@ def _taken(key: str, model: PreTrainedModel) -> bool:
     return bool({key, prefix + key, key.removeprefix(prefix)} & model.state_dict().keys())
 
 
-def _names(keys: list[str]):
+def _names(keys: list[str]) -> Cell:
     if not keys:
         return Said("none")
     shown = ", ".join(keys[:3])
@@ -106,10 +109,11 @@ def from_the_pooler_down(model: nn.Module) -> dict[str, nn.Module]:
 def trees(tour: Tour) -> Station:
     """The two module trees side by side."""
     plain, stock = from_the_pooler_down(tour.plain), from_the_pooler_down(tour.stock)
-    rows = [["…", Code(type(tour.plain).__name__), "", _count(tour.plain, without="pooler"), "✓", "✓"]]
+    rows: list[list[Cell]] = [
+        ["…", Code(type(tour.plain).__name__), "", _count(tour.plain, without="pooler"), "✓", "✓"]
+    ]
     marked = []
-    for name in {**plain, **stock}:
-        module = stock.get(name, plain.get(name))
+    for name, module in {**plain, **stock}.items():
         if name not in plain:
             marked.append(len(rows))
         features = f"{module.in_features} → {module.out_features}" if isinstance(module, nn.Linear) else ""
@@ -117,7 +121,7 @@ def trees(tour: Tour) -> Station:
             features = f"p = {module.p}"
         indent = "  " * name.count(".")
         own = sum(p.numel() for p in module.parameters(recurse=False))
-        cells = [Code(indent + name.rpartition(".")[2]), Code(type(module).__name__), Code(features)]
+        cells: list[Cell] = [Code(indent + name.rpartition(".")[2]), Code(type(module).__name__), Code(features)]
         cells += [f"{own:,}" if own else "", "✓" if name in plain else "", "✓" if name in stock else ""]
         rows.append(cells)
     total = [sum(p.numel() for p in model.parameters()) for model in (tour.plain, tour.stock)]
@@ -163,9 +167,9 @@ def more_labels(tour: Tour) -> Station:
     """What `num_labels` changes."""
     few = 2 if tour.num_labels != 2 else 5
     changed = what_changes(tour.source, few, tour.num_labels)
-    names = list(tour.stock.config.id2label.values())
+    names = list((tour.stock.config.id2label or {}).values())
     rows = [[Code(name), Code(was), Code(now)] for name, (was, now) in changed.items()]
-    header = [Said("tensor"), Code(f"num_labels={few}"), Code(f"num_labels={tour.num_labels}")]
+    header: list[Cell] = [Said("tensor"), Code(f"num_labels={few}"), Code(f"num_labels={tour.num_labels}")]
     last = [name for name, module in tour.stock.named_modules() if isinstance(module, nn.Linear)][-1]
     outside = {name for name in changed if not name.startswith(f"{last}.")}
     checks = [
@@ -197,14 +201,14 @@ def tokenizer(tour: Tour) -> Station:
     """From a sentence to ids, type ids and mask."""
     made = tour.tokenizer
     padded, cut, pair = encode(made, tour.text, PAIR)
-    special = [
+    special: list[list[Cell]] = [
         [Code(getattr(made, f"{name}_token")), Code(getattr(made, f"{name}_token_id")), Said(name)]
         for name in ("cls", "sep", "pad", "unk", "mask")
         if getattr(made, f"{name}_token") is not None
     ]
     pieces, sign = made.tokenize(UNSEEN_WORD), made.tokenize(UNSEEN_SIGN)
     unseen = [[Code(UNSEEN_WORD), Code(" ".join(pieces))], [Code(UNSEEN_SIGN), Code(" ".join(sign))]]
-    blocks = [
+    blocks: list[Block] = [
         Tokens(_columns(made, padded), Said("padded", length=MAX_LENGTH)),
         Tokens(_columns(made, cut), Said("cut", length=SHORT)),
         Tokens(_columns(made, pair), Said("pair")),
@@ -241,7 +245,7 @@ def tokenizer(tour: Tour) -> Station:
 PAIR = "Where is it?"
 
 
-def _columns(made, encoding) -> list[tuple]:
+def _columns(made: PreTrainedTokenizerBase, encoding: BatchEncoding) -> list[tuple[Any, ...]]:
     tokens = made.convert_ids_to_tokens(encoding["input_ids"])
     types = encoding.get("token_type_ids", [None] * len(tokens))
     return list(zip(tokens, encoding["input_ids"], types, encoding["attention_mask"], strict=True))
@@ -283,7 +287,7 @@ def outputs(tour: Tour) -> Station:
         checks.insert(1, Check(Said("pooled_shape", shape=shape(pooled)), pooled.shape == (batch, hidden)))
         steps.append(("pooler_output", str([batch, hidden])))
     steps.append(("logits", str(list(stock.logits.shape))))
-    blocks = [Flow(steps, len(steps) - 1), Table(rows, [Said("model"), Said("field"), Said("shape")])]
+    blocks: list[Block] = [Flow(steps, len(steps) - 1), Table(rows, [Said("model"), Said("field"), Said("shape")])]
     return Station("outputs", source_of(without_labels), blocks, checks, elsewhere=elsewhere)
 
 
@@ -342,7 +346,7 @@ def head(tour: Tour) -> Station:
     by_hand, logits = logits_by_hand(tour.plain, tour.stock, tour.tokens)
     torch.manual_seed(0)
     first, second = twice_in_training(tour.stock, tour.tokens)
-    rows = [
+    rows: list[list[Cell]] = [
         [Code("by_hand[0]"), numbers(by_hand[0])],
         [Code("logits[0]"), numbers(logits[0])],
         [Said("training_first"), numbers(first[0])],

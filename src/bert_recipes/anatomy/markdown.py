@@ -2,6 +2,7 @@
 
 from bert_recipes.anatomy.tour import (
     Bars,
+    Block,
     Cell,
     Code,
     Flow,
@@ -44,7 +45,7 @@ def _bold(verdict: tuple[str, str]) -> str:
 
 
 def _trap(trap: Trap, language: str) -> str:
-    def said(cell):
+    def said(cell: Cell) -> str:
         return _cell(cell, language, "traps")
 
     words = texts(language)["common"]
@@ -61,24 +62,24 @@ def _heading(text: str) -> str:
     return f"### {name}\n\n{text.removeprefix('### ')}"
 
 
-def _block(block, language: str, station: str) -> str:
-    def said(cell):
+def _block(block: Block, language: str, station: str) -> str:
+    def said(cell: Cell) -> str:
         return _cell(cell, language, station)
 
     if isinstance(block, PerLanguage):
         return "\n\n".join(_block(table, language, station) for table in block.tables[language])
     if isinstance(block, Said):
         return said(block)
-    title = f"{said(block.title)}:\n\n" if getattr(block, "title", None) else ""
-    if isinstance(block, Table):
-        header = None if block.header is None else [said(cell) for cell in block.header]
-        return title + _rows([[said(cell) for cell in row] for row in block.rows], header)
     if isinstance(block, Flow):
         return (
             "```text\n"
             + "\n".join(f"{'→ ' * bool(i)}{n} {s}".rstrip() for i, (n, s) in enumerate(block.steps))
             + "\n```"
         )
+    title = f"{said(block.title)}:\n\n" if block.title else ""
+    if isinstance(block, Table):
+        header = None if block.header is None else [said(cell) for cell in block.header]
+        return title + _rows([[said(cell) for cell in row] for row in block.rows], header)
     if isinstance(block, Tokens):
         header = [said(Said(name)) for name in ("token", "id", "type", "mask")]
         rows = [[_code(token), str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
@@ -93,7 +94,7 @@ def _block(block, language: str, station: str) -> str:
     assert isinstance(block, Bars)
     most = max(value for _, value, _, _ in block.rows)
     return title + _rows(
-        [[said(label), shown, _bar(value / most)] for label, value, shown, _ in block.rows], ["", "", ""]
+        [[said(label), str(shown), _bar(value / most)] for label, value, shown, _ in block.rows], ["", "", ""]
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -27,7 +28,7 @@ def record(name: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     FILE.write_text("".join(comment) + dumped, encoding="utf-8")
 
 
-def _table(table: dict, language: str) -> Table:
+def _table(table: dict[str, Any], language: str) -> Table:
     header, *rows = ([_in(language, cell) for cell in row] for row in (table["header"], *table["rows"]))
     return Table(rows, header, title=Said("measured", file=_in(language, table["file"])))
 

@@ -10,6 +10,7 @@ from pygments.lexers import BashLexer, PythonLexer
 
 from bert_recipes.anatomy.tour import (
     Bars,
+    Block,
     Cell,
     Code,
     Flow,
@@ -106,16 +107,16 @@ def _trap(trap: Trap, language: str) -> str:
 <span class="verdict {state}">{escape(verdict)}</span></div>"""
 
 
-def _block(block, language: str, station: str) -> str:
-    def said(cell):
+def _block(block: Block, language: str, station: str) -> str:
+    def said(cell: Cell) -> str:
         return _text(cell, language, station)
 
     if isinstance(block, PerLanguage):
         return "\n".join(_block(table, language, station) for table in block.tables[language])
     if isinstance(block, Said):
         return f"<p>{said(block)}</p>"
-    caption = f"<caption>{said(block.title)}</caption>" if getattr(block, "title", None) else ""
     if isinstance(block, Table):
+        caption = f"<caption>{said(block.title)}</caption>" if block.title else ""
         header = "".join(f"<th>{said(cell)}</th>" for cell in block.header or [])
         rows = "".join(
             f"<tr{' class=marked' if i in block.marked else ''}>{''.join(f'<td>{said(c)}</td>' for c in row)}</tr>"

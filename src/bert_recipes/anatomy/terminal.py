@@ -1,8 +1,9 @@
 """The tour at the terminal, drawn with rich."""
 
 import re
+from pathlib import Path
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
@@ -15,6 +16,7 @@ from bert_recipes.anatomy.tour import (
     CHANGED,
     HOLDS,
     Bars,
+    Block,
     Cell,
     Code,
     Flow,
@@ -37,7 +39,7 @@ INDENT = (0, 0, 0, 2)
 def show_station(console: Console, number: int, station: Station, language: str) -> None:
     """Print one station."""
 
-    def said(key):
+    def said(key: str) -> Text:
         return _text(text_of(Said(key), language, station.key))
 
     console.print()
@@ -79,8 +81,8 @@ def _code(code: str) -> Padding:
     return Padding(Syntax(code, lexer, theme="ansi_dark", background_color="default", word_wrap=True), (0, 0, 0, 4))
 
 
-def _block(block, language: str, station: str):
-    def said(cell):
+def _block(block: Block, language: str, station: str) -> RenderableType:
+    def said(cell: Cell) -> Text:
         return _cell(cell, language, station)
 
     if isinstance(block, PerLanguage):
@@ -107,11 +109,11 @@ def _block(block, language: str, station: str):
         return Text.assemble(*parts)
     if isinstance(block, Tokens):
         cells = [[token, str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
-        lines = [Text.assemble((text_of(block.title, language, station), "italic"))]
+        lines: list[RenderableType] = [Text.assemble((text_of(block.title, language, station), "italic"))]
         for start in range(0, len(cells), 9):
             part = RichTable(box=None, padding=(0, 1, 0, 0), show_header=False)
             for number, name in enumerate(("token", "id", "type", "mask")):
-                style = "cyan" if number == 0 else "dim" if number else None
+                style = "cyan" if number == 0 else "dim"
                 part.add_row(
                     _text(text_of(Said(name), language, "common")),
                     *(Text(c[number], style) for c in cells[start : start + 9]),
@@ -139,7 +141,7 @@ def _block(block, language: str, station: str):
     return drawn
 
 
-def _titled(block, language: str, station: str) -> RichTable:
+def _titled(block: Block, language: str, station: str) -> RichTable:
     title = getattr(block, "title", None)
     shown = None if title is None else _text(text_of(title, language, station))
     return RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim", title=shown, title_justify="left")
@@ -162,7 +164,7 @@ def _text(text: str) -> Text:
     return Text.from_markup(re.sub(r"\*\*(.+?)\*\*", r"[bold]\1[/bold]", styled))
 
 
-def show_summary(console: Console, stations: list[Station], path, language: str) -> None:
+def show_summary(console: Console, stations: list[Station], path: Path, language: str) -> None:
     """Print how the stations came out and where the page is."""
     words = texts(language)["common"]
     verdicts = [station.verdict for station in stations]

@@ -2,15 +2,23 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import torch
 import transformers
 import yaml
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.pretrained import resolve_model
@@ -21,11 +29,11 @@ HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
 class Said:
     """A text by its key in `en.yaml` and `ko.yaml`, with the values that fill its places."""
 
-    def __init__(self, key: str, **values):
+    def __init__(self, key: str, **values: object) -> None:
         self.key = key
         self.values = values
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Said({self.key}, {self.values})"
 
 
@@ -42,8 +50,8 @@ Cell = str | Code | Said
 class Table:
     """Rows under a header; without one, a list of names and values. `marked` rows stand out."""
 
-    rows: list[list[Cell]]
-    header: list[Cell] | None = None
+    rows: Sequence[Sequence[Cell]]
+    header: Sequence[Cell] | None = None
     title: Said | None = None
     marked: list[int] = field(default_factory=list)
 
@@ -69,7 +77,7 @@ class Heat:
     """Weights from 0 to 1 of words, one row each for what they were taken from."""
 
     words: list[str]
-    rows: list[tuple[Cell, list[float]]]
+    rows: Sequence[tuple[Cell, list[float]]]
     title: Said
 
 
@@ -77,7 +85,7 @@ class Heat:
 class Bars:
     """Lengths to compare: `(label, value, value as shown, whether it stands out)`."""
 
-    rows: list[tuple[Cell, float, Cell, bool]]
+    rows: Sequence[tuple[Cell, float, Cell, bool]]
     title: Said
 
 
@@ -118,7 +126,7 @@ class Station:
 
     key: str
     code: str = ""
-    blocks: list[Block] = field(default_factory=list)
+    blocks: Sequence[Block] = ()
     checks: list[Check] = field(default_factory=list)
     traps: list[Trap] = field(default_factory=list)
     elsewhere: Said | None = None
@@ -139,7 +147,7 @@ class Station:
         return [check.instead or check.what for check in self.checks if not check.passed]
 
 
-def source_of(*functions: Callable) -> str:
+def source_of(*functions: Callable[..., Any]) -> str:
     """Return the code of the functions that a station ran, as it is shown."""
     return "\n\n".join(textwrap.dedent(inspect.getsource(function)).rstrip() for function in functions)
 
@@ -149,7 +157,7 @@ def shape(tensor: torch.Tensor) -> Code:
     return Code(list(tensor.shape))
 
 
-def numbers(values, digits: int = 4) -> Code:
+def numbers(values: Any, digits: int = 4) -> Code:
     """Return a few numbers as they are shown, rounded."""
     shown = [f"{float(value):.{digits}f}" for value in torch.as_tensor(values).flatten()]
     shown = [text.removeprefix("-") if float(text) == 0 else text for text in shown]
@@ -157,7 +165,7 @@ def numbers(values, digits: int = 4) -> Code:
 
 
 @cache
-def texts(language: str) -> dict:
+def texts(language: str) -> dict[str, Any]:
     """Return all that the tour says in a language, by station and key."""
     return yaml.safe_load(files("bert_recipes.anatomy").joinpath(f"{language}.yaml").read_text(encoding="utf-8"))
 
@@ -180,14 +188,14 @@ class Tour:
     source: str
     text: str
     num_labels: int
-    tokenizer: object
+    tokenizer: PreTrainedTokenizerBase
     plain: PreTrainedModel
     stock: PreTrainedModel
-    about_plain: dict
-    about_stock: dict
+    about_plain: dict[str, Any]
+    about_stock: dict[str, Any]
 
     @property
-    def tokens(self) -> dict:
+    def tokens(self) -> BatchEncoding:
         """The batch, padded: tensors `[2, length]`."""
         return self.tokenizer([self.text, SECOND], padding=True, truncation=True, return_tensors="pt")
 
@@ -206,7 +214,7 @@ class Tour:
 SECOND = "Residents were asked to leave, and shelters are open in the next town."
 
 
-def load(source: str, num_labels: int) -> tuple:
+def load(source: str, num_labels: int) -> tuple[Any, ...]:
     """Load the plain and the stock model, and what became of the checkpoint's weights."""
     plain, about_plain = AutoModel.from_pretrained(source, attn_implementation="eager", output_loading_info=True)
     torch.manual_seed(0)  # the new head is random

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -17,6 +18,7 @@ from tokenizers.models import WordLevel
 from transformers import (
     BertForSequenceClassification,
     DataCollatorWithPadding,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     PrinterCallback,
     ProgressCallback,
@@ -56,33 +58,49 @@ def padding_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"[PAD]": 0}, "[PAD]")), pad_token="[PAD]")
 
 
-def trainer_of(trainer_class: type[Trainer], rows: Dataset, model=None, **options) -> Trainer:
+def trainer_of(
+    trainer_class: type[Trainer], rows: Dataset, model: PreTrainedModel | None = None, **options: Any
+) -> Any:
     """Return a trainer over the tiny model, set to a single step without dropout unless `options` say otherwise."""
     ours = issubclass(trainer_class, RecipeTrainer)
     per_example = issubclass(trainer_class, PerExampleTrainer)
+<<<<<<< HEAD
     defaults = {"max_steps": 1, "logging_steps": 1, "save_strategy": "no", "train_sampling_strategy": "sequential"}
     if ours:
         defaults |= {"eval_strategy": "no", "load_best_model_at_end": False}
+=======
+    defaults: dict[str, Any] = {
+        "max_steps": 1,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "train_sampling_strategy": "sequential",
+    }
+>>>>>>> wt-types
     args = (RecipeTrainingArguments if ours else TrainingArguments)(
         output_dir=tempfile.gettempdir(),
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
         ddp_find_unused_parameters=False,
+<<<<<<< HEAD
         **{"bf16": False, **defaults, **options},
+=======
+        **{"bf16": False, **({"label_names": ["labels"]} if ours else {}), **defaults, **options},
+>>>>>>> wt-types
     )
     set_seed(0)
     if model is None and per_example:
         model = EncoderClassifier(EncoderClassifierConfig(encoder=tiny_config(), pad_token_id=0))
     elif model is None:
         model = BertForSequenceClassification(tiny_config())
+    more: dict[str, Any] = {"loss": cross_entropy} if per_example else {}
     trainer = trainer_class(
         model,
         args,
         train_dataset=rows,
         eval_dataset=rows,
         data_collator=DataCollatorWithPadding(padding_tokenizer()),
-        **({"loss": cross_entropy} if per_example else {}),
+        **more,
     )
     for callback in (PrinterCallback, ProgressCallback, TrainingProgress):
         trainer.remove_callback(callback)
@@ -113,7 +131,7 @@ def rows_counted(trainer_class: type[Trainer], count: int) -> float:
     return trainer.accelerator.reduce(torch.tensor(float(sum(counted))), reduction="sum").item()
 
 
-def main():
+def main() -> None:
     """Measure what several processes do, and write it down on the first."""
     gc.freeze()  # Trainer collects garbage at every start, which takes longer than a step among all that is loaded
     processes = int(os.environ.get("WORLD_SIZE", "1"))

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, NoReturn
 from unittest import mock
 
 import evaluate
@@ -20,7 +21,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
-from transformers import BertForSequenceClassification, BertModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from bert_recipes.anatomy.answers import chosen_loss, tiny_config
 from bert_recipes.anatomy.tour import Code, Said, Station, Tour, Trap, numbers, source_of
@@ -42,19 +50,22 @@ CPU = "accelerate launch --cpu --num_processes 2 --no_python printenv OMP_NUM_TH
 # What accelerate would otherwise warn about, and an empty home so that no configuration of the user's has a say.
 QUIET = "--num_machines 1 --mixed_precision no --dynamo_backend no"
 LIMIT = 300.0  # seconds
+# What the two processes measured, and the lines that `--cpu` printed; empty where they are not waited for.
+Launched = tuple[dict[str, Any], list[str]]
+Steps = dict[str, dict[str, float]]
 
 
 class Launches:
     """Both launches, under way; leaving the context ends what still runs."""
 
-    def __enter__(self):
+    def __enter__(self) -> "Launches":
         self.folder = tempfile.TemporaryDirectory()
         self.out = Path(self.folder.name) / "two.json"
         self.two = self._start(f"{TWO} {shlex.quote(str(self.out))}")
         self.cpu = self._start(CPU)
         return self
 
-    def _start(self, command: str) -> subprocess.Popen:
+    def _start(self, command: str) -> subprocess.Popen[str]:
         words = shlex.split(command.replace("launch", f"launch {QUIET}", 1))
         environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "RANK", "WORLD_SIZE")}
         return subprocess.Popen(
@@ -66,7 +77,7 @@ class Launches:
             start_new_session=True,
         )
 
-    def results(self) -> tuple[dict, list[str]]:
+    def results(self) -> "Launched":
         """Wait for both, and return what the two processes measured and the lines that `--cpu` printed.
 
         Raises:
@@ -81,7 +92,7 @@ class Launches:
             printed.append(out.split())
         return json.loads(self.out.read_text(encoding="utf-8")), printed[1]
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for process in (self.two, self.cpu):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -92,7 +103,7 @@ class Launches:
 # One step, cut up
 
 
-SGD = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.4}
+SGD: dict[str, Any] = {"optim": "sgd", "learning_rate": 1.0, "lr_scheduler_type": "constant", "max_grad_norm": 0.4}
 
 
 @cache
@@ -105,19 +116,19 @@ def cut_by_accumulation():
     return whole, cut
 
 
-def accumulation(launched) -> Trap:
+def accumulation(launched: Launched) -> Trap:
     """Loss and gradient grow with the pieces of a step."""
     whole, cut = cut_by_accumulation()
     return _same_step("accumulation", source_of(cut_by_accumulation, one_step), whole, cut)
 
 
-def processes(launched) -> Trap:
+def processes(launched: Launched) -> Trap:
     """Loss and gradient grow with the processes."""
     return _same_step("processes", TWO, cut_by_accumulation()[0], launched[0]["steps"])
 
 
-def _same_step(key: str, code: str, whole: dict, cut: dict) -> Trap:
-    def told(name):
+def _same_step(key: str, code: str, whole: Steps, cut: Steps) -> Trap:
+    def told(name: str) -> Said:
         return Said(
             "step",
             whole_loss=numbers(whole[name]["loss"], 3),
@@ -133,11 +144,11 @@ def _same_step(key: str, code: str, whole: dict, cut: dict) -> Trap:
     return Trap(key, code, told("Trainer"), told("RecipeTrainer"), not same["Trainer"], safe)
 
 
-def clipping(launched) -> Trap:
+def clipping(launched: Launched) -> Trap:
     """A gradient that is too long is clipped where the whole step's would not be."""
     whole, cut = cut_by_accumulation()
 
-    def told(name):
+    def told(name: str) -> Said:
         return Said("moved", whole=numbers(whole[name]["moved"], 3), cut=numbers(cut[name]["moved"], 3))
 
     same = {name: np.isclose(whole[name]["moved"], cut[name]["moved"], rtol=1e-3) for name in whole}
@@ -154,20 +165,20 @@ def loss_with_smoothing():
     }
 
 
-def rescaling(launched) -> Trap:
+def rescaling(launched: Launched) -> Trap:
     """Switching label smoothing on under accumulation changes the scale of the loss."""
     losses = loss_with_smoothing()
     told = [Said("smoothed", off=numbers(off, 3), on=numbers(on, 3)) for off, on in losses.values()]
     apart = [abs(off - on) > 0.5 for off, on in losses.values()]
-    return Trap("rescaling", source_of(loss_with_smoothing), *told, apart[0], not apart[1])
+    return Trap("rescaling", source_of(loss_with_smoothing), told[0], told[1], apart[0], not apart[1])
 
 
-def repeated(launched) -> Trap:
+def repeated(launched: Launched) -> Trap:
     """Rows are counted twice where a step is short."""
     counted = launched[0]["counted"]
     told = [Said("counted", seen=int(counted[name]), rows=18) for name in ("Trainer", "RecipeTrainer")]
     code = f"{source_of(rows_counted)}\n\n# {TWO}"
-    return Trap("repeated", code, *told, counted["Trainer"] != 18, counted["RecipeTrainer"] == 18)
+    return Trap("repeated", code, told[0], told[1], counted["Trainer"] != 18, counted["RecipeTrainer"] == 18)
 
 
 # Rows and labels
@@ -184,11 +195,11 @@ def predict_grouped(trainer_class):
     return np.isclose(predicted, true, atol=1e-5).all(axis=1)
 
 
-def order(launched) -> Trap:
+def order(launched: Launched) -> Trap:
     """Predictions come in the sampler's order."""
     plain, ours = predict_grouped(Trainer), predict_grouped(RecipeTrainer)
     told = [Said("in_place", right=int(right.sum()), rows=len(right)) for right in (plain, ours)]
-    return Trap("order", source_of(predict_grouped), *told, not plain.all(), bool(ours.all()))
+    return Trap("order", source_of(predict_grouped), told[0], told[1], not plain.all(), bool(ours.all()))
 
 
 def evaluate_without_labels_in_forward(trainer_class):
@@ -200,11 +211,13 @@ def evaluate_without_labels_in_forward(trainer_class):
     return trainer.label_names, quality
 
 
-def no_labels(launched) -> Trap:
+def no_labels(launched: Launched) -> Trap:
     """A model whose forward takes no labels is not scored."""
     plain, ours = (evaluate_without_labels_in_forward(each) for each in (Trainer, PerExampleTrainer))
     told = [Said("scores", names=Code(names), scores=Code(", ".join(s) or "none")) for names, s in (plain, ours)]
-    return Trap("no_labels", source_of(evaluate_without_labels_in_forward), *told, not plain[1], len(ours[1]) == 3)
+    return Trap(
+        "no_labels", source_of(evaluate_without_labels_in_forward), told[0], told[1], not plain[1], len(ours[1]) == 3
+    )
 
 
 class OwnLoss(Trainer):
@@ -223,12 +236,14 @@ def smoothing_at_work(trainer_class):
     return [one_step(trainer_class, label_smoothing_factor=factor)["loss"] for factor in (0.0, 0.5)]
 
 
-def smoothing(launched) -> Trap:
+def smoothing(launched: Launched) -> Trap:
     """Label smoothing is ignored under an own compute_loss."""
     plain = smoothing_at_work(OwnLoss)
     ours = smoothing_at_work(RecipeTrainer)
     told = [Said("smoothed", off=numbers(off, 5), on=numbers(on, 5)) for off, on in (plain, ours)]
-    return Trap("smoothing", source_of(OwnLoss, smoothing_at_work), *told, plain[0] == plain[1], ours[0] != ours[1])
+    return Trap(
+        "smoothing", source_of(OwnLoss, smoothing_at_work), told[0], told[1], plain[0] == plain[1], ours[0] != ours[1]
+    )
 
 
 def labels_to_plain():
@@ -242,7 +257,7 @@ def labels_to_plain():
     return answers
 
 
-def swallowed(launched) -> Trap:
+def swallowed(launched: Launched) -> Trap:
     """A model without a loss takes labels without a word."""
     plain, ours = labels_to_plain()
     return Trap(
@@ -258,7 +273,7 @@ def task_of_classes(folder):
     return chosen, problem_type, load_data(DataArguments(dataset=str(file))).task.name
 
 
-def regression(launched) -> Trap:
+def regression(launched: Launched) -> Trap:
     """One label is silently a regression."""
     with tempfile.TemporaryDirectory() as folder:
         chosen, problem_type, task = task_of_classes(folder)
@@ -289,15 +304,15 @@ def heads_of_two_runs(seed_first):
     return torch.equal(*heads)
 
 
-def _trainer_around(model, seed: int) -> Trainer:
+def _trainer_around(model: PreTrainedModel, seed: int) -> Trainer:
     return Trainer(model, TrainingArguments(tempfile.gettempdir(), seed=seed, use_cpu=True, report_to="none"))
 
 
-def seed(launched) -> Trap:
+def seed(launched: Launched) -> Trap:
     """The seed comes after the head has been drawn."""
     plain, ours = heads_of_two_runs(seed_first=False), heads_of_two_runs(seed_first=True)
     told = [Said("heads_same" if same else "heads_differ") for same in (plain, ours)]
-    return Trap("seed", source_of(heads_of_two_runs), *told, not plain, ours)
+    return Trap("seed", source_of(heads_of_two_runs), told[0], told[1], not plain, ours)
 
 
 def predict_in_bf16(trainer_class):
@@ -313,11 +328,11 @@ def predict_in_bf16(trainer_class):
     return bool(np.allclose(predicted, true, atol=1e-6))
 
 
-def precision(launched) -> Trap:
+def precision(launched: Launched) -> Trap:
     """Predictions are not those of the saved model."""
     plain, ours = predict_in_bf16(Trainer), predict_in_bf16(RecipeTrainer)
     told = [Said("as_saved" if same else "not_as_saved") for same in (plain, ours)]
-    return Trap("precision", source_of(predict_in_bf16), *told, not plain, ours)
+    return Trap("precision", source_of(predict_in_bf16), told[0], told[1], not plain, ours)
 
 
 def diverge(trainer_class):
@@ -329,11 +344,11 @@ def diverge(trainer_class):
     return next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
 
 
-def diverged(launched) -> Trap:
+def diverged(launched: Launched) -> Trap:
     """A loss that is not a number is logged as zero."""
     plain, ours = diverge(Trainer), diverge(RecipeTrainer)
     told = [Said("logged", loss=Code(loss)) for loss in (plain, ours)]
-    return Trap("diverged", source_of(diverge), *told, not np.isnan(plain), bool(np.isnan(ours)))
+    return Trap("diverged", source_of(diverge), told[0], told[1], not np.isnan(plain), bool(np.isnan(ours)))
 
 
 # Network, launcher and padding
@@ -342,9 +357,9 @@ def diverged(launched) -> Trap:
 @contextlib.contextmanager
 def no_network() -> Iterator[list[str]]:
     """Refuse every look-up of a name, and keep the names."""
-    asked = []
+    asked: list[str] = []
 
-    def refuse(host, *args, **kwargs):
+    def refuse(host: str, *args: object, **kwargs: object) -> NoReturn:
         asked.append(host)
         raise socket.gaierror(f"{host}: refused by the tour")
 
@@ -365,21 +380,21 @@ def score_without_network():
     return bool(asked_by_library) or not loaded, bool(asked_by_us), scores["f1"]
 
 
-def metric(launched) -> Trap:
+def metric(launched: Launched) -> Trap:
     """A metric's code is fetched at run time."""
     library_asks, we_ask, f1 = score_without_network()
     told = (Said("asks_network" if library_asks else "asks_nothing"), Said("scored", f1=numbers(f1, 1)))
-    return Trap("metric", source_of(score_without_network), *told, library_asks, not we_ask)
+    return Trap("metric", source_of(score_without_network), told[0], told[1], library_asks, not we_ask)
 
 
-def cpu(launched) -> Trap:
+def cpu(launched: Launched) -> Trap:
     """One process is started where two were asked for."""
     started = [len(launched[1]), launched[0]["processes"]]
     told = [Said("started", processes=number, asked=2) for number in started]
-    return Trap("cpu", f"{CPU}\n{TWO}", *told, started[0] != 2, started[1] == 2)
+    return Trap("cpu", f"{CPU}\n{TWO}", told[0], told[1], started[0] != 2, started[1] == 2)
 
 
-def threads(launched) -> Trap:
+def threads(launched: Launched) -> Trap:
     """Each process is left one thread."""
     alone, (_, after) = launched[0]["OMP_NUM_THREADS"], launched[0]["threads"]
     shared = after == max(1, cores() // 2)
@@ -395,28 +410,37 @@ def positions(lengths, max_length=128, batch=16):
     return fixed, grouped, sum(lengths)
 
 
-def padding_of(tour: Tour) -> Callable[..., Trap]:
+def padding_of(tour: Tour) -> Callable[[Launched], Trap]:
     """Return the trap over reviews in the tokens of the tour's model."""
 
-    def padding(launched) -> Trap:
+    def padding(launched: Launched) -> Trap:
         reviews = embedded.read_dataset("embedded:fine-foods")["test"]["text"].tolist()
         lengths = [len(ids) for ids in tour.tokenizer(reviews, truncation=True, max_length=128)["input_ids"]]
         fixed, grouped, real = positions(lengths)
         told = [Said("filled", positions=f"{n:,}", share=f"{1 - real / n:.0%}") for n in (fixed, grouped)]
-        return Trap("padding", source_of(positions), *told, fixed > 1.2 * real, grouped < 1.1 * real)
+        return Trap("padding", source_of(positions), told[0], told[1], fixed > 1.2 * real, grouped < 1.1 * real)
 
     return padding
 
 
 def traps(tour: Tour, launches: Launches) -> Station:
     """Spring every trap, those that need several processes last."""
-    alone = (accumulation, clipping, rescaling, order, no_labels, smoothing, swallowed, regression)
-    alone += (seed, precision, diverged, metric, padding_of(tour))
+    alone: list[Callable[[Launched], Trap]] = [
+        accumulation,
+        clipping,
+        rescaling,
+        order,
+        no_labels,
+        smoothing,
+        swallowed,
+        regression,
+    ]
+    alone += [seed, precision, diverged, metric, padding_of(tour)]
     threads_before = torch.get_num_threads()
     torch.set_num_threads(1)  # the model is too small to share among threads
     gc.freeze()  # Trainer collects garbage at every start, which takes longer than a step among all that is loaded
     try:
-        sprung = [trap(None) for trap in alone]
+        sprung = [trap(({}, [])) for trap in alone]
     finally:
         gc.unfreeze()
         torch.set_num_threads(threads_before)

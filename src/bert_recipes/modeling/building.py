@@ -23,7 +23,7 @@ CARRIED = ("models", "pooling")
 
 
 def build_classifier(
-    model_dir: str, args: CustomArguments, task: Task, checkpointing: bool = False
+    model_dir: str, args: CustomArguments, task: Task, checkpointing: bool | None = False
 ) -> EncoderClassifier:
     """Return the encoder in the folder `model_dir` under the head that `args` ask for.
 

@@ -175,8 +175,10 @@ class EncoderClassifier(PreTrainedModel):
         pooled = self.head(self.pooling(self.encoder(**inputs), attention_mask))
         if self.training and self.config.dropout_samples > 1:
             samples = [self.classifier(self.dropout(pooled)) for _ in range(self.config.dropout_samples)]
-            return SequenceClassifierOutput(logits=torch.stack(samples, dim=1))
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(pooled)))
+            logits: Any = torch.stack(samples, dim=1)
+        else:
+            logits = self.classifier(self.dropout(pooled))
+        return SequenceClassifierOutput(logits=logits)
 
 
 def _pooling_class(config: EncoderClassifierConfig) -> type[nn.Module]:
