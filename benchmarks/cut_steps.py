@@ -82,14 +82,9 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
         args = TrainingArguments(use_cpu=not torch.accelerator.is_available(), **options)
         args._n_gpu = min(args.n_gpu, 1)
     else:
-<<<<<<< HEAD
         args = RecipeTrainingArguments(**options)
-    trainer = trainer_class(model, args, train_dataset=rows(), **more)
-=======
-        args = RecipeTrainingArguments(label_names=["labels"], **options)
     more: dict[str, Any] = {"loss": cross_entropy} if kind == "custom" else {}
     trainer = TRAINERS[kind](model, args, train_dataset=rows(), **more)
->>>>>>> wt-types
     before = flat(model)
     trainer.train()
     first = next(entry for entry in trainer.state.log_history if "loss" in entry)

@@ -38,15 +38,9 @@ def write_tweets(path: Path, count: int, tokenizer: PreTrainedTokenizerBase) -> 
 
 def measure(rows: int, predicted: int, model: str, folder: Path) -> dict:
     """Return the seconds of each part and the most bytes that the process took."""
-<<<<<<< HEAD
     model_dir = resolve_model(model)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     most = min(128, most_tokens(tokenizer, AutoConfig.from_pretrained(model_dir)))
-=======
-    source = resolve_model(model)
-    most = min(128, positions_of(AutoConfig.from_pretrained(source)))
-    tokenizer = AutoTokenizer.from_pretrained(source)
->>>>>>> wt-types
     write_tweets(folder / "train.csv", rows, tokenizer)
     write_tweets(folder / "new.csv", predicted, tokenizer)
     seconds, times = {}, [time.perf_counter()]

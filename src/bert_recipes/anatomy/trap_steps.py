@@ -64,29 +64,21 @@ def trainer_of(
     """Return a trainer over the tiny model, set to a single step without dropout unless `options` say otherwise."""
     ours = issubclass(trainer_class, RecipeTrainer)
     per_example = issubclass(trainer_class, PerExampleTrainer)
-<<<<<<< HEAD
-    defaults = {"max_steps": 1, "logging_steps": 1, "save_strategy": "no", "train_sampling_strategy": "sequential"}
-    if ours:
-        defaults |= {"eval_strategy": "no", "load_best_model_at_end": False}
-=======
     defaults: dict[str, Any] = {
         "max_steps": 1,
         "logging_steps": 1,
         "save_strategy": "no",
         "train_sampling_strategy": "sequential",
     }
->>>>>>> wt-types
+    if ours:
+        defaults |= {"eval_strategy": "no", "load_best_model_at_end": False}
     args = (RecipeTrainingArguments if ours else TrainingArguments)(
         output_dir=tempfile.gettempdir(),
         report_to="none",
         disable_tqdm=True,
         use_cpu=True,
         ddp_find_unused_parameters=False,
-<<<<<<< HEAD
         **{"bf16": False, **defaults, **options},
-=======
-        **{"bf16": False, **({"label_names": ["labels"]} if ours else {}), **defaults, **options},
->>>>>>> wt-types
     )
     set_seed(0)
     if model is None and per_example:
