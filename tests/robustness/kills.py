@@ -2,6 +2,7 @@
 
     make kills                                        # 100 kills in all
     python tests/robustness/kills.py --only folds --kills 30 --seed 5
+    python tests/robustness/kills.py --only search --at 11 12 --after 2   # at these operations, 2 seconds after each
 
 A run dies by SIGKILL, with all its processes, at the N-th file that it opens for writing, renames or removes, or the
 N-th folder that it makes or removes, below its folder (dying/sitecustomize.py counts them): half the time right
@@ -245,8 +246,15 @@ def import_what_recipes_need() -> None:
     from bert_recipes.training.trainer import RecipeTrainer  # noqa: F401
 
 
-def kill(kind: Kind, name: str, kills: int, draw: random.Random, scratch: Path, needed: Path | None, tell: Callable):
-    """Run a kind undisturbed, then `kills` times killed; return the results."""
+def kill(
+    kind: Kind,
+    name: str,
+    moments: Callable[[list[str]], list[tuple[int, float]]],
+    scratch: Path,
+    needed: Path | None,
+    tell: Callable[[str], None],
+) -> list[Result]:
+    """Run a kind undisturbed, then killed at each of the `moments` that are chosen of its operations."""
     alone, log = scratch / f"{name}-alone", scratch / f"{name}.log"
     if not alone.exists():
         prepare(kind, alone, needed)
@@ -257,7 +265,7 @@ def kill(kind: Kind, name: str, kills: int, draw: random.Random, scratch: Path, 
     operations = (scratch / f"{name}.operations").read_text().splitlines()
     tell(f"{name}: {len(operations)} file operations")
     results = []
-    for i, (at, after) in enumerate(choose(operations, kills, draw)):
+    for i, (at, after) in enumerate(moments(operations)):
         folder = scratch / f"{name}-{i}"
         prepare(kind, folder, needed)
         status, said = start(kind, folder, log, at, after)
@@ -305,6 +313,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these kinds")
     parser.add_argument("--kills", type=int, help="of each kind (100 spread over all)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of moments")
+    parser.add_argument("--at", type=int, nargs="+", help="the numbers of the operations, instead of a choice")
+    parser.add_argument("--after", type=float, default=0.0, help="seconds after these (0: right before)")
     parser.add_argument("--quiet", action="store_true", help="the table only")
     args = parser.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="kills-")).resolve()
@@ -324,9 +334,14 @@ def main() -> int:
             draw = random.Random(f"{name} {args.seed}")
             if kind.needs:
                 needed = scratch / f"{kind.needs}-alone"
-                kill(every[kind.needs], kind.needs, 0, draw, scratch, None, tell)
-            kills = args.kills if args.kills is not None else kind.share
-            results[name] = kill(kind, name, kills, draw, scratch, needed, tell)
+                kill(every[kind.needs], kind.needs, lambda operations: [], scratch, None, tell)
+
+            def moments(operations: list[str], share=kind.share, draw=draw) -> list[tuple[int, float]]:
+                if args.at:
+                    return [(at, args.after) for at in args.at]
+                return choose(operations, share if args.kills is None else args.kills, draw)
+
+            results[name] = kill(kind, name, moments, scratch, needed, tell)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     show(results)

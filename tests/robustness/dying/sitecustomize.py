@@ -18,6 +18,7 @@ import time
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Where in an event's arguments the path and the descriptor that it is relative to are.
 EVENTS = {"os.rename": (0, 2), "os.remove": (0, 1), "os.rmdir": (0, 1), "os.mkdir": (0, 2), "os.truncate": (0, None)}
+EVENTS["sqlite3.connect"] = (0, None)
 
 
 def whole_path(path, beside: int | None) -> str | None:
