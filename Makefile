@@ -59,7 +59,7 @@ kills: $(STAMP) ## kill runs at 100 of their file operations: all must end as if
 	@$(BIN)/python tests/robustness/kills.py $(ARGS)
 
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
-	@$(BIN)/python -P src/bert_recipes/doctor.py
+	@$(BIN)/python -P src/bert_recipes/cli/doctor.py
 
 lint: $(STAMP) ## check style, types and the direction of imports (a minute)
 	@$(BIN)/ruff check .
