@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from bert_recipes.data.digests import digests
 from bert_recipes.devices import describe_device
 from bert_recipes.runs.settings import RunSettings
 
@@ -23,7 +22,7 @@ def environment_of(run: RunSettings) -> dict[str, Any]:
         "processes": run.training.world_size,
         "threads": torch.get_num_threads(),
         "seed": run.training.seed,
-        "data": digests(run.data),
+        "data": run.digests,
         "labels": {"task": task.name, "problem_type": task.problem_type, "names": task.label_names},
         "command": " ".join("***" if token is not None and word == token else word for word in sys.argv),
     }

@@ -1,6 +1,6 @@
 """The run folder: its files, and whether a run may begin, go on or replace another one there."""
 
-import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,35 @@ from accelerate.utils import broadcast_object_list
 from bert_recipes import terminal
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, check_same_configuration, saved_configuration
 from bert_recipes.errors import UserError
-from bert_recipes.files import write_yaml, writing
+from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE
+from bert_recipes.files import read_json, write_json, write_yaml, writing
+from bert_recipes.folders import OwnedFolder, free_space, in_bytes
 from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
 from bert_recipes.training.checkpoints import last_sound, remove
 
 # Where the source of a pooling or a loss that was given from Python stands.
 CODE_FOLDER = "code"
+# All that a run writes.
+RUN_FILES: tuple[str, ...] = (
+    *(RUN_FILE, METRICS_FILE, "trainer_state.json", PREDICTIONS_FILE, VALIDATION_FILE, "submission.csv"),
+    *("README.md", "report.html", "plots/*.png", "plots/*.svg", f"{CODE_FOLDER}/own_*.py", "logs/**"),
+    *("checkpoints/checkpoint-*/**", "checkpoints/data.json"),
+    *(f"{folder}/*.{kind}" for folder in ("model", ".model") for kind in ("json", "safetensors", "txt", "py")),
+    *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
+)
+RUN_FILES += tuple(f"folds/*/{name}" for name in RUN_FILES)
+
+
+def room_for_checkpoints(model_dir: str, kept: int) -> int:
+    """Return the bytes that a run's checkpoints need.
+
+    Args:
+        model_dir: of the pretrained model, which tells how large they are.
+        kept: checkpoints at a time, but for the one being written.
+    """
+    # Weights in float32 and Adam's two moments, for every checkpoint kept and the one being written.
+    weights = sum(file.stat().st_size for file in Path(model_dir).glob("*.safetensors"))
+    return weights * (3 * (kept + 1) + 1)
 
 
 class RunFolder:
@@ -35,6 +58,8 @@ class RunFolder:
         self.card = path / "README.md"
         self.submission = path / "submission.csv"
         self.trainer_state = path / "trainer_state.json"
+        self.data_file = self.checkpoints / "data.json"
+        self.owned = OwnedFolder(path, "run", RUN_FILES)
 
     @property
     def is_finished(self) -> bool:
@@ -45,37 +70,111 @@ class RunFolder:
         """Return the folder of a fold, counted from 1."""
         return RunFolder(self.path / "folds" / str(number))
 
-    def open(self, configuration: dict[str, Any], overwrite: bool) -> None:
-        """Write `run.yaml`, and the source of what was given from Python, unless what is there already forbids it.
+    @property
+    def protects(self) -> bool:
+        """Whether there is something that another start must not spoil: a checkpoint, a model, or results."""
+        results = (self.metrics_file, self.trainer_state, self.model, self.path / PREDICTIONS_FILE)
+        return (
+            any(file.exists() for file in results)
+            or any(self.checkpoints.glob("checkpoint-*"))
+            or any(RunFolder(fold).protects for fold in self.path.glob("folds/*"))
+        )
+
+    def open(
+        self,
+        configuration: dict[str, Any],
+        data: dict[str, str] | None,
+        *,
+        overwrite: bool = False,
+        used: Iterable[Path] = (),
+        room: int = 0,
+        is_fold: bool = False,
+    ) -> None:
+        """Take the folder for a run, and write what it begins with, unless what is there forbids it.
+
+        Args:
+            configuration: for `run.yaml`.
+            data: the digests of its splits, kept for a resume; None for a run that has no checkpoints.
+            overwrite: whether a run that is there is replaced.
+            used: what the run reads from, which replacing must not take.
+            room: bytes that the run will need.
+            is_fold: whether the folder of the whole run is held already.
 
         Raises:
-            UserError: it holds a finished run, another configuration's run or something else, or cannot be written.
+            UserError: it holds a finished run, another configuration's or other data's run or something else, is in
+                use, cannot be written, or is on a disk that has no room for the checkpoints.
         """
-        try:
-            self._open(configuration, overwrite)
-        except OSError as error:
-            raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
-
-    def _open(self, configuration: dict[str, Any], overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--output_dir {self.path} is a file: name a folder.")
-        if overwrite and self.run_file.is_file():
-            shutil.rmtree(self.path)
-        if self.run_file.is_file():
-            check_same_configuration(self.path, "a run", saved_configuration(self.path), configuration)
-            self._check_own_code(configuration)
+        created = not self.path.exists()
+        try:
+            self._check_room(room, overwrite)
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not is_fold:
+                self.owned.hold()
+            self._begin(configuration, data, overwrite, used)
+        except OSError as error:
+            raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
+        except UserError:
+            self.owned.release()
+            if created and self.path.exists() and not any(self.path.iterdir()):
+                self.path.rmdir()
+            raise
+
+    def _begin(
+        self, configuration: dict[str, Any], data: dict[str, str] | None, overwrite: bool, used: Iterable[Path]
+    ) -> None:
+        if not self.run_file.is_file():
+            if not self.owned.is_empty:
+                raise UserError(f"--output_dir {self.path} is not empty and holds no run: name another.")
+        elif overwrite:
+            self._check_is_run()
+            self.owned.check_replaceable(used)
+            self.owned.set_aside(self.is_finished)
+        elif self.protects:
+            self.check_same_run(configuration)
             if self.is_finished:
                 raise UserError(
                     f"{self.path} holds a finished run: name another --output_dir, or replace it with --overwrite."
                 )
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(f"--output_dir {self.path} is not empty and holds no run: name another.")
+            self.check_same_data(read_json(self.data_file) if self.data_file.is_file() else {}, data or {})
+        self.owned.remove_temporary_files()
         for file, source in self._own_code(configuration).items():
             file.parent.mkdir(parents=True, exist_ok=True)
             with writing(file) as opened:
                 opened.write(source)
-        self.path.mkdir(parents=True, exist_ok=True)
+        if data is not None:
+            self.checkpoints.mkdir(exist_ok=True)
+            write_json(self.data_file, data)
         write_yaml(self.run_file, configuration)
+
+    def _check_is_run(self) -> None:
+        if saved_configuration(self.path).get("recipe") is None:
+            raise UserError(
+                f"--overwrite: {self.run_file} is not that of a run, so nothing is removed: name another --output_dir."
+            )
+
+    def check_same_data(self, there: dict[str, str], here: dict[str, str]) -> None:
+        """Check that a run goes on with the rows that it began with.
+
+        Args:
+            there: the digests of the splits that it began with; nothing where they are not known.
+            here: those of now.
+
+        Raises:
+            UserError: they differ; the splits that do are named.
+        """
+        differ = [split for split in {**there, **here} if there.get(split) != here.get(split)]
+        if there and differ:
+            raise UserError(
+                f"{self.path} holds a run that began with other rows of {' and '.join(differ)}: give it the data of "
+                "then, name another --output_dir, or replace it with --overwrite."
+            )
+
+    def finish(self) -> None:
+        """Let the folder of a finished run go; what it replaced is removed."""
+        self.owned.drop_replaced()
+        self.owned.remove_temporary_files()
 
     def _own_code(self, configuration: dict[str, Any]) -> dict[Path, str]:
         """Return the sources that stand in the folder itself, by file."""
@@ -83,7 +182,13 @@ class RunFolder:
         found = {file_of(spec): source_at(spec) for spec in specs if file_of(spec).parent == self.code}
         return {file: source for file, source in found.items() if source is not None}
 
-    def _check_own_code(self, configuration: dict[str, Any]) -> None:
+    def check_same_run(self, configuration: dict[str, Any]) -> None:
+        """Check that the run that is there has this configuration.
+
+        Raises:
+            UserError: it has another one, or own code that differs.
+        """
+        check_same_configuration(self.path, "a run", saved_configuration(self.path), configuration)
         for file, source in self._own_code(configuration).items():
             if file.is_file() and file.read_text(encoding="utf-8") != source:
                 raise UserError(
@@ -91,27 +196,16 @@ class RunFolder:
                     "--overwrite."
                 )
 
-    def check_room(self, model_dir: Path, checkpoints_kept: int) -> None:
-        """Check that the disk has room for the checkpoints.
-
-        Args:
-            model_dir: of the pretrained model, which tells how large they are.
-            checkpoints_kept: at a time, but for the one being written.
-
-        Raises:
-            UserError: it has not.
-        """
-        # Weights in float32 and Adam's two moments, for every checkpoint kept and the one being written.
-        weights = sum(file.stat().st_size for file in model_dir.glob("*.safetensors"))
-        there = sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        needed = weights * (3 * (checkpoints_kept + 1) + 1) - there
-        free = shutil.disk_usage(self.path).free
+    def _check_room(self, needed: int, overwrite: bool) -> None:
+        """Check that the disk has room for `needed` bytes, before anything is written or removed."""
+        if not overwrite:
+            parts = (self.checkpoints, self.model)
+            needed -= sum(file.stat().st_size for part in parts for file in part.rglob("*") if file.is_file())
+        free = free_space(self.path)
         if free < needed:
-            if not any(self.checkpoints.glob("*")):
-                shutil.rmtree(self.path)
             raise UserError(
-                f"--output_dir {self.path} has {free / 2**30:.1f} GiB of free space, and the checkpoints need about "
-                f"{needed / 2**30:.1f}: free some, name another folder, or lower --save_total_limit."
+                f"--output_dir {self.path} has {in_bytes(free)} of free space, and the checkpoints need about "
+                f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
             )
 
     def last_checkpoint(self, processes: int) -> str | None:

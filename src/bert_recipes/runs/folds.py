@@ -52,9 +52,11 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
         # The first fold that is opened replaces what is there, if that was asked for.
         if part.folder.is_finished and (whole.is_open or not args.training.overwrite):
             terminal.say(f"Fold {fold + 1} of {k} is finished already.")
-            continue
-        part.title = f"Fold {fold + 1} of {k}"
-        yield part
+            whole.folder.check_same_run(whole.configuration)
+            part.folder.check_same_data(read_json(part.folder.metrics_file)["environment"]["data"], part.digests)
+        else:
+            part.title = f"Fold {fold + 1} of {k}"
+            yield part
         if PartialState().is_main_process:
             # What a resume needs; a finished fold needs none, and k times that would fill a disk.
             shutil.rmtree(part.folder.checkpoints, ignore_errors=True)

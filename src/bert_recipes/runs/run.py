@@ -1,16 +1,17 @@
 """A run: from a recipe's arguments and its data to everything that stands in the run folder in the end."""
 
 import dataclasses
+import errno
 import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from datasets import DatasetDict
+from jinja2 import TemplateError
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, LABELS, LENGTH, TEXT
@@ -26,11 +27,16 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictio
 from bert_recipes.files import write_json, writing
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
+from bert_recipes.runs.folder import room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
 
+# What matplotlib, a font or a template may fail with: no reason to lose a trained model's scores.
+DRAWING_ERRORS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
+DRAWING_ERRORS += (TypeError, ValueError, TemplateError)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # TensorBoard's files would otherwise go among the checkpoints.
 LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
 
@@ -88,9 +94,7 @@ class Run(RunSettings):
         if not LOGS_ARE_PLACED:
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.folder.path / "logs")
         if PartialState().is_main_process:
-            self.folder.open(self.configuration, self.training.overwrite and not self.whole)
-            if self.model_dir:
-                self.folder.check_room(Path(self.model_dir), self.training.save_total_limit or 2)
+            self._open_folder()
         self.checkpoint = self.folder.last_checkpoint(self.training.world_size)
         if self.whole:
             terminal.say(self.title, style="bold")
@@ -101,6 +105,17 @@ class Run(RunSettings):
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
             say_which_gpus_idle(self.recipe, self.training)
+
+    def _open_folder(self) -> None:
+        has_checkpoints = self.model_dir is not None and (self.whole is not None or not self.configuration["folds"])
+        self.folder.open(
+            self.configuration,
+            self.digests if has_checkpoints else None,
+            overwrite=self.training.overwrite and not self.whole,
+            used=self.inputs,
+            room=room_for_checkpoints(self.model_dir, self.training.save_total_limit or 2) if self.model_dir else 0,
+            is_fold=self.whole is not None,
+        )
 
     def finish(self, trainer: RecipeTrainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
@@ -158,17 +173,30 @@ class Run(RunSettings):
         if not self.whole:
             with writing(self.folder.card) as file:
                 file.write(model_card(self, scores, validation.columns[TEXT][0]))
+            self._draw(scores)
+        # The last one: a folder that has it is a finished run.
+        write_json(self.folder.metrics_file, scores)
+        self.folder.finish()
+        if not self.whole:
+            self._tell(scores)
+            try:
+                if self.push:
+                    terminal.say(f"Pushed to {self.push.push(self.folder)}.")
+            finally:
+                self.folder.owned.release()
+
+    def _draw(self, scores: dict[str, Any]) -> None:
+        try:
             # matplotlib takes a second to import, and only now is it needed.
             from bert_recipes.reporting.run_page import write_report
 
-            for sentence in write_report(self.folder.path, scores, self.data.labelled_rows):
-                terminal.warn(sentence)
-        # The last one: a folder that has it is a finished run.
-        write_json(self.folder.metrics_file, scores)
-        if not self.whole:
-            self._tell(scores)
-            if self.push:
-                terminal.say(f"Pushed to {self.push.push(self.folder)}.")
+            missing = write_report(self.folder.path, scores, self.data.labelled_rows)
+        except DRAWING_ERRORS as error:
+            if isinstance(error, OSError) and error.errno in NO_SPACE:
+                raise
+            missing = [f"report.html could not be made ({type(error).__name__}: {' '.join(str(error).split())})."]
+        for sentence in missing:
+            terminal.warn(sentence)
 
     def _write_predictions(self, validation: Predictions, test: np.ndarray | None, threshold: float | None) -> None:
         task = self.data.task

@@ -1,12 +1,14 @@
 """A recipe's arguments once the data is known: what was guessed is written down, what does not fit is an error."""
 
 import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.arguments import ModelArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
@@ -41,6 +43,17 @@ class RunSettings:
         self.model_dir = model_dir
         self.sample = SampleSubmission.of(data)
         self.push = prepare_push(args, self.training)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """A digest of each split's ids, texts and labels."""
+        return digests(self.data)
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What the run reads from: its data and its model."""
+        names = [self.data.source, self.configuration["model"], *([self.model_dir] if self.model_dir else [])]
+        return [Path(name).expanduser() for name in names]
 
     @property
     def keeps_the_best(self) -> bool:

@@ -19,6 +19,8 @@ from bert_recipes.errors import StoppedError
 
 SEAL = "sealed.json"
 STATE = "trainer_state.json"
+# The sum of the losses of all steps up to there, which Trainer does not keep.
+TOTAL_LOSS = "total_loss.json"
 
 
 def checkpoint_folder(args: TrainingArguments, step: int) -> Path:

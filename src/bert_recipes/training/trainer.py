@@ -6,6 +6,7 @@ grows with gradient accumulation and with the number of processes. Here the step
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +16,12 @@ from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from bert_recipes.columns import LABELS
 from bert_recipes.errors import UserError
+from bert_recipes.files import read_json, write_json
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.building import merge_lora
 from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
 from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, StepLoader
-from bert_recipes.training.checkpoints import LogWithSave, StopOnSignal, checkpoint_folder, seal
+from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
 from bert_recipes.training.layer_rates import parameter_groups
 from bert_recipes.training.progress import TrainingProgress
@@ -40,6 +42,7 @@ class RecipeTrainer(EvaluatingTrainer):
         self.loss_is_scaled_for_ga = True
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+        self.total_loss_before = 0.0
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
@@ -49,13 +52,30 @@ class RecipeTrainer(EvaluatingTrainer):
             # Tensor cores take lengths that are multiples of 8.
             self.data_collator.pad_to_multiple_of = 8
 
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; the terminal and the signals are given back however it ends."""
+        total_loss = Path(str(resume_from_checkpoint)) / TOTAL_LOSS
+        self.total_loss_before = read_json(total_loss)["total_loss"] if total_loss.is_file() else 0.0
         try:
-            return super().train(*args, **kwargs)
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         finally:
             self.progress.close()
             self.signals.close()
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        # Trainer looks whether the steps are done after a step, and would make one more.
+        self._total_loss_scalar += self.total_loss_before
+        self.total_loss_before = 0.0
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        """As `EvaluatingTrainer.log`; the loss of a training is that of all its steps, not of the last start's."""
+        if "train_loss" in logs:
+            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 0.001)
+        super().log(logs, *args, **kwargs)
 
     # The rows of a step
 
@@ -144,6 +164,8 @@ class RecipeTrainer(EvaluatingTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             checkpoint = checkpoint_folder(self.args, self.state.global_step)
+            # All of it is in that sum: what is saved has been logged (LogWithSave).
+            write_json(checkpoint / TOTAL_LOSS, {"total_loss": self._total_loss_scalar})
             seal(checkpoint)
             rotate_checkpoints(
                 output_dir=str(checkpoint.parent),
