@@ -23,11 +23,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
     args, flags = parser.parse_known_args()  # other flags are the recipes'
-    from bert_recipes.runs.comparison import Compared, compare_runs, finished, make_runs
+    from bert_recipes.folders import holding
+    from bert_recipes.runs.comparison import Compared, compare_runs, comparison_folder, finished, make_runs
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]
-    make_runs(compared, args.seeds, args.jobs, args.output_dir)
-    compare_runs(finished(compared, args.seeds, args.output_dir), args.output_dir)
+    with holding(folder := comparison_folder(args.output_dir)):
+        folder.remove_temporary_files()
+        make_runs(compared, args.seeds, args.jobs, args.output_dir)
+        compare_runs(finished(compared, args.seeds, args.output_dir), args.output_dir)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def search(args: Arguments[SearchArguments]) -> Path:
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, tokenized["train"]["labels"])
 
-    search = Search(args, data)
+    search = Search(args, data, model_dir)
     trainer = search.trainer(
         lambda trial: build_classifier(
             model_dir, search.model_arguments(trial), data.task, args.training.gradient_checkpointing

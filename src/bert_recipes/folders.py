@@ -103,9 +103,11 @@ class OwnedFolder:
         _HELD[self.path.resolve()] = self, threading.get_ident()
 
     def release(self) -> None:
-        """Let the folder go; nothing is left of having held it."""
-        if self._lock is not None:
-            (self.path / LOCK).unlink(missing_ok=True)
+        """Let the folder go; the last one that held it leaves nothing."""
+        if self._lock is not None and fcntl is not None:
+            with contextlib.suppress(BlockingIOError):  # another one shares it
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                (self.path / LOCK).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
             _HELD.pop(self.path.resolve(), None)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +17,25 @@ from bert_recipes.columns import FOLD
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, differences, saved_configuration
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.devices import cores
-from bert_recipes.errors import UserError
+from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
 from bert_recipes.evaluation.titles import in_a_line
 from bert_recipes.files import read_json, read_yaml, write_json, write_yaml
+from bert_recipes.folders import OwnedFolder
 from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
+from bert_recipes.runs.children import Children
 from bert_recipes.runs.folder import RunFolder
 
 NAMES = ("baseline", "stock", "custom")
+# What a comparison writes beside its runs.
+COMPARISON_FILES = ("*.yaml", "comparison.json", "report.html", "plots/*.png", "plots/*.svg", "*.log")
 # What tells runs of one thing apart from runs of another: not these.
 NOT_OF_IT = {"seed", "output_dir", "data_seed"}
+
+
+def comparison_folder(folder: Path) -> OwnedFolder:
+    """Return the folder of a comparison, for one process at a time to hold."""
+    return OwnedFolder(folder, "comparison", COMPARISON_FILES)
 
 
 @dataclass(frozen=True)
@@ -96,20 +104,26 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
     if wanted:
         terminal.say(f"{len(wanted)} runs, of which {len(wanted) - len(waiting)} are finished already.")
     failed = threading.Event()
+    children = Children()
 
     def make(c: Compared, seed: int) -> tuple[Path, int]:
         run = run_folder(folder, c, seed).path
         if failed.is_set():
             return run, 0
-        status = _start(c, seed, run, folder, jobs)
+        status = _start(children, c, seed, run, folder, jobs)
         if status:
             failed.set()
         else:
             terminal.say(f"{c.name}, seed {seed}: {_brief(run)}")
         return run, status
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with children, ThreadPoolExecutor(jobs) as pool:
         ended = list(pool.map(lambda both: make(*both), waiting))
+    if children.received:
+        raise StoppedError(
+            f"the runs in {folder} have saved what they need, and the same command goes on from there.",
+            children.received,
+        )
     for run, status in ended:
         if status:
             said = _last_line(run).removeprefix("error: ").rstrip(".")
@@ -150,14 +164,13 @@ def _settle(c: Compared, folder: Path) -> None:
     write_yaml(written, there)
 
 
-def _start(c: Compared, seed: int, run: Path, folder: Path, jobs: int) -> int:
+def _start(children: Children, c: Compared, seed: int, run: Path, folder: Path, jobs: int) -> int:
     command = [sys.executable, "-m", f"bert_recipes.recipes.{c.recipe}", "--config", str(folder / f"{c.name}.yaml")]
     command += [*c.flags, "--seed", str(seed), "--output_dir", str(run)]
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
-    with run.with_name(f"{run.name}.log").open("w", encoding="utf-8") as log:
-        return subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment).returncode
+    return children.run(command, run.with_name(f"{run.name}.log"), environment)
 
 
 def _last_line(run: Path) -> str:

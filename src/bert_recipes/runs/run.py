@@ -34,8 +34,10 @@ from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
 
 # What matplotlib, a font or a template may fail with: no reason to lose a trained model's scores.
-DRAWING_ERRORS = (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError)
-DRAWING_ERRORS += (TypeError, ValueError, TemplateError)
+DRAWING_ERRORS = (
+    *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
+    *(TypeError, ValueError, TemplateError),
+)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # TensorBoard's files would otherwise go among the checkpoints.
 LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ

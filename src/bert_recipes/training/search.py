@@ -1,13 +1,14 @@
 """Optuna's trials of the custom recipe, kept in SQLite."""
 
+import contextlib
 import copy
 import importlib.util
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from transformers import AutoConfig, PretrainedConfig
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes import terminal
@@ -19,6 +20,7 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
+from bert_recipes.folders import OwnedFolder, holding
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.training.checkpoints import StopOnSignal
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY = "custom"
+# What a search writes.
+SEARCH_FILES = ("search.yaml", "best.yaml", "trials.sqlite3", "trials.sqlite3-journal", "trials/**", "logs/**")
 BATCH_SIZES = (16, 32, 64)
 # Trials that are always run to the end, so that there is a median to fall behind.
 STARTUP_TRIALS = 5
@@ -39,12 +43,13 @@ class Search:
     Args:
         args: of the script.
         data: what `load_data` returned.
+        model_dir: the folder of the pretrained model.
 
     Raises:
         UserError: Optuna is not installed, or something was asked for that a search cannot honour.
     """
 
-    def __init__(self, args: Arguments[SearchArguments], data: TextData):
+    def __init__(self, args: Arguments[SearchArguments], data: TextData, model_dir: str):
         if importlib.util.find_spec("optuna") is None:
             raise UserError("a search needs Optuna, which is not installed: pip install -e '.[search]'.")
         if args.data.folds:
@@ -53,7 +58,11 @@ class Search:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
         self.args = args
         self.digests = digests(data)
+        self.poolings = fitting_poolings(AutoConfig.from_pretrained(model_dir))
         self.folder = Path(args.training.output_dir)
+        self.owned = OwnedFolder(self.folder, "search", SEARCH_FILES)
+        self.written = self.folder / "search.yaml"
+        self.storage = f"sqlite:///{self.folder / 'trials.sqlite3'}"
         self.score = choosing_score(args.configuration.get("metric_for_best_model"), data.task)
         training = self.training = copy.copy(args.training)
         training.metric_for_best_model = self.score
@@ -74,8 +83,7 @@ class Search:
         if trial is None:
             return self.args.model
         drawn = copy.copy(self.args.model)
-        poolings = [name for name in POOLINGS if name != "pooler"]
-        drawn.pooling = str(trial.suggest_categorical("pooling", poolings))
+        drawn.pooling = str(trial.suggest_categorical("pooling", self.poolings))
         drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
         return drawn
 
@@ -91,40 +99,63 @@ class Search:
         """
         import optuna
 
-        if self.training.overwrite and self.folder.is_dir() and (self.folder / "trials.sqlite3").is_file():
-            shutil.rmtree(self.folder)
-        asked = self.args.configuration | {"metric_for_best_model": self.score, "data": self.digests}
-        written = self.folder / "search.yaml"
-        if written.is_file():
-            check_same_configuration(self.folder, "trials", read_yaml(written), asked, ignored={"trials"})
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_yaml(written, asked)
-        storage = f"sqlite:///{self.folder / 'trials.sqlite3'}"
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        direction: Literal["minimize", "maximize"] = "minimize" if self.score in LESS_IS_BETTER else "maximize"
-        study = optuna.create_study(study_name=STUDY, storage=storage, direction=direction, load_if_exists=True)
-        made = len(study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)))
-        wanted = self.args.model.trials
-        if made:
-            terminal.say(f"{made} of {wanted} trials are made already.")
-        if made < wanted:
-            trainer.hyperparameter_search(
-                hp_space=self.space,
-                compute_objective=lambda metrics: metrics[f"eval_{self.score}"],
-                n_trials=wanted - made,
-                direction=direction,
-                backend="optuna",
-                study_name=STUDY,
-                storage=storage,
-                load_if_exists=True,
-                # A search that goes on must not draw again what it drew first.
-                sampler=optuna.samplers.TPESampler(seed=self.training.seed + len(study.trials)),
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS),
-            )
-        best = optuna.load_study(study_name=STUDY, storage=storage).best_trial
+        with holding(self.owned, shared=not self.training.overwrite):
+            if self.training.overwrite and self.written.is_file():
+                self.owned.check_replaceable([Path(self.args.model.model), *map(Path, self.args.data.dataset)])
+                self.owned.set_aside(finished=True)
+            study = self._open(optuna)
+            wanted = self.args.model.trials
+            if made := _ended(study, optuna):
+                terminal.say(f"{made} of {wanted} trials are made already.")
+            while _ended(study, optuna) < wanted:
+                self._make_trial(trainer, study, optuna)
+            self.owned.drop_replaced()
+        best = study.best_trial
         terminal.say(f"The best of {wanted} trials is number {best.number}: validation {self.score} {best.value:.4f}.")
         own = {k: v for k, v in self.args.configuration.items() if k not in ("trials", "output_dir", "recipe")}
         return {"recipe": "custom", **own, **best.params}
+
+    def _open(self, optuna: Any) -> "optuna.Study":
+        asked = self.args.configuration | {"metric_for_best_model": self.score, "data": self.digests}
+        if self.written.is_file():
+            check_same_configuration(self.folder, "trials", read_yaml(self.written), asked, ignored={"trials"})
+        elif self.owned.strangers():
+            raise UserError(f"--output_dir {self.folder} is not empty and holds no search: name another.")
+        write_yaml(self.written, asked)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        direction = "minimize" if self.score in LESS_IS_BETTER else "maximize"
+        return optuna.create_study(study_name=STUDY, storage=self.storage, direction=direction, load_if_exists=True)
+
+    def _make_trial(self, trainer: "SearchTrainer", study: "optuna.Study", optuna: Any) -> None:
+        trainer.hyperparameter_search(
+            hp_space=self.space,
+            compute_objective=lambda metrics: metrics[f"eval_{self.score}"],
+            n_trials=1,
+            direction=study.direction.name.lower(),
+            backend="optuna",
+            study_name=STUDY,
+            storage=self.storage,
+            load_if_exists=True,
+            # Drawn by the number of trials that have ended: one that was killed is drawn again as it was.
+            sampler=optuna.samplers.TPESampler(seed=self.training.seed + _ended(study, optuna)),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS),
+        )
+
+
+def fitting_poolings(config: PretrainedConfig) -> list[str]:
+    """Return the poolings to search among: all that an encoder of this configuration has enough layers for."""
+    found = []
+    for name, pooling in POOLINGS.items():
+        with contextlib.suppress(ValueError):
+            pooling(config)
+            found.append(name)
+    found.remove("pooler")  # not every encoder has one
+    return found
+
+
+def _ended(study: "optuna.Study", optuna: Any) -> int:
+    states = optuna.trial.TrialState
+    return len(study.get_trials(states=(states.COMPLETE, states.PRUNED)))
 
 
 class SearchTrainer(PerExampleTrainer):

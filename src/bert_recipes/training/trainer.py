@@ -52,12 +52,12 @@ class RecipeTrainer(EvaluatingTrainer):
             # Tensor cores take lengths that are multiples of 8.
             self.data_collator.pad_to_multiple_of = 8
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
         """As `Trainer.train`; the terminal and the signals are given back however it ends."""
         total_loss = Path(str(resume_from_checkpoint)) / TOTAL_LOSS
         self.total_loss_before = read_json(total_loss)["total_loss"] if total_loss.is_file() else 0.0
         try:
-            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             self.progress.close()
             self.signals.close()
