@@ -72,7 +72,7 @@ format: $(STAMP) ## rewrite the code in ruff's style
 	@$(BIN)/ruff format .
 
 clean: ## remove the environment and what Python leaves behind; runs/ stays
-	@rm -rf $(VENV) build src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
+	@rm -rf $(VENV) build/lib build/bdist.* src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 define run-recipe

@@ -1,5 +1,6 @@
 """A folder that one process works in: who holds it, which of its files are this project's, and how it is replaced."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -161,6 +162,12 @@ class OwnedFolder:
     def drop_replaced(self) -> None:
         """Remove what was set aside."""
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
+
+
+@atexit.register
+def _release_all() -> None:
+    for folder, _ in list(_HELD.values()):
+        folder.release()
 
 
 @contextlib.contextmanager
