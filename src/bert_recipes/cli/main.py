@@ -1,7 +1,6 @@
 """How a script ends: with a result, with a user's mistake said in one sentence, or by a signal."""
 
 import atexit
-import errno
 import os
 import signal
 import sys
@@ -12,8 +11,8 @@ from safetensors import SafetensorError
 
 from bert_recipes.config.help import asks_for_help
 from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.files import NO_SPACE
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
 
