@@ -56,6 +56,7 @@ def main() -> None:
     from bert_recipes.files import writing
     from bert_recipes.inference.predictor import Predictor, write_predictions
     from bert_recipes.inference.rows import read_stream
+    from bert_recipes.terminal import printable, standard_output
 
     rows = read_stream(
         args.input,
@@ -74,14 +75,14 @@ def main() -> None:
     )
     started, written = time.monotonic(), 0
     if args.output == "-":
-        for _ in write_predictions(sys.stdout, predictor, rows):
+        for _ in write_predictions(standard_output(), predictor, rows):
             sys.stdout.flush()
         return
     with writing(Path(args.output).expanduser()) as file:
         for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
             print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
-    print(f"\r{written:,} rows are in {args.output}.{' ' * 20}", file=sys.stderr)
+    print(f"\r{written:,} rows are in {printable(args.output)}.{' ' * 20}", file=sys.stderr)
 
 
 if __name__ == "__main__":
