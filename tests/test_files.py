@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_recipes.errors import UserError
-from bert_recipes.files import writing
+from bert_recipes.files import read_json, read_yaml, writing
 
 
 def write(path, text="new", mode="w"):
@@ -94,7 +94,7 @@ def test_a_pipe_is_written_through(tmp_path):
 
 TO_STDOUT = """
 from pathlib import Path
-from bert_recipes.files import writing
+from bert_recipes.files import read_json, read_yaml, writing
 for name in ("/dev/stdout", "/dev/fd/1", "link"):
     with writing(Path(name)) as file:
         file.write(name)
@@ -139,3 +139,37 @@ def test_where_nothing_can_be_written_is_said(name, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         write(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+DAMAGED_YAML = [
+    "[" * 10**4,
+    "a: 2024-99-99",
+    "a: !!int x",
+    "a: !!bool x",
+    "a: !!timestamp x",
+    "? [a]\n: 1",
+    "\tx",
+    "a: [1",
+    "3",
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED_YAML, ids=range(len(DAMAGED_YAML)))
+def test_damaged_yaml_is_one_sentence(text, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"run.yaml (is no YAML|must hold keys)") as caught:
+        read_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b"[" * 10**5, b'{"a": 1}}'], ids=range(6))
+def test_damaged_json_is_one_sentence(data, tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"metrics.json is damaged \(.*\): run it again"):
+        read_json(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=r"metrics.json cannot be read: Is a directory"):
+        read_json(path)

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 
 # A full disk, or one that is full for this user.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -150,8 +150,11 @@ def read_yaml(path: Path, named: str | None = None) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{named} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{named} is no YAML: {' '.join(str(error).split())}") from error
+    # PyYAML raises whatever Python does of a date that there is not, a tag that does not fit, brackets without end.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise UserError(f"{named} is no YAML: {in_one_line(error)}") from error
+    except RecursionError as error:
+        raise UserError(f"{named} is no YAML of keys and values: it is nested too deep.") from error
     if not isinstance(values, dict):
         raise UserError(f"{named} must hold keys and values.")
     return values
@@ -167,7 +170,9 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path.parent} is no complete run: it has no {path.name}; give its command again.") from error
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): run it again.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged (it holds no keys and values): run it again.")
