@@ -8,12 +8,16 @@ The output has `id`, `prediction` and one probability column per label. A file i
 """
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.config.ranges import check_ranges
+from bert_recipes.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,12 +37,26 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_output(source: str, output: str) -> None:
+    """Refuse an output that would take the input's place."""
+    target = Path(output).expanduser()
+    if output == "-" or not target.is_file():
+        return
+    with contextlib.suppress(OSError):  # a standard input that is closed
+        read = os.fstat(sys.stdin.fileno()) if source == "-" else Path(source).expanduser().stat()
+        if os.path.samestat(read, target.stat()):
+            raise UserError(f"--output {output} is the file that --input reads: name another.")
+
+
 def main() -> None:
     args = parse_arguments()
+    if args.max_length is not None:
+        check_ranges({"max_length": args.max_length})
     from bert_recipes.config.saved import configuration_of_model
     from bert_recipes.files import writing
     from bert_recipes.inference.predictor import Predictor, write_predictions
     from bert_recipes.inference.rows import read_stream
+    from bert_recipes.terminal import printable, standard_output
 
     rows = read_stream(
         args.input,
@@ -48,6 +66,7 @@ def main() -> None:
         trained_on=configuration_of_model(args.model),
         encoding=args.encoding,
     )
+    check_output(args.input, args.output)
     predictor = Predictor.load(
         args.model,
         max_length=args.max_length,
@@ -56,14 +75,14 @@ def main() -> None:
     )
     started, written = time.monotonic(), 0
     if args.output == "-":
-        for _ in write_predictions(sys.stdout, predictor, rows):
+        for _ in write_predictions(standard_output(), predictor, rows):
             sys.stdout.flush()
         return
-    with writing(Path(args.output)) as file:
+    with writing(Path(args.output).expanduser()) as file:
         for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
             print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
-    print(f"\r{written:,} rows are in {args.output}.{' ' * 20}", file=sys.stderr)
+    print(f"\r{written:,} rows are in {printable(args.output)}.{' ' * 20}", file=sys.stderr)
 
 
 if __name__ == "__main__":

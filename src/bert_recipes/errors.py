@@ -27,3 +27,8 @@ def some(values: Sequence[object], count: int | None = None, most: int = 5) -> s
     count = len(values) if count is None else count
     shown = ", ".join(str(value) for value in values[:most])
     return shown if count <= most else f"{shown} and {count - most:,} more"
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return all that an error of a library says, for a sentence."""
+    return " ".join(str(error).split()) or type(error).__name__

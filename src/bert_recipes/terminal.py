@@ -3,11 +3,79 @@
 import logging
 import os
 import re
+import sys
+import unicodedata
+from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-console = Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
+# Beside what Python calls printable: ends of lines, and what joins letters in Persian and in emoji.
+HARMLESS = frozenset("\n\t\u200c\u200d")
+
+
+def printable(text: str) -> str:
+    """Return `text` with an escape for every character that would do something to the terminal.
+
+    Those are control characters, and with them the terminal's own commands, marks that turn the direction of writing,
+    and halves of characters; they come from texts, labels, and names of columns and files.
+    """
+    return "".join(letter if _is_harmless(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def _is_harmless(letter: str) -> bool:
+    return letter.isprintable() or letter in HARMLESS or unicodedata.category(letter) == "Zs"
+
+
+class EscapingStream:
+    """A text stream that writes as escapes what its encoding has no characters for.
+
+    Args:
+        stream: what is written to.
+        data: whether what is written is data, whose control characters become escapes too.
+    """
+
+    def __init__(self, stream: IO[str], *, data: bool = False) -> None:
+        self._stream = stream
+        self._data = data
+
+    def write(self, text: str) -> int:
+        """Write all of `text`."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        if self._data:
+            text = printable(text.replace("\r\n", "\n"))
+        return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Console(Console):
+    """A console that no character and no closed pipe upsets."""
+
+    @property
+    def file(self) -> IO[str]:
+        """Where it writes to."""
+        return EscapingStream(super().file)  # type: ignore[return-value]
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def on_broken_pipe(self) -> None:
+        """Let `run_main` end the process."""
+        self.quiet = True
+        raise
+
+
+console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
+
+
+def standard_output() -> IO[str]:
+    """Return standard output for data: as it is for a program, and escaped for a terminal."""
+    if sys.stdout.isatty():
+        return EscapingStream(sys.stdout, data=True)  # type: ignore[return-value]
+    return sys.stdout
 
 
 def quiet_libraries() -> None:
@@ -29,9 +97,9 @@ def _tells_more_than_a_new_head(record: logging.LogRecord) -> bool:
 
 def say(text: str, style: str | None = None) -> None:
     """Print `text` as it is, unless this is not the main process."""
-    console.print(text, style=style, markup=False)
+    console.print(printable(text), style=style, markup=False)
 
 
 def warn(text: str) -> None:
     """Print a warning, unless this is not the main process."""
-    console.print(f"[yellow]warning:[/yellow] {escape(text)}")
+    console.print(f"[yellow]warning:[/yellow] {escape(printable(text))}")

@@ -1,8 +1,12 @@
 """How a script ends."""
 
+import os
+import signal
 import subprocess
 import sys
+import textwrap
 
+import pytest
 from support.paths import RECIPES
 
 
@@ -15,3 +19,73 @@ def test_a_mistake_at_the_command_line_is_one_sentence_and_status_2():
     assert done.stdout == ""
     debugged = subprocess.run([*command, "--debug"], capture_output=True, text=True)
     assert "Traceback" in debugged.stderr
+
+
+ENDINGS = {
+    "says much": "print('line\\n' * 100000)",
+    "says little": "print('line')",
+    "says it by rich": "from bert_recipes.terminal import say\nfor i in range(100000): say('line')",
+    "ends itself": "print('line')\nsys.exit(0)",
+    "makes a mistake": "print('line')\nraise UserError('no')",
+}
+SCRIPT = """
+import sys
+from bert_recipes.cli.main import run_main
+from bert_recipes.errors import UserError
+
+def main():
+{body}
+
+sys.argv.append("--help")  # no libraries to quieten
+run_main(main)
+"""
+
+
+def started(body, **options):
+    script = SCRIPT.format(body=textwrap.indent(body, "    "))
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_where_nobody_reads_it_ends_without_a_word(name):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = started(ENDINGS[name], stdout=theirs, env=buffered)
+    os.close(theirs)
+    said = process.communicate(timeout=60)[1]
+    mistake = name == "makes a mistake"
+    assert said == ("error: no\n" if mistake else "")
+    assert process.returncode == (2 if mistake else 128 + signal.SIGPIPE)
+
+
+@pytest.mark.parametrize("flags", [["stock.py", "--help"], ["predict.py", "--help"]])
+def test_help_may_be_cut(flags):
+    command = f"{sys.executable} {RECIPES / flags[0]} {flags[1]} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_a_broken_pipe_of_something_else_is_no_end_of_reading():
+    process = started("raise BrokenPipeError('of a worker')", stdout=subprocess.PIPE)
+    assert "BrokenPipeError: of a worker" in process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_mistake_is_said_in_any_encoding_and_without_commands_for_the_terminal(encoding):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    body = "print('산불')\nraise UserError('column \\x1b[2J산불')"
+    process = started(body, stdout=subprocess.PIPE, env=environment, encoding=encoding)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert out == ("산불\n" if encoding == "utf-8" else "\\uc0b0\\ubd88\n")
+    assert said == "error: column \\x1b[2J" + out
+
+
+def test_a_file_name_with_commands_is_shown():
+    command = [sys.executable, str(RECIPES / "stock.py"), "--dataset", "no\x1b[31m/such/place"]
+    said = subprocess.run(command, capture_output=True).stderr
+    assert b"\x1b" not in said
+    assert said.startswith(b"error: --dataset no\\x1b[31m/such/place")

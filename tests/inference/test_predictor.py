@@ -3,6 +3,8 @@
 import csv
 import io
 import sys
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -246,3 +248,34 @@ def test_a_model_is_loaded_in_the_precision_that_is_asked_for(model):
         scoring = {name for name in parameters if name.startswith("classifier")}
         assert {p.dtype for name, p in parameters.items() if name not in scoring} == {dtype}
         assert {parameters[name].dtype for name in scoring} == {torch.float32}
+
+
+def test_the_output_is_never_the_input(model, tmp_path):
+    source = tmp_path / "new.csv"
+    write("csv", source, TEXTS[:3])
+    before = source.read_bytes()
+    (tmp_path / "link.csv").symlink_to(source)
+    (tmp_path / "hard.csv").hardlink_to(source)
+    for output in (source, tmp_path / "link.csv", tmp_path / "hard.csv", tmp_path / "x/../new.csv"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="is the file that --input reads: name another"):
+            predict("--model", model, "--input", source, "--output", output)
+    assert source.read_bytes() == before
+    with source.open() as stdin, patch.object(sys, "stdin", stdin), pytest.raises(UserError, match="--input reads"):
+        predict("--model", model, "--output", source)
+
+
+def test_what_is_no_file_is_written_through(model, tmp_path):
+    source, output = tmp_path / "new.csv", tmp_path / "out.csv"
+    write("csv", source, TEXTS[:3])
+    output.write_text("old")
+    output.chmod(0o600)
+    predict("--model", model, "--input", source, "--output", output, "--bf16", "false")
+    assert output.stat().st_mode & 0o777 == 0o600
+    predict("--model", model, "--input", source, "--output", "/dev/null", "--bf16", "false")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_length_that_holds_no_text_is_refused(model):
+    with pytest.raises(UserError, match="--max_length 0: give 3 or more"):
+        predict("--model", model, "--max_length", "0")

@@ -1,8 +1,10 @@
 """How a script ends: with a result, with a user's mistake said in one sentence, or by a signal."""
 
 import atexit
-import errno
+import contextlib
+import io
 import os
+import select
 import signal
 import sys
 import time
@@ -12,8 +14,8 @@ from safetensors import SafetensorError
 
 from bert_recipes.config.help import asks_for_help
 from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.files import NO_SPACE
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
 
@@ -22,16 +24,23 @@ def run_main(main: Callable[[], object]) -> None:
     """Run a script's `main` and end the process.
 
     The status is 2 after a `UserError`, a full disk or the loss of another process, told in one sentence on stderr,
-    and 128 + the signal's number after a `StoppedError`. `--debug` anywhere on the command line lets the traceback
-    through instead.
+    and 128 + the signal's number after a `StoppedError` or, without a word, where nobody reads the output any more
+    (`| head -1`). `--debug` anywhere on the command line lets the traceback through instead. What the terminal's
+    encoding has no characters for is written as escapes.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not asks_for_help(sys.argv[1:]):
         from bert_recipes.terminal import quiet_libraries
 
         quiet_libraries()
     status = 0
     try:
-        main()
+        _call(main)
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        status = 128 + signal.SIGPIPE
     except (UserError, StoppedError, OSError, RuntimeError, SafetensorError) as error:
         sentence = _sentence(error)
         if sentence is None or "--debug" in sys.argv:
@@ -43,20 +52,52 @@ def run_main(main: Callable[[], object]) -> None:
             raise
         print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
         status = 128 + signal.SIGINT
+    _flush()
     if "torch" in sys.modules:
         _leave_the_group(status)
     if status:
         sys.exit(status)
 
 
+def _call(main: Callable[[], object]) -> None:
+    try:
+        main()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output or standard error is a pipe whose other end is closed."""
+    poll = select.poll()
+    for stream in (sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            poll.register(stream.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _flush() -> None:
+    """Write what is left; where nobody reads it, keep the interpreter from trying once more and telling so."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _print(sentence: str, error: Exception) -> None:
+    from bert_recipes.terminal import printable
+
     if int(os.environ.get("RANK", "0")) > 0:
         if isinstance(error, StoppedError):
             return
         if not _peer_is_gone(error):
             # Where all processes fail alike, the launcher ends this one as soon as the main one has spoken.
             time.sleep(5)
-    print(sentence, file=sys.stderr, flush=True)
+    with contextlib.suppress(BrokenPipeError):
+        print(printable(sentence), file=sys.stderr, flush=True)
 
 
 def _leave_the_group(status: int) -> None:

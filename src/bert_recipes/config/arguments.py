@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, ClassVar, cast
 
+from bert_recipes.config.ranges import check_ranges
 from bert_recipes.task import TASKS
 
 # Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
@@ -66,10 +67,7 @@ class DataArguments:
             self.in_memory, self.dataset = given, [f"python:{type(given).__name__}"]
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
-        if not 0 < self.validation_size < 1:
-            raise ValueError(f"--validation_size {self.validation_size} is no share: give a number between 0 and 1.")
-        if self.folds is not None and self.folds < 2:
-            raise ValueError(f"--folds {self.folds}: give 2 or more, or leave it out.")
+        check_ranges(vars(self))
 
 
 @dataclass
@@ -150,20 +148,9 @@ class CustomArguments(ModelArguments):
     lora_alpha: int = field(default=16, metadata={"help": "scale of these, over their rank"})
 
     def __post_init__(self) -> None:
-        for name in ("head_layers", "freeze_layers", "reinit_layers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} {getattr(self, name)} is no count: give 0 or more.")
-        for name in ("head_size", "dropout_samples", "lora_rank", "lora_alpha"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)} is too small: give 1 or more.")
-        if self.head_dropout is not None and not 0 <= self.head_dropout < 1:
-            raise ValueError(f"--head_dropout {self.head_dropout} is no share: give 0 or more, and less than 1.")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"--layer_decay {self.layer_decay}: give more than 0, and at most 1.")
+        check_ranges(vars(self))
         if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
             raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
-        if self.head_learning_rate is not None and not self.head_learning_rate > 0:
-            raise ValueError(f"--head_learning_rate {self.head_learning_rate}: give more than 0.")
         if self.lora_rank is not None:
             for name in ("freeze_embeddings", "freeze_layers", "reinit_layers"):
                 if getattr(self, name):
@@ -178,11 +165,6 @@ class SearchArguments(CustomArguments):
     recipe: ClassVar[str] = "search"
 
     trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.trials < 1:
-            raise ValueError(f"--trials {self.trials}: give 1 or more.")
 
 
 # The recipes by name.

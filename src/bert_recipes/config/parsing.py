@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import asks_for_help, print_help
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.config.unsupported import FIXED, NO_MEANING
+from bert_recipes.config.values import checked_values
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.files import read_yaml
 
@@ -77,23 +78,39 @@ def parse_arguments(
         sys.exit()
     from bert_recipes.config.training_arguments import FlagParser, RecipeTrainingArguments
 
-    parser = FlagParser((DataArguments, model_class, RecipeTrainingArguments))
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    own.add_argument("--config")
-    config, _ = own.parse_known_args(argv)
+    classes = (DataArguments, model_class, RecipeTrainingArguments)
+    parser = FlagParser(classes)
     valid = {action.dest for action in parser._actions}
     given = any(word.split("=")[0] == "--dataset" for word in argv)
-    parser.set_defaults(**_defaults(config.config, valid, name, model_class, other_dataset=given))
+    parser.set_defaults(**_defaults(_ConfigParser().path(argv), valid, name, classes, other_dataset=given))
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
             raise UserError(f"there is no flag {flag}{_nearest(flag.lstrip('-').split('=')[0], valid, '--')}.")
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
-    values = vars(namespace)
-    if isinstance(values["debug"], list):
-        values["debug"] = " ".join(values["debug"])
-    return _build(model_class, name, values)
+    return _build(model_class, name, vars(namespace))
+
+
+class _ConfigParser(argparse.ArgumentParser):
+    """Reads `--config` alone, before the defaults of the other flags are known."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False, allow_abbrev=False)
+        self.add_argument("--config")
+
+    def path(self, argv: list[str]) -> str | None:
+        """Return what the flag says.
+
+        Raises:
+            UserError: it has no value.
+        """
+        config: str | None = self.parse_known_args(argv)[0].config
+        return config
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UserError(f"{message}: give a YAML file.")
 
 
 def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str | Path | None = None) -> Arguments[M]:
@@ -114,18 +131,18 @@ def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str 
     for key in values:
         if key not in valid:
             raise UserError(f"there is no argument '{key}'{_nearest(key, valid, '')}.")
-    defaults = _defaults(config, valid, model_class.recipe, model_class, other_dataset="dataset" in values)
-    own = _as_flags(dict(values), (DataArguments, model_class), "the arguments")
-    return _build(model_class, model_class.recipe, defaults | own)
+    defaults = _defaults(config, valid, model_class.recipe, classes, other_dataset="dataset" in values)
+    given = checked_values(values, classes, "the arguments")
+    return _build(model_class, model_class.recipe, defaults | given)
 
 
 def _defaults(
-    config: str | Path | None, valid: set[str], name: str, model_class: type[ModelArguments], *, other_dataset: bool
+    config: str | Path | None, valid: set[str], name: str, parts: tuple[type, ...], *, other_dataset: bool
 ) -> dict[str, Any]:
     """Return the defaults, with the YAML file's values over them."""
-    defaults = {"output_dir": f"runs/{name}"}
+    defaults: dict[str, Any] = {"output_dir": None}
     if config:
-        defaults |= _read_configuration(Path(config), valid, name, (DataArguments, model_class))
+        defaults |= _read_configuration(Path(config), valid, name, parts)
         if other_dataset:
             # Those of the file's own data set: the one that is given has its own.
             defaults.pop("labels", None)
@@ -135,6 +152,10 @@ def _defaults(
 def _build(model_class: type[M], name: str, values: Mapping[str, Any]) -> Arguments[M]:
     from bert_recipes.config.training_arguments import RecipeTrainingArguments
 
+    values = dict(values)
+    values["output_dir"] = values.get("output_dir") or f"runs/{name}"
+    if isinstance(values.get("debug"), list):
+        values["debug"] = " ".join(values["debug"])
     for flag in sorted(NO_MEANING):
         if values.get(flag):
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
@@ -155,7 +176,7 @@ def _part(part: type[P], values: Mapping[str, Any]) -> P:
         raise UserError(str(error).splitlines()[0]) from error
 
 
-def _read_configuration(path: Path, valid: set[str], recipe: str, own: tuple[type, ...]) -> dict[str, Any]:
+def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[type, ...]) -> dict[str, Any]:
     values = read_yaml(find_configuration(path), f"--config {path}")
     of = values.pop("recipe", recipe)
     if recipe == "baseline":
@@ -167,36 +188,7 @@ def _read_configuration(path: Path, valid: set[str], recipe: str, own: tuple[typ
     for key in values:
         if key not in valid:
             raise UserError(f"{path}: there is no key '{key}'{_nearest(str(key), valid, '')}.")
-    return _as_flags(values, own, str(path))
-
-
-def _as_flags(values: dict[str, Any], parts: tuple[type, ...], where: str) -> dict[str, Any]:
-    """Return values with those of this project's own flags as the flags of that name would give them."""
-    for part in parts:
-        types = get_type_hints(part)
-        for field in dataclasses.fields(part):
-            if values.get(field.name) is not None:
-                values[field.name] = _as_flag(values[field.name], field, types[field.name], where)
-    return values
-
-
-def _as_flag(value: Any, field: dataclasses.Field[Any], kind: Any, where: str) -> Any:
-    if _takes_several(kind):
-        if field.name == "dataset":
-            return value  # names, or the rows themselves
-        if isinstance(value, dict):
-            value = [f"{name}={option}" for name, option in value.items()]
-        return [str(one) for one in value] if isinstance(value, list | tuple) else [str(value)]
-    if isinstance(value, list | dict):
-        raise UserError(f"{where}: {field.name} is {value}, and takes one value.")
-    choices = field.metadata.get("choices")
-    if choices and value not in choices:
-        raise UserError(f"{where}: {field.name} is {value}{nearest(str(value), choices)}: take {', '.join(choices)}.")
-    return value
-
-
-def _takes_several(kind: Any) -> bool:
-    return any(get_origin(one) is list for one in (kind, *get_args(kind)))
+    return checked_values(values, parts, str(path))
 
 
 def _nearest(word: str, valid: set[str], prefix: str) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
+from bert_recipes.config.values import checked_values
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_yaml
 
@@ -21,7 +23,10 @@ def saved_configuration(folder: Path) -> dict[str, Any]:
     path = folder / RUN_FILE
     if not path.is_file():
         raise UserError(f"{folder} is no run: it has no {RUN_FILE}.")
-    return read_yaml(path)
+    values = read_yaml(path)
+    recipe = values.get("recipe")
+    parts = (DataArguments, RECIPES.get(recipe, ModelArguments) if isinstance(recipe, str) else ModelArguments)
+    return checked_values(values, parts, str(path))
 
 
 def configuration_of_model(name: str) -> dict[str, Any]:

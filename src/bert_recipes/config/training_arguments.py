@@ -14,6 +14,7 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes.config.defaults import DEFAULTS
+from bert_recipes.config.ranges import check_ranges
 from bert_recipes.config.unsupported import FIXED, NEEDED
 from bert_recipes.devices import has_native_bf16, share_threads
 from bert_recipes.errors import UserError
@@ -30,7 +31,8 @@ class RecipeTrainingArguments(TrainingArguments):
         given: every field as it was given, before `TrainingArguments` has worked on it; secrets left out.
 
     Raises:
-        ValueError: a value is out of its range, or cannot be honoured.
+        UserError: a number is out of its range.
+        ValueError: a value cannot be honoured.
     """
 
     output_dir: str = None  # type: ignore[assignment]  # None until __post_init__ has named one
@@ -52,6 +54,7 @@ class RecipeTrainingArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
 
     def __post_init__(self) -> None:
+        check_ranges(vars(self))
         self.given = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS
         }
@@ -67,8 +70,6 @@ class RecipeTrainingArguments(TrainingArguments):
             )
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"--label_smoothing_factor {self.label_smoothing_factor}: give 0 to less than 1.")
         for name, (wanted, why) in FIXED.items():
             value = getattr(self, name, wanted[0])  # not every version of transformers has every field
             if getattr(value, "value", value) not in wanted:

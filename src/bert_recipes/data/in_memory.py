@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets import Dataset
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 
 PYTHON = "python:"
 
@@ -43,4 +43,4 @@ def dataset_of(rows: Any) -> Dataset:
     try:
         return Dataset.from_pandas(frame, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError, UnicodeEncodeError) as error:
-        raise UserError(f"dataset: the DataFrame cannot be read: {str(error).splitlines()[0]}") from error
+        raise UserError(f"dataset: the DataFrame cannot be read: {in_one_line(error)}") from error

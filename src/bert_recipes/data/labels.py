@@ -41,6 +41,8 @@ def label_encoder(task: Task, where: Where) -> Encoder | None:
             parse.
     """
     there = [column for column in task.columns if column in where.rows.column_names]
+    for column in there:
+        _refuse_what_is_no_label(where, column, one_each=len(there) > 1 or task.problem_type == SINGLE_LABEL)
     if where.split == "test" and (len(there) < len(task.columns) or all(is_all_empty(where, c) for c in there)):
         return None
     if task.name == "multi-label" and len(task.columns) == 1 and not task.multi_hot:
@@ -157,7 +159,7 @@ def find_task(
         UserError: the labels do not fit the task, or `order`.
     """
     for column in columns:
-        _refuse_what_is_no_label(where, column)
+        _refuse_what_is_no_label(where, column, one_each=len(columns) > 1)
     if name is None:
         name, delimiter = _guess_task(where, columns, delimiter)
     elif name == "multi-label" and len(columns) == 1:
@@ -276,8 +278,13 @@ def _names_in_cells(where: Where, column: str, delimiter: str | None) -> list[st
     return sorted(found, key=int) if all(is_integer(name) for name in found) else sorted(found)
 
 
-def _refuse_what_is_no_label(where: Where, column: str) -> None:
+def _refuse_what_is_no_label(where: Where, column: str, *, one_each: bool) -> None:
     kind = where.rows.data.schema.field(column).type
+    if one_each and is_list_column(where.rows, column):
+        raise UserError(
+            f"{where.source}: the label column '{column}' of {where.split} holds {kind}: give one label or number in "
+            "each row."
+        )
     inner = kind.value_type if is_list_column(where.rows, column) else kind
     if pa.types.is_nested(inner) or pa.types.is_binary(inner):
         raise UserError(

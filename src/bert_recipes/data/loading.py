@@ -168,7 +168,14 @@ def _canonical(rows: Dataset, split: str, columns: Columns, task: Task, source: 
 
 
 def _refuse_repeated_ids(rows: Dataset, split: str, columns: Columns, source: str) -> None:
-    counts = pc.value_counts(rows.data.column(columns.id).combine_chunks())
+    cells = rows.data.column(columns.id)
+    try:
+        counts = pc.value_counts(cells.combine_chunks())
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(
+            f"{source}: the id column '{columns.id}' of {split} holds {cells.type}: give a text or a number, or name "
+            "another with --id_column."
+        ) from error
     twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
     if twice:
         raise UserError(

@@ -6,6 +6,7 @@ missing.
 """
 
 import codecs
+import contextlib
 import csv
 import itertools
 import json
@@ -18,10 +19,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 
 # Rows read at once.
 BATCH_ROWS = 4096
+# Deeper lists of lists overflow the stack of some library, and with it the process.
+DEEPEST = 32
 # The csv module's own limit is 128 KiB a cell.
 csv.field_size_limit(2**31 - 1)
 
@@ -58,7 +61,21 @@ def open_table(path: Path, encoding: str = "utf-8") -> TableFile:
         raise UserError(f"{path} is empty.")
     if kind != ".parquet":
         check_encoding(path, encoding)
-    return READERS[kind](path, encoding)
+    table = READERS[kind](path, encoding)
+    for field in table.schema:
+        if _depth(field.type) > DEEPEST:
+            raise UserError(f"{path}: the cells of '{field.name}' are nested more than {DEEPEST} levels deep.")
+    return table
+
+
+def _depth(kind: pa.DataType) -> int:
+    """Return how many types stand within one another, counted without a recursion of its own."""
+    deepest, open_types = 0, [(kind, 1)]
+    while open_types:
+        kind, depth = open_types.pop()
+        deepest = max(deepest, depth)
+        open_types += [(kind.field(i).type, depth + 1) for i in range(kind.num_fields)]
+    return deepest
 
 
 def id_text(cell: Any) -> str:
@@ -71,16 +88,26 @@ def with_byte_order_mark(encoding: str) -> str:
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
+def text_decoder(encoding: str) -> codecs.IncrementalDecoder:
+    """Return what makes text of bytes.
+
+    Raises:
+        UserError: there is no encoding of that name, or it is none of text.
+    """
+    try:
+        "".encode(encoding)  # not of rot13 or base64
+        return codecs.getincrementaldecoder(encoding)()
+    except (LookupError, ValueError) as error:
+        raise UserError(f"there is no encoding '{encoding}': try --encoding latin-1 or cp1252.") from error
+
+
 def check_encoding(path: Path, encoding: str) -> None:
     """Read a text file once, to tell where it is not what `encoding` says.
 
     Raises:
         UserError: the encoding is unknown, a byte cannot be decoded, or the file has NUL bytes.
     """
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError as error:
-        raise UserError(f"there is no encoding '{encoding}': try --encoding latin-1 or cp1252.") from error
+    decoder = text_decoder(encoding)
     offset = 0
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -92,13 +119,17 @@ def check_encoding(path: Path, encoding: str) -> None:
                     f"{path} is not {encoding}: byte {offset - pending + error.start} cannot be decoded; "
                     "name its encoding, as in --encoding latin-1."
                 ) from error
+            except UnicodeError as error:  # of UTF-16 without the mark at its beginning
+                raise UserError(
+                    f"{path} is not {encoding} ({error}): name its encoding, as in --encoding latin-1."
+                ) from error
             nul = -1 if "16" in encoding or "32" in encoding else chunk.find(b"\0")
             if nul >= 0:
                 raise UserError(f"{path} has a NUL byte at byte {offset + nul}: it is damaged or no text file.")
             offset += len(chunk)
     try:
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise UserError(f"{path} is not {encoding}: it ends within a character, at byte {offset}.") from error
 
 
@@ -202,6 +233,7 @@ def _json_schema(path: Path, encoding: str) -> pa.Schema:
     number = 0
     for rows in _chunks(_json_rows(path, encoding)):
         for name in dict.fromkeys(name for row in rows for name in row):
+            _check_name(path, name)
             cells = [row.get(name) for row in rows]
             try:
                 found = pa.array(cells).type
@@ -214,6 +246,13 @@ def _json_schema(path: Path, encoding: str) -> pa.Schema:
     if not types:
         raise UserError(f"{path} is empty.")
     return pa.schema(list(types.items()))
+
+
+def _check_name(path: Path, name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: the name of column {name!r} is no text that can be written: rename it.") from error
 
 
 def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType:
@@ -249,22 +288,39 @@ def _json_column(cells: list[Any], kind: pa.DataType) -> pa.Array:
 
 
 def _open_parquet(path: Path, encoding: str) -> TableFile:
-    def failed(error: Exception) -> UserError:
-        return UserError(f"{path} cannot be read as parquet: {str(error).strip().splitlines()[0]}")
-
-    try:
+    with _read_as_parquet(path):
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise failed(error) from error
+        plain = pa.schema([(field.name, _plain(field.type)) for field in schema], schema.metadata)
 
     def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(batch_size=BATCH_ROWS)
-        except (pa.ArrowException, OSError) as error:
-            raise failed(error) from error
+        with _read_as_parquet(path), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                batch.validate(full=True)  # a string may hold any bytes
+                columns = [_as_plain(column, field.type) for column, field in zip(batch.columns, plain, strict=True)]
+                yield pa.record_batch(columns, schema=plain)
 
-    return TableFile(schema, batches)
+    return TableFile(plain, batches)
+
+
+@contextlib.contextmanager
+def _read_as_parquet(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise UserError(f"{path} cannot be read as parquet: {in_one_line(error)}") from error
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the same cells that every function of Arrow's knows."""
+    while isinstance(kind, pa.BaseExtensionType | pa.DictionaryType):
+        kind = kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind.value_type
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+
+
+def _as_plain(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    while isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    return column if column.type.equals(kind) else column.cast(kind)
 
 
 READERS: dict[str, Callable[[Path, str], TableFile]] = {

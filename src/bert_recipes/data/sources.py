@@ -24,7 +24,7 @@ from bert_recipes.data import embedded
 from bert_recipes.data.hub import require_hub
 from bert_recipes.data.in_memory import PYTHON, splits_in_memory
 from bert_recipes.data.readers import READERS, open_table
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 
 # The stems under which a split's file may stand in a folder.
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -146,7 +146,7 @@ def _read_file(path: Path, encoding: str) -> Dataset:
         encoding=encoding,
         size=found.st_size,
         changed=found.st_mtime_ns,
-        features=Features.from_arrow_schema(table.schema),
+        features=_features(path, table.schema),
     )
     try:
         builder.download_and_prepare()
@@ -154,9 +154,21 @@ def _read_file(path: Path, encoding: str) -> Dataset:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        sentence = str(cause).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {sentence}") from error
+        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {in_one_line(cause)}") from error
+    if builder.info.splits["train"].num_examples == 0:
+        raise UserError(f"{path} has no rows.")
     return builder.as_dataset(split="train")
+
+
+def _features(path: Path, schema: pa.Schema) -> Features:
+    try:
+        return Features.from_arrow_schema(schema)
+    # What `datasets` has once written into the file about its columns may be anything by now.
+    except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
+        raise UserError(
+            f"{path} cannot be read as {path.suffix[1:]}: its columns are of types that datasets does not know "
+            f"({in_one_line(error)})."
+        ) from error
 
 
 def _read_from_hub(name: str, not_here: list[str]) -> Source:
@@ -172,5 +184,5 @@ def _read_from_hub(name: str, not_here: list[str]) -> Source:
         commit = HfApi().dataset_info(repository, revision=revision or None).sha
         splits = load_dataset(repository, revision=commit)
     except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {in_one_line(error)}") from error
     return Source({split: splits[split] for split in SPLITS if split in splits}, f"{repository}@{commit}")

@@ -1,5 +1,6 @@
 """The rows to predict: from a file, from standard input, or from Python."""
 
+import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from datasets import Dataset
 
 from bert_recipes.data.column_guessing import Columns, find_input_columns
 from bert_recipes.data.in_memory import dataset_of
-from bert_recipes.data.readers import READERS, id_text, open_table, text_lines
+from bert_recipes.data.readers import READERS, id_text, open_table, text_decoder, text_lines, with_byte_order_mark
 from bert_recipes.errors import UserError
 
 TEXT_FILE = ".txt"
@@ -121,10 +122,12 @@ def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:
 
 
 def _stdin_lines(encoding: str) -> Iterator[str]:
-    for line in sys.stdin.buffer:
-        try:
-            yield line.decode(encoding).rstrip("\r\n")
-        except (UnicodeDecodeError, LookupError) as error:
-            raise UserError(
-                f"standard input is not {encoding} ({error}): name its encoding with --encoding."
-            ) from error
+    text_decoder(encoding)
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding=with_byte_order_mark(encoding))
+    try:
+        for line in lines:
+            yield line.rstrip("\r\n")
+    except UnicodeError as error:
+        raise UserError(f"standard input is not {encoding} ({error}): name its encoding with --encoding.") from error
+    finally:
+        lines.detach()  # which would close it
