@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,7 @@ class PredictionWriter:
         at_threshold: whether each row also has its prediction at the threshold.
     """
 
-    def __init__(self, file: TextIO, label_names: list[str], problem_type: str, at_threshold: bool = False):
+    def __init__(self, file: IO[str], label_names: list[str], problem_type: str, at_threshold: bool = False):
         self.out = csv.writer(file)
         self.columns = len(probability_columns(label_names, problem_type))
         more = [PREDICTION_AT_THRESHOLD] if at_threshold else []

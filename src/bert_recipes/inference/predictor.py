@@ -5,7 +5,7 @@ Rows are read in windows, sorted by length within a window, predicted in batches
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -229,7 +229,7 @@ def _score_in_float32(model: PreTrainedModel) -> None:
         layers[-1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
 
 
-def write_predictions(file: TextIO, predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:
+def write_predictions(file: IO[str], predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:
     """Write `id`, `prediction` and a column of probabilities per label for a stream of rows, as a run does.
 
     A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.

@@ -1,7 +1,6 @@
 """A run: from a recipe's arguments and its data to everything that stands in the run folder in the end."""
 
 import dataclasses
-import errno
 import os
 import shutil
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from bert_recipes.evaluation import calibration
 from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictions, PredictionWriter
-from bert_recipes.files import write_json, writing
+from bert_recipes.files import NO_SPACE, write_json, writing
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import room_for_checkpoints
@@ -38,7 +37,6 @@ DRAWING_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
     *(TypeError, ValueError, TemplateError),
 )
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # TensorBoard's files would otherwise go among the checkpoints.
 LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
 
