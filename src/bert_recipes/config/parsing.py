@@ -14,7 +14,7 @@ from bert_recipes.config.help import asks_for_help, print_help
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.config.unsupported import FIXED, NO_MEANING
 from bert_recipes.config.values import checked_values
-from bert_recipes.errors import UserError, nearest
+from bert_recipes.errors import UserError, in_one_line, nearest
 from bert_recipes.files import read_yaml
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _part(part: type[P], values: Mapping[str, Any]) -> P:
     given = {field.name: values[field.name] for field in fields if field.init and field.name in values}
     try:
         return part(**given)
-    except (ValueError, TypeError, ImportError) as error:
-        raise UserError(str(error).splitlines()[0]) from error
+    except (ValueError, TypeError, ImportError, LookupError, AttributeError, ArithmeticError, OSError) as error:
+        raise UserError(in_one_line(error)) from error
 
 
 def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[type, ...]) -> dict[str, Any]:
