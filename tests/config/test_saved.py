@@ -2,7 +2,7 @@
 
 import pytest
 
-from bert_recipes.config.saved import configuration_of_model, saved_configuration
+from bert_recipes.config.saved import configuration_of_model, differences, saved_configuration
 from bert_recipes.errors import UserError
 
 
@@ -21,3 +21,22 @@ def test_a_damaged_configuration_is_one_sentence(text, sentence, tmp_path):
     for read in (saved_configuration, lambda folder: configuration_of_model(str(folder))):
         with pytest.raises(UserError, match=sentence):
             read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        ({"warmup_steps": 0.1}, {}, "warmup_steps is 0.1 there and 0 here"),
+        ({}, {"learning_rate": 1e-4}, "learning_rate is 5e-05 there and 0.0001 here"),
+        ({}, {"lr_scheduler_type": "cosine"}, "lr_scheduler_type is linear there and cosine here"),
+        ({"eval_strategy": "steps"}, {}, "eval_strategy is steps there and epoch here"),
+        ({"max_length": 64}, {}, "max_length is 64 there and 128 here"),
+        ({}, {"pooling": "mean"}, "pooling is pooler there and mean here"),
+        ({"labels": ["a", "b"]}, {"labels": None}, "labels is a b there and None here"),
+        ({"data_seed": 3}, {}, "data_seed is 3 there and None here"),
+        ({"seed": 42}, {}, ""),
+        ({"a": 1}, {"a": 1}, ""),
+    ],
+)
+def test_a_key_that_one_side_lacks_has_its_default(there, here, said):
+    assert differences(there, here) == said

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
+from bert_recipes.config.aliases import called_here
 from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import asks_for_help, print_help
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.config.unsupported import FIXED, NO_MEANING
 from bert_recipes.config.values import checked_values
-from bert_recipes.errors import UserError, nearest
+from bert_recipes.errors import UserError, in_one_line, nearest
 from bert_recipes.files import read_yaml
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def parse_arguments(
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
-            raise UserError(f"there is no flag {flag}{_nearest(flag.lstrip('-').split('=')[0], valid, '--')}.")
+            name = flag.split("=")[0]
+            raise UserError(f"there is no flag {name}{_nearest(name.lstrip('-'), valid, '--')}.")
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
     return _build(model_class, name, vars(namespace))
@@ -172,8 +174,8 @@ def _part(part: type[P], values: Mapping[str, Any]) -> P:
     given = {field.name: values[field.name] for field in fields if field.init and field.name in values}
     try:
         return part(**given)
-    except (ValueError, TypeError, ImportError) as error:
-        raise UserError(str(error).splitlines()[0]) from error
+    except (ValueError, TypeError, ImportError, LookupError, AttributeError, ArithmeticError, OSError) as error:
+        raise UserError(in_one_line(error)) from error
 
 
 def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[type, ...]) -> dict[str, Any]:
@@ -195,4 +197,4 @@ def _nearest(word: str, valid: set[str], prefix: str) -> str:
     for name, other in RECIPES.items():
         if word in {field.name for field in dataclasses.fields(other)} - valid:
             return f" in this recipe: it is one of the {name} recipe's"
-    return nearest(word, valid, prefix)
+    return called_here(word, valid, prefix) or nearest(word, valid, prefix)

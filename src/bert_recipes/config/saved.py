@@ -1,10 +1,14 @@
 """The configuration that a run folder keeps, and how two configurations differ."""
 
+import ast
+import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
+from bert_recipes.config.defaults import DEFAULTS
+from bert_recipes.config.help import training_arguments
 from bert_recipes.config.values import checked_values
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_yaml
@@ -39,13 +43,36 @@ def configuration_of_model(name: str) -> dict[str, Any]:
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any], ignored: Collection[str] = ()) -> str:
-    """Return, for a sentence, which keys differ and how; nothing, where none does."""
+    """Return, for a sentence, which keys differ and how; nothing, where none does.
+
+    A key that one side lacks has its default there.
+    """
     keys = sorted(key for key in {*there, *here} - set(ignored) if there.get(key) != here.get(key))
-    return "; ".join(f"{key} is {_shown(there.get(key))} there and {_shown(here.get(key))} here" for key in keys)
+    default = _defaults() if keys else {}
+    pairs = [(key, *(side.get(key, default.get(key)) for side in (there, here))) for key in keys]
+    return "; ".join(f"{key} is {_shown(a)} there and {_shown(b)} here" for key, a, b in pairs if a != b)
 
 
 def _shown(value: Any) -> str:
     return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _defaults() -> dict[str, Any]:
+    """Return what a key that a configuration lacks stands for."""
+    own = {
+        field.name: field.default_factory() if callable(field.default_factory) else field.default
+        for part in (DataArguments, *RECIPES.values())
+        for field in dataclasses.fields(part)
+    }
+    return {name: _read(default) for name, default, _ in training_arguments()} | DEFAULTS | own
+
+
+def _read(default: str) -> Any:
+    """Return the value that a default of the source of `TrainingArguments` spells out."""
+    try:
+        return ast.literal_eval(default)
+    except (ValueError, SyntaxError):
+        return default
 
 
 def check_same_configuration(

@@ -14,6 +14,7 @@ from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes.config.defaults import DEFAULTS
+from bert_recipes.config.optimization import check_optimization, check_settings
 from bert_recipes.config.ranges import check_ranges
 from bert_recipes.config.unsupported import FIXED, NEEDED
 from bert_recipes.devices import has_native_bf16, share_threads
@@ -31,7 +32,7 @@ class RecipeTrainingArguments(TrainingArguments):
         given: every field as it was given, before `TrainingArguments` has worked on it; secrets left out.
 
     Raises:
-        UserError: a number is out of its range.
+        UserError: a number is out of its range, or an optimizer, a scheduler or a compiler cannot be built.
         ValueError: a value cannot be honoured.
     """
 
@@ -77,7 +78,9 @@ class RecipeTrainingArguments(TrainingArguments):
         for name, (holds, what) in NEEDED.items():
             if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
                 raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
+        check_settings(self)
         super().__post_init__()
+        check_optimization(self)
         absent = set(self.report_to or ()) - set(get_available_reporting_integrations())
         if absent:
             raise ValueError(f"--report_to {' '.join(sorted(absent))} cannot be honoured: it is not installed.")
