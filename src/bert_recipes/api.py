@@ -10,6 +10,7 @@ from bert_recipes.config.parsing import make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.runs.finished import FinishedRun
+from bert_recipes.terminal import quiet_libraries
 
 if TYPE_CHECKING:
     from bert_recipes.inference.predictor import Predictor
@@ -34,6 +35,7 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     Raises:
         UserError: what the script would print.
     """
+    quiet_libraries()
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
     folder = Path(flags.get("output_dir") or f"runs/{recipe}")
@@ -59,6 +61,7 @@ def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun |
     Raises:
         UserError: there is no such run or model, or the run is not finished.
     """
+    quiet_libraries()
     if (Path(name).expanduser() / RUN_FILE).is_file():
         run = FinishedRun(name, trust_remote_code=trust_remote_code)
         _ = run.metrics  # an unfinished run has none

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.utils import DynamoBackend, is_deepspeed_available
@@ -66,7 +67,7 @@ def check_optimization(args: TrainingArguments) -> None:
     Raises:
         UserError: one cannot be built.
     """
-    optimizer_name, scheduler_name = args.optim.value, args.lr_scheduler_type.value
+    optimizer_name, scheduler_name = _name_of(args.optim), _name_of(args.lr_scheduler_type)
     if (
         optimizer_name in PLAIN_OPTIMIZERS
         and scheduler_name in PLAIN_SCHEDULERS
@@ -81,6 +82,7 @@ def check_optimization(args: TrainingArguments) -> None:
     except REFUSED as error:
         raise UserError(f"--optim {optimizer_name}{given} cannot be built: {in_one_line(error)}") from error
     warmup = args.get_warmup_steps(STEPS)
+    options: Any = args.lr_scheduler_kwargs
     given = f" with --lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
     try:
         get_scheduler(
@@ -88,7 +90,7 @@ def check_optimization(args: TrainingArguments) -> None:
             optimizer=optimizer,
             num_warmup_steps=warmup,
             num_training_steps=warmup + STEPS,
-            scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+            scheduler_specific_kwargs=options,
         )
     except REFUSED as error:
         missing = "" if given else " without --lr_scheduler_kwargs"
@@ -97,11 +99,16 @@ def check_optimization(args: TrainingArguments) -> None:
         ) from error
 
 
+def _name_of(choice: Any) -> str:
+    """Return the name of an optimizer or a schedule, an enumeration of transformers' or as it was given."""
+    return str(getattr(choice, "value", choice))
+
+
 def _optimizer(args: TrainingArguments) -> torch.optim.Optimizer:
     from transformers import Trainer
 
-    model = torch.nn.Linear(1, 1)
-    if args.optim.value.startswith(OF_LAYERS):
+    model: Any = torch.nn.Linear(1, 1)
+    if _name_of(args.optim).startswith(OF_LAYERS):
         return torch.optim.SGD(model.parameters(), lr=args.learning_rate)
     kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
     optimizer: torch.optim.Optimizer = kind(model.parameters(), **options)
