@@ -221,7 +221,7 @@ class RunFolder:
         """
         found: list[str | None] = [None]
         if PartialState().is_main_process:
-            found = [self._last_sound(processes)]
+            found = [_last_sound(self.checkpoints, processes)]
         broadcast_object_list(found)
         if not self.run_file.is_file():
             raise UserError(
@@ -230,18 +230,19 @@ class RunFolder:
             )
         return found[0]
 
-    def _last_sound(self, processes: int) -> str | None:
-        sound, unsound = last_sound(self.checkpoints)
-        start = sound.name if sound else "the start"
-        for checkpoint, wrong in unsound.items():
-            terminal.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
-            remove(checkpoint)
-        if sound is None:
-            return None
-        before = len(list(sound.glob("rng_state*.pth")))
-        if processes != before:
-            terminal.warn(
-                f"{sound.name} was left by {before} processes, and this run has {processes}: it goes on, though not "
-                "as if it had never stopped."
-            )
-        return str(sound)
+
+def _last_sound(checkpoints: Path, processes: int) -> str | None:
+    sound, unsound = last_sound(checkpoints)
+    start = sound.name if sound else "the start"
+    for checkpoint, wrong in unsound.items():
+        terminal.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
+        remove(checkpoint)
+    if sound is None:
+        return None
+    before = len(list(sound.glob("rng_state*.pth")))
+    if processes != before:
+        terminal.warn(
+            f"{sound.name} was left by {before} processes, and this run has {processes}: it goes on, though not "
+            "as if it had never stopped."
+        )
+    return str(sound)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from jinja2 import TemplateError
 
 from bert_recipes import terminal
@@ -119,7 +119,7 @@ class Run(RunSettings):
 
     def finish(self, trainer: RecipeTrainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
-        scores: dict[str, Any] = {"train": train_scores(trainer) | self._cost(trainer)}
+        scores: dict[str, Any] = {"train": train_scores(trainer) | cost_of(trainer, self.tokenized["train"])}
         predicted, validation = {}, None
         with terminal.console.status("predicting"):
             for split in ("validation", "test"):
@@ -217,16 +217,6 @@ class Run(RunSettings):
                 terminal.warn("No threshold could be chosen: submission.csv holds the likelier labels.")
             self.sample.write(self.folder.submission, ids, decided, probabilities, task)
 
-    def _cost(self, trainer: RecipeTrainer) -> dict[str, float]:
-        """Return tokens per second of the training, padding not counted, and the most memory that it took."""
-        runtime = train_scores(trainer).get("train_runtime")
-        tokens = column(self.tokenized["train"], LENGTH).sum() * trainer.state.epoch
-        cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
-        cost["peak_memory_mib"] = peak_memory() / 2**20
-        if torch.cuda.is_available() and not self.training.use_cpu:
-            cost["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
-        return cost
-
     def _save_model(self, trainer: RecipeTrainer) -> None:
         beside, model = self.folder.path / ".model", self.folder.model
         trainer.save_model(str(beside))
@@ -264,6 +254,17 @@ def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
     """Return what the Trainer logged of a whole training."""
     logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
     return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}
+
+
+def cost_of(trainer: RecipeTrainer, train: Dataset) -> dict[str, float]:
+    """Return tokens per second of the training, padding not counted, and the most memory that it took."""
+    runtime = train_scores(trainer).get("train_runtime")
+    tokens = column(train, LENGTH).sum() * trainer.state.epoch
+    cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
+    cost["peak_memory_mib"] = peak_memory() / 2**20
+    if torch.cuda.is_available() and not trainer.args.use_cpu:
+        cost["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
+    return cost
 
 
 def score_splits(
