@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
     args, flags = parser.parse_known_args()  # other flags are the recipes'
-    from bert_recipes.folders import holding
+    from bert_recipes.owned_folder import holding
     from bert_recipes.runs.comparison import Compared, compare_runs, comparison_folder, finished, make_runs
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]

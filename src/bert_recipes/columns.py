@@ -1,4 +1,4 @@
-"""The names under which columns travel, from the reader to the predictions."""
+"""The names under which columns travel, from the reader to the predictions; their cells are checked in `data.loading`."""
 
 ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
 # What tokenizing adds.

@@ -1,4 +1,4 @@
-"""What the labels ask for: the task and the names of its labels.
+"""The task of a data set and the names of its labels.
 
 The task is decided once, from the data and the flags (`data.labels`); models, losses and metrics read it from the
 configuration as `problem_type` and never from the dtype of a batch.

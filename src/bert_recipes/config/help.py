@@ -1,4 +1,7 @@
-"""What `--help` of a recipe prints, at once: torch and transformers, which take seconds, are not imported."""
+"""What `--help` of a recipe prints, at once: torch and transformers, which take seconds, are not imported.
+
+The texts of this project's own flags are in `config.arguments`, those of Trainer's in transformers' source.
+"""
 
 import argparse
 import ast

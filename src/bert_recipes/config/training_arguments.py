@@ -52,7 +52,7 @@ class RecipeTrainingArguments(TrainingArguments):
     )
     overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
     # Trainer would log 0.0 for a loss that is no number any more.
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "log nan and inf losses as 0"})
+    logging_nan_inf_filter: bool = False
 
     def __post_init__(self) -> None:
         check_ranges(vars(self))

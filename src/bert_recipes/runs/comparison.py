@@ -21,7 +21,7 @@ from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
 from bert_recipes.evaluation.titles import in_a_line
 from bert_recipes.files import read_json, read_yaml, write_json, write_yaml
-from bert_recipes.folders import OwnedFolder
+from bert_recipes.owned_folder import OwnedFolder
 from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
 from bert_recipes.runs.children import Children
 from bert_recipes.runs.folder import RunFolder

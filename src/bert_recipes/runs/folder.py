@@ -1,4 +1,7 @@
-"""The run folder: its files, and whether a run may begin, go on or replace another one there."""
+"""The run folder: its files, and whether a run may begin, go on or replace another one there.
+
+Who holds a folder, and what of it is ever removed, is in `owned_folder`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +15,8 @@ from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, check_same_configu
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE
 from bert_recipes.files import read_json, write_json, write_yaml, writing
-from bert_recipes.folders import OwnedFolder, free_space, in_bytes
 from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
+from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
 from bert_recipes.training.checkpoints import last_sound, remove
 
 # Where the source of a pooling or a loss that was given from Python stands.

@@ -20,9 +20,9 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
-from bert_recipes.folders import OwnedFolder, holding
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.owned_folder import OwnedFolder, holding
 from bert_recipes.training.checkpoints import StopOnSignal
 from bert_recipes.training.trainer import PerExampleTrainer
 

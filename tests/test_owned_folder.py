@@ -9,13 +9,13 @@ import threading
 import pytest
 
 from bert_recipes.errors import UserError
-from bert_recipes.folders import LOCK, OwnedFolder, holding, in_bytes
+from bert_recipes.owned_folder import LOCK, OwnedFolder, holding, in_bytes
 
 FILES = ("run.yaml", "plots/*.png", "logs/**")
 HOLD = """
 import sys, time
 from pathlib import Path
-from bert_recipes.folders import OwnedFolder
+from bert_recipes.owned_folder import OwnedFolder
 folder = OwnedFolder(Path(sys.argv[1]), "run", ())
 folder.hold(shared=sys.argv[2] == "shared")
 print("held", flush=True)
