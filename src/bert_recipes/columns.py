@@ -1,4 +1,7 @@
-"""The names under which columns travel, from the reader to the predictions; their cells are checked in `data.loading`."""
+"""The names under which columns travel, from the reader to the predictions.
+
+Their cells, ids among them, are checked in `data.loading`.
+"""
 
 ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
 # What tokenizing adds.

@@ -47,10 +47,8 @@ class RecipeTrainingArguments(TrainingArguments):
     report_to: None | str | list[str] = DEFAULTS["report_to"]  # noqa: RUF036  HfArgumentParser needs this order
     label_names: list[str] | None = field(default_factory=lambda: list(DEFAULTS["label_names"]))
     ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
-    bf16: bool | None = field(  # type: ignore[assignment]  # None until __post_init__ has asked the device
-        default=None, metadata={"help": "bfloat16 autocast (default: where the device has it natively)"}
-    )
-    overwrite: bool = field(default=False, metadata={"help": "replace a run that stands in --output_dir"})
+    bf16: bool | None = None  # type: ignore[assignment]  # until __post_init__ has asked the device
+    overwrite: bool = False
     # Trainer would log 0.0 for a loss that is no number any more.
     logging_nan_inf_filter: bool = False
 
