@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import unicodedata
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -71,7 +71,7 @@ class _Console(Console):
 console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
 
 
-def standard_output() -> IO[str]:
+def standard_output() -> TextIO:
     """Return standard output for data: as it is for a program, and escaped for a terminal."""
     if sys.stdout.isatty():
         return EscapingStream(sys.stdout, data=True)  # type: ignore[return-value]

@@ -59,9 +59,10 @@ def _shown(value: Any) -> str:
 
 def _defaults() -> dict[str, Any]:
     """Return what a key that a configuration lacks stands for."""
+    parts: tuple[type[DataArguments | ModelArguments], ...] = (DataArguments, *RECIPES.values())
     own = {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
-        for part in (DataArguments, *RECIPES.values())
+        for part in parts
         for field in dataclasses.fields(part)
     }
     return {name: _read(default) for name, default, _ in training_arguments()} | DEFAULTS | own
