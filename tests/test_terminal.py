@@ -9,8 +9,10 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
+from rich.text import Text
 
-from bert_recipes.terminal import EscapingStream, printable, say, warn
+from bert_recipes.terminal import EscapingStream, console, printable, say, warn
 
 HOSTILE = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -41,6 +43,15 @@ def test_what_would_do_something_is_shown(text, shown, capsys):
     say(text)
     warn(text)
     assert capsys.readouterr().out == f"{shown}\nwarning: {shown}\n"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_table_carries_none_of_it_out(text, capsys):
+    table = Table(text)
+    table.add_row(Text(text))
+    console.print(table)
+    out = capsys.readouterr().out
+    assert out == printable(out)
 
 
 @pytest.mark.parametrize("text", HARMLESS)

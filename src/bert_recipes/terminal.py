@@ -5,10 +5,12 @@ import os
 import re
 import sys
 import unicodedata
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import IO, Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 
 # Beside what Python calls printable: ends of lines, and what joins letters in Persian and in emoji.
 HARMLESS = frozenset("\n\t\u200c\u200d")
@@ -21,6 +23,11 @@ def printable(text: str) -> str:
     and halves of characters; they come from texts, labels, and names of columns and files.
     """
     return "".join(letter if _is_harmless(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def as_markup(text: str) -> str:
+    """Return what shows `text` where rich reads marks of style."""
+    return escape(printable(text))
 
 
 def _is_harmless(letter: str) -> bool:
@@ -62,6 +69,11 @@ class _Console(Console):
     def file(self, new_file: IO[str]) -> None:
         self._file = new_file
 
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is written, in which no text is a command."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
     def on_broken_pipe(self) -> None:
         """Let `run_main` end the process."""
         self.quiet = True
@@ -71,7 +83,7 @@ class _Console(Console):
 console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
 
 
-def standard_output() -> IO[str]:
+def standard_output() -> TextIO:
     """Return standard output for data: as it is for a program, and escaped for a terminal."""
     if sys.stdout.isatty():
         return EscapingStream(sys.stdout, data=True)  # type: ignore[return-value]
@@ -102,4 +114,4 @@ def say(text: str, style: str | None = None) -> None:
 
 def warn(text: str) -> None:
     """Print a warning, unless this is not the main process."""
-    console.print(f"[yellow]warning:[/yellow] {escape(printable(text))}")
+    console.print(f"[yellow]warning:[/yellow] {as_markup(text)}")

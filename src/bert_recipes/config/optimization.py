@@ -8,6 +8,8 @@ import torch
 from accelerate.utils import DynamoBackend, is_deepspeed_available
 from transformers import TrainingArguments
 from transformers.optimization import get_scheduler
+from transformers.trainer_utils import SchedulerType
+from transformers.training_args import OptimizerNames
 
 from bert_recipes.errors import UserError, in_one_line, nearest
 
@@ -67,14 +69,11 @@ def check_optimization(args: TrainingArguments) -> None:
     Raises:
         UserError: one cannot be built.
     """
-    optimizer_name, scheduler_name = _name_of(args.optim), _name_of(args.lr_scheduler_type)
-    if (
-        optimizer_name in PLAIN_OPTIMIZERS
-        and scheduler_name in PLAIN_SCHEDULERS
-        and not (args.optim_args or args.lr_scheduler_kwargs)
-    ):
+    optimizer_name, scheduler_name = OptimizerNames(args.optim).value, SchedulerType(args.lr_scheduler_type).value
+    options = args.lr_scheduler_kwargs if isinstance(args.lr_scheduler_kwargs, dict) else None
+    if optimizer_name in PLAIN_OPTIMIZERS and scheduler_name in PLAIN_SCHEDULERS and not (args.optim_args or options):
         return
-    if scheduler_name.startswith("constant") and args.lr_scheduler_kwargs:
+    if scheduler_name.startswith("constant") and options:
         raise UserError(f"--lr_scheduler_kwargs would be ignored: the schedule {scheduler_name} takes none.")
     given = f" with --optim_args {args.optim_args}" if args.optim_args else ""
     try:
@@ -82,8 +81,7 @@ def check_optimization(args: TrainingArguments) -> None:
     except REFUSED as error:
         raise UserError(f"--optim {optimizer_name}{given} cannot be built: {in_one_line(error)}") from error
     warmup = args.get_warmup_steps(STEPS)
-    options: Any = args.lr_scheduler_kwargs
-    given = f" with --lr_scheduler_kwargs {args.lr_scheduler_kwargs}" if args.lr_scheduler_kwargs else ""
+    given = f" with --lr_scheduler_kwargs {options}" if options else ""
     try:
         get_scheduler(
             args.lr_scheduler_type,
@@ -99,16 +97,11 @@ def check_optimization(args: TrainingArguments) -> None:
         ) from error
 
 
-def _name_of(choice: Any) -> str:
-    """Return the name of an optimizer or a schedule, an enumeration of transformers' or as it was given."""
-    return str(getattr(choice, "value", choice))
-
-
 def _optimizer(args: TrainingArguments) -> torch.optim.Optimizer:
     from transformers import Trainer
 
     model: Any = torch.nn.Linear(1, 1)
-    if _name_of(args.optim).startswith(OF_LAYERS):
+    if OptimizerNames(args.optim).value.startswith(OF_LAYERS):
         return torch.optim.SGD(model.parameters(), lr=args.learning_rate)
     kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
     optimizer: torch.optim.Optimizer = kind(model.parameters(), **options)

@@ -59,7 +59,7 @@ def _shown(value: Any) -> str:
 
 def _defaults() -> dict[str, Any]:
     """Return what a key that a configuration lacks stands for."""
-    parts: tuple[type[Any], ...] = (DataArguments, *RECIPES.values())
+    parts: tuple[type[DataArguments | ModelArguments], ...] = (DataArguments, *RECIPES.values())
     own = {
         field.name: field.default_factory() if callable(field.default_factory) else field.default
         for part in parts

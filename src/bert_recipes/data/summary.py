@@ -2,14 +2,13 @@
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from rich.markup import escape
 from rich.table import Table
 
 from bert_recipes.columns import LABELS, LENGTH, TRUNCATED
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
 from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
-from bert_recipes.terminal import console, say
+from bert_recipes.terminal import as_markup, console, say
 
 
 def show_data(data: TextData, tokenized: DatasetDict) -> None:
@@ -18,14 +17,14 @@ def show_data(data: TextData, tokenized: DatasetDict) -> None:
     label = "', '".join(columns.label)
     parts = {"text": columns.text, "second text": columns.text_pair, "label": label, "id": columns.id}
     found = ", ".join(f"{part} in '{name}'" for part, name in parts.items() if name)
-    console.print(f"[bold]{escape(data.source)}[/bold]: {escape(found)}")
+    console.print(f"[bold]{as_markup(data.source)}[/bold]: {as_markup(found)}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     counted = LENGTH in tokenized["train"].column_names  # the baseline knows no tokens
     for name in ("rows", "labels", *(("tokens (mean, most)", "truncated") if counted else ())):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
-        cells = [split, f"{len(rows):,}", escape(_balance(rows, data.task))]
+        cells = [split, f"{len(rows):,}", as_markup(_balance(rows, data.task))]
         if counted:
             lengths = column(rows, LENGTH)
             cells += [f"{lengths.mean():.0f}, {lengths.max()}", f"{column(rows, TRUNCATED).mean():.1%}"]
