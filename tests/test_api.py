@@ -234,3 +234,46 @@ def test_the_configuration_of_rows_from_python_says_so_when_repeated(train, tmp_
     assert yaml.safe_load((tmp_path / "run/run.yaml").read_text())["dataset"] == ["python:DataFrame"]
     with pytest.raises(br.UserError, match="the rows of this run came from Python"):
         br.train("stock", config=tmp_path / "run/run.yaml", output_dir=str(tmp_path / "again"))
+
+
+def test_a_pooling_from_a_cell_of_a_notebook_is_found(train, tmp_path, monkeypatch):
+    import linecache
+    import types
+
+    cell = "from torch import nn\n\n\nclass Cell(nn.Module):\n"
+    cell += "    def __init__(self, config):\n        super().__init__()\n\n"
+    cell += "    def forward(self, output, attention_mask):\n        return output.last_hidden_state[:, 0]\n"
+    linecache.cache["<ipython-input-1>"] = (len(cell), None, cell.splitlines(keepends=True), "<ipython-input-1>")
+    notebook = types.ModuleType("notebook")  # without a file, as a kernel's __main__
+    monkeypatch.setitem(sys.modules, "notebook", notebook)
+    exec(compile(cell, "<ipython-input-1>", "exec"), vars(notebook))
+    run = train(pooling=notebook.Cell)
+    assert "class Cell(nn.Module):" in (tmp_path / "run/code/own_pooling.py").read_text()
+    assert len(run.predict(["fire"])) == 1
+
+
+def test_own_code_goes_where_a_configuration_sends_the_run(train, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"output_dir: {tmp_path / 'sent'}\n")
+    train(config=tmp_path / "config.yaml", output_dir=str(tmp_path / "sent"), loss=brier)
+    br.train(
+        *("custom",),
+        **{"config": tmp_path / "sent/run.yaml", "dataset": frame(), "loss": entropy_and_brier, "overwrite": True},
+    )
+    assert "def entropy_and_brier" in (tmp_path / "sent/code/own_loss.py").read_text()
+
+
+def test_a_selection_of_rows_is_checked_without_the_rest(train, tmp_path):
+    rows = Dataset.from_pandas(frame()).map(lambda row, i: {"body": row["body"] if i < 40 else ""}, with_indices=True)
+    train(dataset=rows.select(range(40)))
+    with pytest.raises(br.UserError, match="is empty in 20 rows"):
+        train(dataset=rows, output_dir=str(tmp_path / "all"))
+
+
+def test_a_training_may_run_in_a_thread(train):
+    import threading
+
+    found = []
+    thread = threading.Thread(target=lambda: found.append(train("stock")))
+    thread.start()
+    thread.join()
+    assert found[0].metrics["validation"]

@@ -167,3 +167,34 @@ def test_a_finished_one_waits_until_its_successor_is_finished(folder):
 )
 def test_bytes_are_told_in_a_unit_that_shows_them(count, text):
     assert in_bytes(count) == text
+
+
+def test_setting_aside_that_was_killed_is_undone(folder, monkeypatch):
+    write(folder, "run.yaml", "logs/a", "plots/loss.png")
+    before = sorted(str(file) for file in folder.path.rglob("*"))
+    for moved in (1, 2, 3):
+        count = 0
+        replace = type(folder.path).replace
+
+        def killed(self, target, moved=moved, replace=replace):
+            nonlocal count
+            count += 1
+            if count > moved:
+                raise KeyboardInterrupt
+            return replace(self, target)
+
+        monkeypatch.setattr(type(folder.path), "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            folder.set_aside(finished=True)
+        monkeypatch.undo()
+        folder.undo_setting_aside()
+        assert sorted(str(file) for file in folder.path.rglob("*")) == before
+
+
+def test_a_folder_is_a_runs_until_all_else_is_removed(folder, monkeypatch):
+    write(folder, "run.yaml", "logs/a", "plots/loss.png")
+    removed = []
+    monkeypatch.setattr("bert_recipes.owned_folder._remove", lambda entry: removed.append(entry.name))
+    folder.set_aside(finished=False)
+    assert removed[-1] == "run.yaml"
+    assert len(removed) == 3

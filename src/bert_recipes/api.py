@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_recipes.config.arguments import RECIPES
-from bert_recipes.config.parsing import make_arguments
+from bert_recipes.config.parsing import Arguments, make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.runs.finished import FinishedRun
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # The recipes that end in a run.
 TRAINED = ("stock", "custom", "baseline")
+# What may be given as a class or a function itself.
+OBJECTS = ("pooling", "loss")
 
 
 def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> FinishedRun:
@@ -38,12 +40,10 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     quiet_libraries()
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
-    folder = Path(flags.get("output_dir") or f"runs/{recipe}")
-    given = {
-        name: _named(name, value, folder) if name in ("pooling", "loss") and callable(value) else value
-        for name, value in flags.items()
-    }
-    args = make_arguments(RECIPES[recipe], given, config)
+    objects = {name: flags[name] for name in OBJECTS if callable(flags.get(name))}
+    args: Arguments[Any] = make_arguments(RECIPES[recipe], flags | dict.fromkeys(objects, "given.py:object"), config)
+    for name, given in objects.items():
+        setattr(args.model, name, _named(name, given, Path(str(args.training.output_dir))))
     script = importlib.import_module(f"bert_recipes.recipes.{recipe}")
     run: FinishedRun = script.train(args)
     # Code that was given a moment ago need not be asked for again.

@@ -2,18 +2,24 @@
 
 import contextlib
 import errno
-import fcntl
 import glob
 import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
 
 import yaml
 
 from bert_recipes.errors import UserError, in_one_line
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows has none
+    fcntl = None
 
 # A full disk, or one that is full for this user.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -50,7 +56,7 @@ def writing(path: Path, mode: str = "w") -> Iterator[Any]:
     try:
         with file:
             with contextlib.suppress(OSError):  # not every file system has locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             if target.exists():
                 _keep_mode_and_owner(file.fileno(), target)
             yield file
@@ -93,6 +99,8 @@ def _is_stream(path: Path) -> bool:
 
 
 def _keep_mode_and_owner(descriptor: int, target: Path) -> None:
+    if not hasattr(os, "fchown"):  # Windows
+        return
     found = target.stat()
     for owner in ((found.st_uid, found.st_gid), (-1, found.st_gid)):
         with contextlib.suppress(PermissionError):
@@ -105,12 +113,18 @@ def _remove_stale(target: Path) -> None:
     """Remove the files of this module beside `target` that nobody writes any more."""
     for stale in target.parent.glob(f".{glob.escape(target.name)}.*"):
         process = stale.suffix[1:]
-        if not process.isdecimal() or _is_alive(int(process)):
+        # No process has a larger number: .notes.csv.20240101 is not one of these.
+        if not process.isdecimal() or int(process) > 2**22 or _is_alive(int(process)):
             continue
         with contextlib.suppress(OSError), stale.open("rb") as file:
             # A process on another machine that writes it holds this lock.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
             stale.unlink()
+
+
+def _lock(file: IO[Any]) -> None:
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _is_alive(process: int) -> bool:

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import re
@@ -26,8 +27,13 @@ except ImportError:  # Windows has none, and there a folder is not locked
 LOCK = ".lock"
 # Where a finished run waits until the one that replaces it is finished too.
 REPLACED = ".replaced"
+# Where it is while it is moved there.
+REPLACING = ".replacing"
+OWN = (LOCK, REPLACED, REPLACING)
 # What `files.writing` leaves of a file when it is killed: its name between a dot and a process id.
 TEMPORARY = re.compile(r"\.(.+)\.\d+")
+# What a file system says that has no locks: there a folder is not held.
+WITHOUT_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 # The folders that this process holds, and the thread that took each.
 _HELD: "dict[Path, tuple[OwnedFolder, int]]" = {}
 
@@ -40,7 +46,7 @@ class OwnedFolder:
         path: of the folder, which may not be there yet.
         kind: of what it holds, for a sentence, as in `run`.
         files: patterns of what is written there, as paths from the folder; `*` stands for one name, and a pattern
-            that ends in `/**` for all below.
+            that ends in `/**` for all below. The first one names the file that says what the folder is.
     """
 
     path: Path
@@ -54,7 +60,7 @@ class OwnedFolder:
         return sorted(str(file) for file in found if not self._is_ours(file))
 
     def _is_ours(self, file: Path) -> bool:
-        if file.parts[0] in (REPLACED, LOCK):
+        if file.parts[0] in OWN:
             return True
         half_written = TEMPORARY.fullmatch(file.name)
         parts = (*file.parts[:-1], half_written[1] if half_written else file.name)
@@ -63,7 +69,7 @@ class OwnedFolder:
     @property
     def is_empty(self) -> bool:
         """Whether nothing stands there but what killed processes of this project left half-written."""
-        left = (entry for entry in self.path.iterdir() if entry.name not in (LOCK, REPLACED))
+        left = (entry for entry in self.path.iterdir() if entry.name not in OWN)
         return all(TEMPORARY.fullmatch(entry.name) and self._is_ours(Path(entry.name)) for entry in left)
 
     # Holding
@@ -93,6 +99,12 @@ class OwnedFolder:
                 raise UserError(
                     f"{self.path} is in use by {holder}: wait for it, or name another --output_dir."
                 ) from error
+            except OSError as error:
+                file.close()
+                path.unlink(missing_ok=True)
+                if error.errno in WITHOUT_LOCKS:
+                    return
+                raise
             # One that ended in between has removed the file that was opened here.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
@@ -147,17 +159,30 @@ class OwnedFolder:
         A finished one is moved into `.replaced/`, to be removed by `drop_replaced` when the new one is finished; an
         unfinished one is removed, and what was set aside before stays.
         """
-        aside = self.path / REPLACED
+        moving = self.path / REPLACING
         if finished:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-        for entry in list(self.path.iterdir()):
-            if entry.name in (LOCK, REPLACED):
-                continue
+            moving.mkdir()
+        for entry in self._entries():
             if finished:
-                entry.replace(aside / entry.name)
+                entry.replace(moving / entry.name)
             else:
                 _remove(entry)
+        if finished:
+            self.drop_replaced()
+            moving.replace(self.path / REPLACED)
+
+    def _entries(self) -> list[Path]:
+        """Return what stands in the folder, the file that says what it is last: until then it can be taken up."""
+        entries = [entry for entry in self.path.iterdir() if entry.name not in OWN]
+        return sorted(entries, key=lambda entry: entry.name == self.files[0])
+
+    def undo_setting_aside(self) -> None:
+        """Move back what a process that was killed while it set the folder aside has moved."""
+        moving = self.path / REPLACING
+        if moving.is_dir():
+            for entry in moving.iterdir():
+                entry.replace(self.path / entry.name)
+            moving.rmdir()
 
     def drop_replaced(self) -> None:
         """Remove what was set aside."""

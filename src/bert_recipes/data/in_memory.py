@@ -30,7 +30,8 @@ def dataset_of(rows: Any) -> Dataset:
         UserError: it is something else, or has columns that cannot be read.
     """
     if isinstance(rows, Dataset):
-        return rows
+        # What selects or shuffles leaves the other rows in the table behind it.
+        return rows.with_format(None).flatten_indices()
     if not isinstance(rows, pd.DataFrame):
         raise UserError(
             f"dataset: rows come as a pandas DataFrame, a datasets.Dataset, or a dict of these by split, not as a "

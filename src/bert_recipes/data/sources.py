@@ -76,6 +76,8 @@ def _known_splits(splits: dict[str, Dataset]) -> dict[str, Dataset]:
     split_of = {stem: split for split, stems in SPLITS.items() for stem in stems}
     if unknown := [name for name in splits if name not in split_of]:
         raise UserError(f"dataset: '{unknown[0]}' is no split: call them {', '.join(SPLITS)}.")
+    if len({split_of[name] for name in splits}) < len(splits):
+        raise UserError(f"dataset: {', '.join(splits)} name one split twice: give each once.")
     return {split_of[name]: rows for name, rows in splits.items()}
 
 

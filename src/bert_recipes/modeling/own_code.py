@@ -74,7 +74,7 @@ def keep_object(found: Callable[..., Any], path: Path, flag: str) -> str:
     known = getattr(sys.modules.get(found.__module__), "__source__", None)
     if known is not None:  # load_object's own
         return f"{sys.modules[found.__module__].__file__}:{found.__name__}"
-    source = source_of(found, flag)
+    source, path = source_of(found, flag), path.expanduser()
     sys.modules.pop(_module_name(path), None)
     _run(path, source, f"{flag} {found.__name__}")
     return f"{path}:{found.__name__}"

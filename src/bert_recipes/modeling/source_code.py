@@ -1,8 +1,10 @@
 """The source of a class or a function that a notebook or a program defined, as a file that stands alone."""
 
+import ast
 import builtins
 import importlib.util
 import inspect
+import linecache
 import symtable
 import sys
 import sysconfig
@@ -51,7 +53,7 @@ class _Parts:
     def add(self, found: Any) -> None:
         self.seen.add(found.__name__)
         try:
-            source = textwrap.dedent(inspect.getsource(found))
+            source = textwrap.dedent(_source(found))
         except (OSError, TypeError) as error:
             raise UserError(
                 f"{self.flag}: the source of {found.__name__} cannot be had here: write it into a file and give "
@@ -70,11 +72,9 @@ class _Parts:
         self.definitions.append(source.rstrip())
 
     def _add_global(self, name: str, value: Any) -> None:
-        if isinstance(value, ModuleType):
+        if isinstance(value, ModuleType) and _is_installed(value.__name__):
             self.imports.append(f"import {value.__name__} as {name}")
-        elif isinstance(value, CONSTANTS) or (
-            isinstance(value, tuple) and all(isinstance(v, CONSTANTS) for v in value)
-        ):
+        elif _is_constant(value):
             self.constants.append(f"{name} = {value!r}")
         elif _is_of_a_library(value):
             self.imports.append(f"from {value.__module__} import {value.__name__} as {name}")
@@ -85,6 +85,23 @@ class _Parts:
                 f"{self.flag}: {self.name} uses '{name}', a {type(value).__name__} that a file cannot hold: put it "
                 f"into {self.name}, or write a file and give file.py:{self.name}."
             )
+
+
+def _source(found: Any) -> str:
+    """Return the lines that define a class or function, in a notebook too."""
+    try:
+        return inspect.getsource(found)
+    except (OSError, TypeError):
+        # A notebook's module has no file, and a class of it is found by the cell that its methods are from.
+        code = next((code for value in vars(found).values() if (code := getattr(value, "__code__", None))), None)
+        if not isinstance(found, type) or code is None:
+            raise
+        lines = linecache.getlines(code.co_filename)
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.ClassDef) and node.name == found.__name__:
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                return "".join(lines[first - 1 : node.end_lineno])
+        raise
 
 
 def _is_constant(value: Any) -> bool:
@@ -113,9 +130,15 @@ def _is_of_a_library(value: Any) -> bool:
     # The saved model carries a file of its own in its place.
     if module == "bert_recipes.modeling.pooling" or getattr(sys.modules[module], name, None) is not value:
         return False
-    if module.partition(".")[0] in ("bert_recipes", *sys.stdlib_module_names, builtins.__name__):
+    return _is_installed(module)
+
+
+def _is_installed(module: str) -> bool:
+    """Whether a module is the standard library's, a package's that is installed, or this project's."""
+    top = module.partition(".")[0]
+    if top in ("bert_recipes", *sys.stdlib_module_names, builtins.__name__):
         return True
-    specification = importlib.util.find_spec(module.partition(".")[0])
+    specification = importlib.util.find_spec(top)
     origin = specification.origin if specification else None
     libraries = {sysconfig.get_path(kind) for kind in ("purelib", "platlib", "stdlib")}
     return origin is not None and any(Path(origin).is_relative_to(folder) for folder in libraries)

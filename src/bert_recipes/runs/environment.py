@@ -24,5 +24,5 @@ def environment_of(run: RunSettings) -> dict[str, Any]:
         "seed": run.training.seed,
         "data": run.digests,
         "labels": {"task": task.name, "problem_type": task.problem_type, "names": task.label_names},
-        "command": " ".join("***" if token is not None and word == token else word for word in sys.argv),
+        "command": " ".join(word.replace(token, "***") if token else word for word in sys.argv),
     }

@@ -24,7 +24,8 @@ CODE_FOLDER = "code"
 # All that a run writes.
 RUN_FILES: tuple[str, ...] = (
     *(RUN_FILE, METRICS_FILE, "trainer_state.json", PREDICTIONS_FILE, VALIDATION_FILE, "submission.csv"),
-    *("README.md", "report.html", "plots/*.png", "plots/*.svg", f"{CODE_FOLDER}/own_*.py", "logs/**"),
+    *("README.md", "report.html", "plots/*.png", "plots/*.svg", f"{CODE_FOLDER}/own_*.py"),
+    *("logs/events.out.tfevents.*", "logs/*/events.out.tfevents.*"),
     *("checkpoints/checkpoint-*/**", "checkpoints/data.json"),
     *(f"{folder}/*.{kind}" for folder in ("model", ".model") for kind in ("json", "safetensors", "txt", "py")),
     *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
@@ -116,17 +117,18 @@ class RunFolder:
             if not is_fold:
                 self.owned.hold()
             self._begin(configuration, data, overwrite, used)
-        except OSError as error:
-            raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
-        except UserError:
+        except (OSError, UserError) as error:
             self.owned.release()
-            if created and self.path.exists() and not any(self.path.iterdir()):
+            if created and self.path.is_dir() and not any(self.path.iterdir()):
                 self.path.rmdir()
-            raise
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
 
     def _begin(
         self, configuration: dict[str, Any], data: dict[str, str] | None, overwrite: bool, used: Iterable[Path]
     ) -> None:
+        self.owned.undo_setting_aside()
         if not self.run_file.is_file():
             if not self.owned.is_empty:
                 raise UserError(f"--output_dir {self.path} is not empty and holds no run: name another.")
@@ -142,6 +144,8 @@ class RunFolder:
                 )
             self.check_same_data(read_json(self.data_file) if self.data_file.is_file() else {}, data or {})
         self.owned.remove_temporary_files()
+        # First of all: a folder that has it is a run's, and without checkpoints it protects nothing yet.
+        write_yaml(self.run_file, configuration)
         for file, source in self._own_code(configuration).items():
             file.parent.mkdir(parents=True, exist_ok=True)
             with writing(file) as opened:
@@ -149,7 +153,6 @@ class RunFolder:
         if data is not None:
             self.checkpoints.mkdir(exist_ok=True)
             write_json(self.data_file, data)
-        write_yaml(self.run_file, configuration)
 
     def _check_is_run(self) -> None:
         if saved_configuration(self.path).get("recipe") is None:

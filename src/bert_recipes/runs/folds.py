@@ -63,6 +63,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     whole.open()
     if PartialState().is_main_process:
         _pool(whole, parts, fold_of)
+    PartialState().wait_for_everyone()
 
 
 def _part_of(data: TextData, inside: np.ndarray) -> TextData:

@@ -19,6 +19,7 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
 from bert_recipes.data.summary import show_data
 from bert_recipes.devices import describe_device, peak_memory
+from bert_recipes.errors import UserError
 from bert_recipes.evaluation import calibration
 from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.metrics import scores_from_probabilities
@@ -35,7 +36,7 @@ from bert_recipes.training.trainer import RecipeTrainer
 # What matplotlib, a font or a template may fail with: no reason to lose a trained model's scores.
 DRAWING_ERRORS = (
     *(ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError),
-    *(TypeError, ValueError, TemplateError),
+    *(TypeError, ValueError, TemplateError, UserError),
 )
 # TensorBoard's files would otherwise go among the checkpoints.
 LOGS_ARE_PLACED = "TENSORBOARD_LOGGING_DIR" in os.environ
@@ -108,12 +109,13 @@ class Run(RunSettings):
 
     def _open_folder(self) -> None:
         has_checkpoints = self.model_dir is not None and (self.whole is not None or not self.configuration["folds"])
+        kept = self.training.save_total_limit or 2
         self.folder.open(
             self.configuration,
             self.digests if has_checkpoints else None,
             overwrite=self.training.overwrite and not self.whole,
             used=self.inputs,
-            room=room_for_checkpoints(self.model_dir, self.training.save_total_limit or 2) if self.model_dir else 0,
+            room=room_for_checkpoints(str(self.model_dir), kept) if has_checkpoints else 0,
             is_fold=self.whole is not None,
         )
 
@@ -138,6 +140,8 @@ class Run(RunSettings):
             assert validation is not None
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
             self.write(scores, validation, predicted.get("test"))
+        # Only now is there a run for all to read.
+        PartialState().wait_for_everyone()
 
     def predictions(self, split: str, probabilities: np.ndarray, losses: np.ndarray) -> Predictions:
         """Return the predictions of a labelled split, with the texts and the other columns of its rows.
@@ -166,6 +170,8 @@ class Run(RunSettings):
             validation: rows that the model was not trained on; threshold and temperature are chosen on these alone.
             test: probabilities of the test rows `[rows, num_labels]`, or None where there is no test split.
         """
+        if not PartialState().is_main_process:
+            return
         chosen = score_splits(self.data, scores, validation, test)
         self._write_predictions(validation, test, chosen.get("threshold"))
         validation.write(self.folder.path)

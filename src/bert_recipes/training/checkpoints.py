@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -125,6 +126,8 @@ class StopOnSignal(TrainerCallback):
     ) -> None:
         """Take the signals."""
         self.received = 0
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread may take signals
         self.before = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

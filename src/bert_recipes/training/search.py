@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STUDY = "custom"
 # What a search writes.
-SEARCH_FILES = ("search.yaml", "best.yaml", "trials.sqlite3", "trials.sqlite3-journal", "trials/**", "logs/**")
+SEARCH_FILES = ("search.yaml", "best.yaml", "trials.sqlite3", "trials.sqlite3-journal", "trials/run-*/**")
 BATCH_SIZES = (16, 32, 64)
 # Trials that are always run to the end, so that there is a median to fall behind.
 STARTUP_TRIALS = 5
@@ -100,9 +100,11 @@ class Search:
         import optuna
 
         with holding(self.owned, shared=not self.training.overwrite):
+            self.owned.undo_setting_aside()
             if self.training.overwrite and self.written.is_file():
-                self.owned.check_replaceable([Path(self.args.model.model), *map(Path, self.args.data.dataset)])
-                self.owned.set_aside(finished=True)
+                used = (self.args.model.model, *self.args.data.dataset)
+                self.owned.check_replaceable([Path(name).expanduser() for name in used])
+                self.owned.set_aside(finished=(self.folder / "best.yaml").is_file())
             study = self._open(optuna)
             wanted = self.args.model.trials
             if made := _ended(study, optuna):

@@ -74,7 +74,9 @@ class RecipeTrainer(EvaluatingTrainer):
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """As `EvaluatingTrainer.log`; the loss of a training is that of all its steps, not of the last start's."""
         if "train_loss" in logs:
-            logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 0.001)
+            # The second one is left where no epoch was begun, since all were done.
+            total = self._total_loss_scalar + self.total_loss_before
+            logs["train_loss"] = total / max(self.state.global_step, 0.001)
         super().log(logs, *args, **kwargs)
 
     # The rows of a step
