@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.modeling.pretrained import resolve_model
 
 HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
@@ -246,7 +246,7 @@ def begin(model: str, text: str, num_labels: int) -> Tour:
         loaded = load(source, num_labels)
     except (ValueError, OSError) as error:
         raise UserError(
-            f"--model {model} cannot be taken as plain and as stock model: {str(error).splitlines()[0]}"
+            f"--model {model} cannot be taken as plain and as stock model: {in_one_line(error)}"
         ) from error
     if tokenizer.pad_token is None or tokenizer.cls_token is None or not tokenizer.is_fast:
         raise UserError(f"--model {model} is no encoder like BERT: its tokenizer has no [PAD] or no [CLS].")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from safetensors import SafetensorError
 
 from bert_recipes.config.help import asks_for_help
-from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.errors import StoppedError, UserError, in_one_line
 from bert_recipes.files import NO_SPACE
 
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
@@ -124,6 +124,8 @@ def _sentence(error: Exception) -> str | None:
     # safetensors and torch.save tell a full disk by other classes than OSError.
     if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
         return f"error: there is no space left to write to ({error}): free some and give the same command again."
+    if isinstance(error, SafetensorError):
+        return f"error: a file of weights is damaged ({in_one_line(error)}): get or save the model again."
     if _peer_is_gone(error):
         return (
             f"error: process {os.environ.get('RANK', '0')} has lost another process of this run, which was ended or "

@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING
 
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import require_hub
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.modeling.models import EncoderClassifierConfig
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
@@ -52,7 +52,7 @@ def _resolve(name: str, finished: bool) -> str:
     try:
         found = snapshot_download(repository, revision=revision or None, allow_patterns=files)
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--model {name} cannot be had from the Hub: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--model {name} cannot be had from the Hub: {in_one_line(error)}") from error
     return _checked_model(Path(found), name, finished)
 
 
