@@ -35,12 +35,7 @@ def build_classifier(
     pooling_class = _pooling_class(args.pooling)
     _check_head(args)
     encoder = AutoModel.from_pretrained(model_dir, use_safetensors=True)
-    if args.layer_decay != 1.0 or args.freeze_embeddings:
-        embeddings_of(encoder)
-    if args.layer_decay != 1.0:
-        encoder_layers(encoder)
-    if checkpointing and not encoder.supports_gradient_checkpointing:
-        raise UserError(f"--gradient_checkpointing cannot be honoured: {type(encoder).__name__} does not support it.")
+    _check_encoder(encoder, args, checkpointing)
     _reinitialise_last(encoder, args.reinit_layers)
     pooling = _make_pooling(pooling_class, args.pooling, encoder, model_dir)
     config = EncoderClassifierConfig(
@@ -62,6 +57,16 @@ def build_classifier(
     if args.lora_rank is not None:
         model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)
     return model
+
+
+def _check_encoder(encoder: PreTrainedModel, args: CustomArguments, checkpointing: bool) -> None:
+    """Check that the encoder has what the flags will need once it is trained."""
+    if args.layer_decay != 1.0 or args.freeze_embeddings:
+        embeddings_of(encoder)  # raises where there are none
+    if args.layer_decay != 1.0:
+        encoder_layers(encoder)  # likewise
+    if checkpointing and not encoder.supports_gradient_checkpointing:
+        raise UserError(f"--gradient_checkpointing cannot be honoured: {type(encoder).__name__} does not support it.")
 
 
 def encoder_layers(encoder: PreTrainedModel) -> nn.ModuleList:
