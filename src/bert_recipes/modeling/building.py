@@ -59,7 +59,7 @@ def build_classifier(
     return model
 
 
-def _check_encoder(encoder: PreTrainedModel, args: CustomArguments, checkpointing: bool) -> None:
+def _check_encoder(encoder: PreTrainedModel, args: CustomArguments, checkpointing: bool | None) -> None:
     """Check that the encoder has what the flags will need once it is trained."""
     if args.layer_decay != 1.0 or args.freeze_embeddings:
         embeddings_of(encoder)  # raises where there are none
