@@ -67,3 +67,15 @@ def test_a_mistake_writes_nothing(flags, sentence, competition, tiny_bert, tmp_p
     with pytest.raises(UserError, match=sentence):
         recipe("search", tmp_path / "search", competition, tiny_bert, *flags)
     assert not (tmp_path / "search").exists()
+
+
+@pytest.mark.parametrize("stranger", ["thesis.tex", "trials/notes.txt", "logs/slurm-1.out"])
+def test_overwriting_a_search_takes_no_strangers_file(stranger, competition, tiny_bert, tmp_path):
+    (tmp_path / "search.yaml").write_text("recipe: search\n")
+    (tmp_path / "trials.sqlite3").write_text("")
+    (tmp_path / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / stranger).write_text("two years of work")
+    with pytest.raises(UserError, match=f"also holds {stranger}, which no search writes"):
+        recipe("search", tmp_path, competition, tiny_bert, "--trials", "1", "--overwrite")
+    assert (tmp_path / stranger).read_text() == "two years of work"
+    assert (tmp_path / "search.yaml").exists()
