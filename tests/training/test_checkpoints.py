@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bert_recipes.training.checkpoints import last_sound, remove, seal, what_is_wrong
+from bert_recipes.training.checkpoints import half_removed, last_sound, remove, seal, what_is_wrong
 
 FILES = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 
@@ -67,3 +67,16 @@ def test_removing_takes_the_seal_first(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         remove(checkpoint)
     assert what_is_wrong(checkpoint) == "it was not finished"
+
+
+def test_a_checkpoint_whose_removal_was_killed_is_told_from_a_whole_one(tmp_path):
+    for step in (1, 2, 3, 4):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in ("trainer_state.json", "model.safetensors"):
+            (folder / name).write_text("{}")
+        seal(folder)
+    (tmp_path / "checkpoint-1/model.safetensors").unlink()
+    (tmp_path / "checkpoint-2/sealed.json").unlink()
+    (tmp_path / "checkpoint-3/sealed.json").write_text("[")
+    assert [path.name for path in half_removed(tmp_path)] == ["checkpoint-1", "checkpoint-2", "checkpoint-3"]

@@ -17,7 +17,7 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATIO
 from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
-from bert_recipes.training.checkpoints import last_sound, remove
+from bert_recipes.training.checkpoints import half_removed, last_sound, remove
 
 # Where the source of a pooling or a loss that was given from Python stands.
 CODE_FOLDER = "code"
@@ -242,6 +242,8 @@ def _last_sound(checkpoints: Path, processes: int) -> str | None:
     start = sound.name if sound else "the start"
     for checkpoint, wrong in unsound.items():
         terminal.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
+        remove(checkpoint)
+    for checkpoint in half_removed(checkpoints):
         remove(checkpoint)
     if sound is None:
         return None

@@ -77,6 +77,19 @@ def last_sound(folder: Path) -> tuple[Path | None, dict[Path, str]]:
     return None, unsound
 
 
+def half_removed(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder` that a process was killed in removing: a file of theirs is not there."""
+    found = []
+    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        try:
+            names = json.loads((path / SEAL).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            names = None
+        if not isinstance(names, dict) or not all((path / name).is_file() for name in names):
+            found.append(path)
+    return sorted(found)
+
+
 def remove(checkpoint: Path) -> None:
     """Remove a checkpoint, its seal first, so that it never looks sound on the way."""
     (checkpoint / SEAL).unlink(missing_ok=True)
