@@ -24,13 +24,22 @@ def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
     parser.add_argument("--model", required=True, help="a run folder, a model folder or a Hub id")
     parser.add_argument(
-        "--input", default="-", help=".csv .tsv .jsonl .parquet, or .txt with a text per line (standard input)"
+        "--input", default="-", help="rows as training takes them, or .txt with a text per line (standard input)"
     )
     parser.add_argument("--output", default="-", help="a CSV file (standard output)")
     parser.add_argument("--text_column", help="column of the text (the one trained on, or guessed)")
     parser.add_argument("--text_pair_column", help="column of the second text of a pair (likewise)")
     parser.add_argument("--id_column", help="column of the id (likewise; else the row number)")
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the input")
+    parser.add_argument("--encoding", help="encoding of an input that is not UTF-8 (that of the training)")
+    parser.add_argument("--delimiter", help="what parts the cells of a row (as in training)")
+    parser.add_argument("--quoting", choices=["double", "backslash", "none"], help="as in training")
+    parser.add_argument(
+        "--no_header",
+        nargs="?",
+        const="true",
+        choices=["true", "false"],
+        help="as in training",
+    )
     parser.add_argument("--max_length", type=int, help="tokens a text is cut to (what the model was trained with)")
     parser.add_argument("--bf16", choices=["true", "false"], help="compute in bfloat16 (where the device has it)")
     parser.add_argument("--trust_remote_code", action="store_true", help="let code that the model carries run")
@@ -53,18 +62,23 @@ def main() -> None:
     if args.max_length is not None:
         check_ranges({"max_length": args.max_length})
     from bert_recipes.config.saved import configuration_of_model
+    from bert_recipes.data.text_files import TextFormat
     from bert_recipes.files import writing
     from bert_recipes.inference.predictor import Predictor, write_predictions
     from bert_recipes.inference.rows import read_stream
     from bert_recipes.terminal import printable, standard_output
 
+    trained_on = configuration_of_model(args.model)
+    given = {name: getattr(args, name) for name in ("encoding", "delimiter", "quoting") if getattr(args, name)}
+    if args.no_header:
+        given["no_header"] = args.no_header == "true"
     rows = read_stream(
         args.input,
         text_column=args.text_column,
         text_pair_column=args.text_pair_column,
         id_column=args.id_column,
-        trained_on=configuration_of_model(args.model),
-        encoding=args.encoding,
+        trained_on=trained_on,
+        text_format=TextFormat.of(trained_on | given),
     )
     check_output(args.input, args.output)
     predictor = Predictor.load(

@@ -91,8 +91,8 @@ WRONG_FILES = {
     "some labels in test": ({"test.csv": "id,text,label\na,x,1\nb,y,\n"}, r"is empty in 1 row \(id b\) of test"),
     "two train files": ({"train.tsv": "id\ttext\tlabel\n"}, "more than one file for the train split"),
     "two columns of a name": ({"test.csv": "id,text,text\na,x,y\n"}, "more than one column named 'text'"),
-    "too many cells": ({"test.csv": "id,text\na,x\nb,y,z,z\n"}, "cannot be read as csv: .*line 3"),
-    "broken json": ({"test.jsonl": '{"id": 1, "text": "a"}\n{"id": 2, \n'}, "cannot be read as jsonl"),
+    "too many cells": ({"test.csv": "id,text\na,x\nb,y,z,z\n"}, "test.csv: line 3 has 4 cells, and the header has 2"),
+    "broken json": ({"test.jsonl": '{"id": 1, "text": "a"}\n{"id": 2, \n'}, "test.jsonl: line 2 is not valid JSON"),
 }
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from support.reading import ROWS, read
 
+from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError
 from bert_recipes.inference.rows import TextRow, read_stream
 
@@ -102,7 +103,7 @@ def test_damage_is_one_sentence_in_training_and_in_prediction(name, tmp_path):
     path = tmp_path / f"train{ending}"
     damage(path)
     options = {"encoding": ENCODING.get(name, "utf-8")}
-    starts = [lambda: read(path, **options), lambda: list(read_stream(str(path), **options))]
+    starts = [lambda: read(path, **options), lambda: list(read_stream(str(path), text_format=TextFormat(**options)))]
     for start in starts[: 1 if name == "no rows" else 2]:
         with pytest.raises(UserError, match=f"train{ending}") as caught:
             start()
@@ -114,14 +115,17 @@ def test_what_is_no_encoding_of_text_is_said(encoding, tmp_path, monkeypatch):
     path = tmp_path / "train.csv"
     path.write_text("text,label\n" + TWO_COLUMNS)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
-    for start in (lambda: read(path, encoding=encoding), lambda: list(read_stream("-", encoding=encoding))):
+    for start in (
+        lambda: read(path, encoding=encoding),
+        lambda: list(read_stream("-", text_format=TextFormat(encoding))),
+    ):
         with pytest.raises(UserError, match=f"there is no encoding '{encoding}'"):
             start()
 
 
 def test_standard_input_is_decoded_as_a_whole(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("산\n\u0a0a\n".encode("utf-16"))))
-    assert [row.text for row in read_stream("-", encoding="utf-16")] == ["산", "\u0a0a"]
+    assert [row.text for row in read_stream("-", text_format=TextFormat("utf-16"))] == ["산", "\u0a0a"]
 
 
 @pytest.mark.parametrize("kind", [pa.string_view(), pa.dictionary(pa.int8(), pa.string()), pa.large_string()])
@@ -157,5 +161,5 @@ def test_what_datasets_has_written_into_a_file_may_be_damaged(tmp_path):
     table = pa.table({"text": ["a"] * 20, "label": [0, 1] * 10})
     for metadata in (b"no json", b'{"info": {"features": {"text": {"_type": "nothing of the kind"}}}}'):
         pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), tmp_path / "train.parquet")
-        with pytest.raises(UserError, match="cannot be read as parquet: its columns are of types that datasets does"):
+        with pytest.raises(UserError, match="cannot be read: its columns are of types that datasets does"):
             read(tmp_path)

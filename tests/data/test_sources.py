@@ -34,5 +34,5 @@ def test_a_file_of_no_known_kind_and_an_empty_folder(folder):
     with pytest.raises(UserError, match=r"holds no data: expected train\.csv"):
         read(folder)
     (folder / "train.docx").write_text("x")
-    with pytest.raises(UserError, match="of no known kind"):
+    with pytest.raises(UserError, match="of a type that cannot be read"):
         read(folder / "train.docx")

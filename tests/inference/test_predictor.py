@@ -182,14 +182,14 @@ def test_pairs_are_read_together(model, tiny_bert, tmp_path):
 
 BAD = {
     "no.csv": (None, "there is no such file"),
-    "new.docx": ("x", "of no known kind"),
+    "new.docx": ("x", "of a type that cannot be read"),
     "empty.csv": ("", "is empty"),
     "columns.csv": ("a,b\n1,2\n", "the text column has none of the usual names.*--text_column. The columns are a, b"),
-    "ragged.csv": ("id,text\n1,a\n2,b,c\n", "line 3 ends a row of 3 cells, and the header names 2"),
+    "ragged.csv": ("id,text\n1,a\n2,b,c\n", "line 3 has 3 cells, and the header has 2"),
     "twice.csv": ("text,text\n1,a\n", "more than one column named 'text'"),
     "latin.csv": (b"text\ncaf\xe9\n", "byte 8 cannot be decoded"),
-    "broken.jsonl": ('{"text": "a"}\n{"text": \n', "line 2 is no JSON"),
-    "list.jsonl": ('{"text": "a"}\n[1]\n', "line 2 is no JSON object"),
+    "broken.jsonl": ('{"text": "a"}\n{"text": \n', "line 2 is not valid JSON"),
+    "list.jsonl": ('{"text": "a"}\n[1]\n', "line 2 is not a JSON object"),
     "number.jsonl": ('{"text": "a"}\n{"text": 7}\n', "row 1, counted from 0, has 7 in 'text'"),
     "damaged.parquet": ("x", "cannot be read as parquet"),
 }

@@ -3,12 +3,14 @@
 import contextlib
 import csv
 import dataclasses
+import gzip
 import io
 import json
 import math
 import os
 import runpy
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -26,6 +28,7 @@ import yaml
 from bert_recipes.config.arguments import BaselineArguments, CustomArguments, DataArguments
 from bert_recipes.config.parsing import parse_arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.delimited import QUOTINGS
 from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.splits import assign_folds
@@ -55,6 +58,7 @@ class NotRefusedError(Exception):
 
 
 ENCODINGS = ("latin-1", "utf-16", "utf-8-sig", "cp037", "utf-7", "idna", "rot13", "x", "")
+DELIMITERS = (",", ";", "tab", "|", "", "ab", "\\", '"')
 SHAPES = ("binary", "classes", "pair", "joined labels", "lists", "numbers", "several columns")
 
 
@@ -89,6 +93,11 @@ def _more_flags(draw: Random) -> list[str]:
             ["--label_delimiter", draw.choice(("|", ",", " ", "ab", ""))],
             ["--labels", "0", "1"],
             ["--encoding", draw.choice(ENCODINGS)],
+            ["--delimiter", draw.choice(DELIMITERS)],
+            ["--quoting", draw.choice(QUOTINGS)],
+            ["--decimal", ","],
+            ["--no_header"],
+            ["--no_header", "--text_column", "1", "--label_column", "2"],
             ["--validation_size", draw.choice(("0.01", "0.99"))],
             ["--id_column", draw.choice(("text", "label"))],
             ["--text_column", draw.choice(("id", "label"))],
@@ -132,15 +141,33 @@ def delimited(draw: Random, shape: str) -> Input:
     data = _delimited(rows, "\t" if ending == ".tsv" else ",")
     damages = (*mutations.ANY_FILE, *mutations.TEXT_FILE, *mutations.DELIMITED, *mutations.DELIMITED)
     data, names = mutations.several(draw, damages, data)
-    return Input(ending, data, flags, ", ".join(names))
+    return _packed(draw, Input(ending, data, flags, ", ".join(names)))
+
+
+def _packed(draw: Random, broken: Input) -> Input:
+    """Now and then, compress a file, and perhaps damage it once more."""
+    if draw.random() < 0.9:
+        return broken
+    ending = draw.choice((".gz", ".zip"))
+    if ending == ".gz":
+        data = gzip.compress(broken.data)
+    else:
+        whole = io.BytesIO()
+        with zipfile.ZipFile(whole, "w") as archive:
+            archive.writestr("rows", broken.data)
+        data = whole.getvalue()
+    data, names = mutations.several(draw, mutations.ANY_FILE, data) if draw.random() < 0.5 else (data, [])
+    return Input(broken.ending + ending, data, broken.flags, ", ".join([broken.damage, ending, *names]))
 
 
 def json_lines(draw: Random, shape: str) -> Input:
     """A damaged JSONL file."""
     rows, flags = _table(shape)
     damages = (*mutations.ANY_FILE, *mutations.TEXT_FILE, *mutations.JSON_LINES, *mutations.JSON_LINES)
-    data, names = mutations.several(draw, damages, _json_lines(rows))
-    return Input(".jsonl", data, flags, ", ".join(names))
+    array = draw.random() < 0.2
+    sound = json.dumps(rows).encode() if array else _json_lines(rows)
+    data, names = mutations.several(draw, damages, sound)
+    return _packed(draw, Input(".json" if array else ".jsonl", data, flags, ", ".join(names)))
 
 
 def parquet(draw: Random, shape: str) -> Input:
@@ -251,7 +278,9 @@ def predicting(models: Models) -> Callable[[Random, Path], Case]:
                 {"text_column": draw.choice(("id", "label", "nowhere", "text"))},
                 {"text_pair_column": draw.choice(("text", "label"))},
                 {"id_column": draw.choice(("text", "label", "nowhere"))},
-                {"encoding": draw.choice(ENCODINGS)},
+                {"trained_on": {"encoding": draw.choice(ENCODINGS)}},
+                {"trained_on": {"delimiter": draw.choice(DELIMITERS), "quoting": draw.choice(QUOTINGS)}},
+                {"trained_on": {"no_header": True, "text_column": "1", "id_column": "0"}},
                 {"trained_on": {"text_column": "sentence1", "text_pair_column": "sentence2"}},
             )
         )

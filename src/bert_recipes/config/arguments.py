@@ -18,10 +18,14 @@ class DataArguments:
     dataset: list[str] = field(
         default_factory=lambda: ["embedded:fine-foods"],
         metadata={
-            "help": "a folder with train/validation/test files (.csv .tsv .jsonl .parquet), one file, a Hub id "
-            "(owner/name@revision), embedded:fine-foods or embedded:bbc-news; of several, the first that is here"
+            "help": "a folder with train/validation/test files (.csv .tsv .txt .json .jsonl .parquet, the text ones "
+            "also as .gz or .zip), one file, a Hub id (owner/name:subset@revision), embedded:fine-foods or "
+            "embedded:bbc-news; if several are given, the first that exists is used"
         },
     )
+    train_file: str | None = field(default=None, metadata={"help": "file of the train split, instead of --dataset"})
+    validation_file: str | None = field(default=None, metadata={"help": "file of the validation split"})
+    test_file: str | None = field(default=None, metadata={"help": "file of the test split"})
     text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
     text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
     label_column: list[str] | None = field(
@@ -38,7 +42,22 @@ class DataArguments:
     labels: list[str] | None = field(
         default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
     )
-    encoding: str = field(default="utf-8", metadata={"help": "encoding of the files"})
+    encoding: str = field(default="utf-8", metadata={"help": "encoding of the text files that are not UTF-8"})
+    delimiter: str | None = field(
+        default=None, metadata={"help": "what parts the cells of a row (the comma of .csv, the tab of .tsv and .txt)"}
+    )
+    quoting: str | None = field(
+        default=None,
+        metadata={
+            "help": "how a quotation mark within a quoted cell is written: double or backslash (found out); none: a "
+            "quotation mark is a character as any other",
+            "choices": ["double", "backslash", "none"],
+        },
+    )
+    decimal: str = field(default=".", metadata={"help": "decimal mark of numbers in labels", "choices": [".", ","]})
+    no_header: bool = field(
+        default=False, metadata={"help": "the first row is data: columns are named by their numbers, from 0"}
+    )
     max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
     validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
     split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})

@@ -20,11 +20,13 @@ from bert_recipes.columns import ID, LABELS, RESERVED, TEXT, TEXT_PAIR
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data.column_guessing import Columns, find_columns
 from bert_recipes.data.embedded import is_embedded
+from bert_recipes.data.folders import SPLITS
 from bert_recipes.data.label_cells import Where
 from bert_recipes.data.labels import Batch, find_task, label_encoder
 from bert_recipes.data.readers import id_text
-from bert_recipes.data.sources import SPLITS, read_source
+from bert_recipes.data.sources import read_source
 from bert_recipes.data.splits import split_off_validation
+from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some
 from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
 
@@ -39,6 +41,7 @@ class TextData:
     source: str
     sample_submission: Path | None = None
     notes: list[str] = field(default_factory=list)
+    text_format: TextFormat = field(default_factory=TextFormat)
 
     def labelled_rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Yield split, id, label and text, both of a pair, of every labelled row; of a regression none."""
@@ -92,7 +95,7 @@ def _load(args: DataArguments) -> TextData:
 
 def _read(args: DataArguments) -> TextData:
     # A function of its own: the pages of the source's files count as this process's memory until it returns.
-    source = read_source(args.dataset, args.encoding, args.in_memory)
+    source = read_source(args)
     if "train" not in source.splits:
         raise UserError(f"{source.name} has no train split: it has {', '.join(source.splits) or 'no data files'}.")
     columns = find_columns(
@@ -108,7 +111,7 @@ def _read(args: DataArguments) -> TextData:
     train = Where(source.splits["train"], "train", source.name, columns.id)
     task = find_task(train, columns.label, args.task, args.label_delimiter, args.labels)
     splits = {split: _canonical(rows, split, columns, task, source.name) for split, rows in source.splits.items()}
-    notes = []
+    notes = [*source.notes]
     if args.task is None:
         notes.append(f"The task was guessed from the labels: {task.name}; --task names another.")
     if None in (args.text_column, args.label_column) and not is_embedded(source.name):
@@ -121,7 +124,9 @@ def _read(args: DataArguments) -> TextData:
     names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
     if dropped := [name for name in names if name in RESERVED - columns.used]:
         notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
-    return TextData(DatasetDict(splits), task, columns, source.name, source.sample_submission, notes)
+    return TextData(
+        DatasetDict(splits), task, columns, source.name, source.sample_submission, notes, source.text_format
+    )
 
 
 def _check_columns(rows: Dataset, split: str, columns: Columns, source: str) -> None:

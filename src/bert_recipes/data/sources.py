@@ -1,7 +1,8 @@
 """Where rows come from: files, the package index, the Hub or Python, as raw splits."""
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,51 @@ from datasets import (
     Features,
     SplitGenerator,
     Value,
+    concatenate_datasets,
     load_dataset,
 )
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data import embedded
+from bert_recipes.data.folders import SPLIT_OF, SPLITS, files_of, sample_submission_beside
 from bert_recipes.data.hub import require_hub
 from bert_recipes.data.in_memory import PYTHON, splits_in_memory
-from bert_recipes.data.readers import READERS, open_table
-from bert_recipes.errors import UserError, in_one_line
-
-# The stems under which a split's file may stand in a folder.
-SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
-SAMPLE_SUBMISSION = "sample_submission.csv"
+from bert_recipes.data.readers import open_table
+from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
+from bert_recipes.data.text_files import TextFormat
+from bert_recipes.errors import UserError, in_one_line, some
 
 
 @dataclass
 class Source:
-    """Rows as they were found: raw splits, the name that would find the very same again, a sample submission."""
+    """Rows as they were found.
+
+    Attributes:
+        splits: raw rows by split.
+        name: what would find the very same again.
+        sample_submission: the form of a submission that came with them.
+        notes: what the user should know about the files, as sentences.
+        text_format: in which its text files, the sample submission too, are written.
+    """
 
     splits: dict[str, Dataset]
     name: str
     sample_submission: Path | None = None
+    notes: list[str] = field(default_factory=list)
+    text_format: TextFormat = field(default_factory=TextFormat)
 
 
-def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None) -> Source:
-    """Read the first of the data sets `names` that is here; if none is, the last one's absence is the error.
+def read_source(args: DataArguments) -> Source:
+    """Read the first of the data sets `args.dataset` that is here; if none is, the last one's absence is the error.
+
+    A train file takes the place of the data set; a validation or a test file that of its split.
 
     Args:
-        names: folders, files, Hub ids (`owner/name@revision`) or `embedded:` names.
-        encoding: of the text files.
-        in_memory: rows given from Python, as `splits_in_memory` takes them; `names` then only names them.
+        args: `dataset` names folders, files, Hub ids (`owner/name@revision`) or `embedded:` data, unless `in_memory`
+            has the rows.
 
     Returns:
         Raw splits; those of files are backed by the `datasets` cache on disk, so that `map` over them is cached by
@@ -55,30 +68,63 @@ def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None
     Raises:
         UserError: nothing is there, a file cannot be read, or the Hub is out of reach.
     """
-    if in_memory is not None:
-        return Source(_known_splits(splits_in_memory(in_memory)), names[0])
+    text_format = TextFormat.of(vars(args))
+    files = {"train": args.train_file, "validation": args.validation_file, "test": args.test_file}
+    if args.in_memory is not None:
+        source = Source(_known_splits(splits_in_memory(args.in_memory)), args.dataset[0])
+    elif args.train_file:
+        source = Source({}, args.train_file)
+    else:
+        source = _read_named(args.dataset, text_format)
+    for split, name in files.items():
+        if name:
+            path = Path(name).expanduser()
+            if not path.is_file():
+                raise UserError(f"--{split}_file {name}: there is no such file.")
+            source.splits[split] = _read_files([path], text_format, source.notes)
+            if split == "test":
+                source.sample_submission = sample_submission_beside(path)
+    source.text_format = text_format
+    return source
+
+
+def _read_named(names: list[str], text_format: TextFormat) -> Source:
     name = next((n for n in names if embedded.is_embedded(n) or Path(n).expanduser().exists()), names[-1])
     if embedded.is_embedded(name):
         return _read_embedded(name)
     path = Path(name).expanduser()
+    if is_saved_to_disk(path):
+        return Source(_known_splits(read_from_disk(path)), name)
     if path.is_dir():
-        splits = {split: _read_file(file, encoding) for split, file in _files_of(path).items()}
-        sample = path / SAMPLE_SUBMISSION
-        return Source(splits, name, sample if sample.is_file() else None)
+        return _read_folder(path, name, text_format)
     if path.is_file():
-        return Source({"train": _read_file(path, encoding)}, name)
+        source = Source({}, name)
+        source.splits["train"] = _read_files([path], text_format, source.notes)
+        return source
     if name.startswith(PYTHON):
         raise UserError(f"--dataset {name}: the rows of this run came from Python: give them to train() again.")
     return _read_from_hub(name, [n for n in names if n != name])
 
 
+def _read_folder(folder: Path, name: str, text_format: TextFormat) -> Source:
+    found = files_of(folder)
+    source = Source({}, name, found.sample_submission)
+    for split, files in found.splits.items():
+        source.splits[split] = _read_files(files, text_format, source.notes)
+    named = [f"{split} is {files[0].name}" for split, files in found.splits.items() if files[0].stem != split]
+    if named:
+        source.notes.append(f"By the names of the files, {', '.join(named)}.")
+    if found.unused:
+        source.notes.append(f"Not used, in {name}: {some(found.unused)}.")
+    return source
+
+
 def _known_splits(splits: dict[str, Dataset]) -> dict[str, Dataset]:
-    split_of = {stem: split for split, stems in SPLITS.items() for stem in stems}
-    if unknown := [name for name in splits if name not in split_of]:
+    if unknown := [name for name in splits if name not in SPLIT_OF]:
         raise UserError(f"dataset: '{unknown[0]}' is no split: call them {', '.join(SPLITS)}.")
-    if len({split_of[name] for name in splits}) < len(splits):
+    if len({SPLIT_OF[name] for name in splits}) < len(splits):
         raise UserError(f"dataset: {', '.join(splits)} name one split twice: give each once.")
-    return {split_of[name]: rows for name, rows in splits.items()}
+    return {SPLIT_OF[name]: rows for name, rows in splits.items()}
 
 
 def _read_embedded(name: str) -> Source:
@@ -96,30 +142,15 @@ def _embedded_rows(name: str, split: str, digest: str) -> Iterator[dict[str, Any
     yield from embedded.read_dataset(name)[split].to_dict("records")
 
 
-def _files_of(folder: Path) -> dict[str, Path]:
-    files = {}
-    for split, stems in SPLITS.items():
-        found = [folder / f"{s}{e}" for s in stems for e in READERS if (folder / f"{s}{e}").is_file()]
-        if len(found) > 1:
-            raise UserError(
-                f"{folder} has more than one file for the {split} split: keep one of "
-                f"{', '.join(file.name for file in found)}."
-            )
-        if found:
-            files[split] = found[0]
-    if not files:
-        raise UserError(
-            f"{folder} holds no data: expected train.csv, validation.csv, test.csv (or .tsv, .jsonl, .parquet)."
-        )
-    return files
-
-
 @dataclass
 class _FileConfig(BuilderConfig):
     """What makes a file's rows what they are, and so what their cache is keyed by."""
 
     path: str = ""
     encoding: str = "utf-8"
+    delimiter: str | None = None
+    quoting: str | None = None
+    header: bool = True
     size: int = 0
     changed: int = 0
 
@@ -133,19 +164,39 @@ class _FileBuilder(ArrowBasedBuilder):
         return DatasetInfo()
 
     def _split_generators(self, dl_manager: Any) -> list[SplitGenerator]:
-        return [SplitGenerator("train", gen_kwargs={"path": self.config.path, "encoding": self.config.encoding})]
+        return [SplitGenerator("train", gen_kwargs={"path": self.config.path})]
 
-    def _generate_tables(self, path: str, encoding: str) -> Iterator[tuple[int, pa.Table]]:
-        for number, batch in enumerate(open_table(Path(path), encoding).batches()):
+    def _generate_tables(self, path: str) -> Iterator[tuple[int, pa.Table]]:
+        config = self.config
+        text_format = TextFormat(config.encoding, config.delimiter, config.quoting, config.header)
+        for number, batch in enumerate(open_table(Path(path), text_format).batches()):
             yield number, pa.Table.from_batches([batch])
 
 
-def _read_file(path: Path, encoding: str) -> Dataset:
-    table = open_table(path, encoding)
+def _read_files(paths: list[Path], text_format: TextFormat, notes: list[str]) -> Dataset:
+    """Return the rows of the parts of a split, and add to `notes` what the user should know about them."""
+    parts = [_read_file(path, text_format, notes) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    names = ", ".join(path.name for path in paths)
+    try:
+        if len({frozenset(part.column_names) for part in parts}) > 1:
+            raise ValueError("not all have the same")
+        return concatenate_datasets(parts)
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise UserError(
+            f"{paths[0].parent}: {names} are parts of one split, and their columns differ ({in_one_line(error)}): "
+            "give all the same columns."
+        ) from error
+
+
+def _read_file(path: Path, text_format: TextFormat, notes: list[str]) -> Dataset:
+    table = open_table(path, text_format)
+    notes += [table.note] if table.note else []
     found = path.stat()
     builder = _FileBuilder(
         path=str(path.resolve()),
-        encoding=encoding,
+        **dataclasses.asdict(text_format),
         size=found.st_size,
         changed=found.st_mtime_ns,
         features=_features(path, table.schema),
@@ -156,7 +207,7 @@ def _read_file(path: Path, encoding: str) -> Dataset:
         cause = error.__cause__ or error
         if isinstance(cause, UserError):
             raise cause from None
-        raise UserError(f"{path} cannot be read as {path.suffix[1:]}: {in_one_line(cause)}") from error
+        raise UserError(f"{path} cannot be read: {in_one_line(cause)}") from error
     if builder.info.splits["train"].num_examples == 0:
         raise UserError(f"{path} has no rows.")
     return builder.as_dataset(split="train")
@@ -168,8 +219,7 @@ def _features(path: Path, schema: pa.Schema) -> Features:
     # What `datasets` has once written into the file about its columns may be anything by now.
     except (ValueError, TypeError, LookupError, AttributeError, NotImplementedError) as error:
         raise UserError(
-            f"{path} cannot be read as {path.suffix[1:]}: its columns are of types that datasets does not know "
-            f"({in_one_line(error)})."
+            f"{path} cannot be read: its columns are of types that datasets does not know ({in_one_line(error)})."
         ) from error
 
 

@@ -1,5 +1,6 @@
 """The rows to predict: from a file, from standard input, or from Python."""
 
+import contextlib
 import io
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,10 +11,14 @@ import pandas as pd
 from datasets import Dataset
 
 from bert_recipes.data.column_guessing import Columns, find_input_columns
+from bert_recipes.data.delimited import DELIMITERS
 from bert_recipes.data.in_memory import dataset_of
-from bert_recipes.data.readers import READERS, id_text, open_table, text_decoder, text_lines, with_byte_order_mark
+from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
+from bert_recipes.data.text_files import TextFormat, encoding_of, is_wide, kind_of, open_text, text_lines
 from bert_recipes.errors import UserError
 
+# A text on each line, unless the first line names the text's column.
 TEXT_FILE = ".txt"
 
 
@@ -32,42 +37,59 @@ def read_stream(
     text_pair_column: str | None = None,
     id_column: str | None = None,
     trained_on: Mapping[str, Any] | None = None,
-    encoding: str = "utf-8",
+    text_format: TextFormat | None = None,
 ) -> Iterator[TextRow]:
-    """Yield the rows of a file, or of standard input for `-`, one after the other.
+    """Yield the rows of a file, of a `save_to_disk` folder, or of standard input for `-`, one after the other.
 
     Args:
-        path: `.csv`, `.tsv`, `.jsonl` or `.parquet` with named columns; `.txt` or `-` with one text per line.
+        path: rows with named columns, as training takes them; `.txt` without the text's column, or `-`, has one text
+            on each line.
         text_column: its name; by default the one of `trained_on`, where the file has it, or one of the usual names.
         text_pair_column: of the second text of a pair, likewise.
         id_column: likewise; where there is none, the rows' numbers, from 0, are their ids.
         trained_on: the configuration of the run that made the model.
-        encoding: of a text file.
+        text_format: of a text file; by default that of `trained_on`.
 
     Raises:
         UserError: the file or one of its rows cannot be read, or a column is missing.
     """
+    text_format = text_format or TextFormat.of(trained_on or {})
     if path == "-":
-        return _numbered(_stdin_lines(encoding))
+        _refuse_pairs("standard input", trained_on)
+        return _numbered(_stdin_lines(text_format.encoding))
     file = Path(path).expanduser()
-    if file.suffix not in (*READERS, TEXT_FILE):
-        kinds = ", ".join((*READERS, TEXT_FILE))
-        raise UserError(f"--input {path} is of no known kind: give a file that ends in {kinds}, or -.")
+    asked = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
+    trained = _trained_columns(trained_on)
+    if is_saved_to_disk(file):
+        splits = read_from_disk(file)
+        if len(splits) > 1:
+            raise UserError(f"--input {path} holds the splits {', '.join(splits)}: give the folder of one.")
+        rows = next(iter(splits.values()))
+        return _rows(iter(rows), find_input_columns(rows.column_names, path, **asked, trained=trained), path)
     if not file.is_file():
         raise UserError(f"--input {path}: there is no such file.")
-    if file.suffix == TEXT_FILE:
-        return _numbered(text_lines(file, encoding))
-    table = open_table(file, encoding)
-    columns = find_input_columns(
-        table.schema.names,
-        path,
-        text=text_column,
-        text_pair=text_pair_column,
-        id=id_column,
-        trained=_trained_columns(trained_on),
-    )
-    cells = (row for batch in table.batches() for row in batch.to_pylist())
-    return _rows(cells, columns, path)
+    if kind_of(file) == TEXT_FILE and not _has_columns(file, text_format, text_column or trained["text"]):
+        _refuse_pairs(path, trained_on)
+        return _numbered(text_lines(file, text_format.encoding))
+    table = open_table(file, text_format)
+    columns = find_input_columns(table.schema.names, path, **asked, trained=trained)
+    return _rows((row for batch in table.batches() for row in batch.to_pylist()), columns, path)
+
+
+def _has_columns(file: Path, text_format: TextFormat, text_column: str | None) -> bool:
+    """Whether the first line of a text file names the text's column, or has one of that number."""
+    with open_text(file, encoding_of(file, text_format.encoding)) as lines:
+        cells = next(lines, "").split(text_format.delimiter or DELIMITERS[TEXT_FILE])
+    names = [cell.strip() for cell in cells] if text_format.header else [str(number) for number in range(len(cells))]
+    return len(cells) > 1 and text_column in names
+
+
+def _refuse_pairs(source: str, trained_on: Mapping[str, Any] | None) -> None:
+    if (trained_on or {}).get("text_pair_column"):
+        raise UserError(
+            f"{source} has one text on each line, and the model was trained on pairs: give a file with a column for "
+            f"each, such as a .csv with {trained_on['text_column']} and {trained_on['text_pair_column']}."  # type: ignore[index]
+        )
 
 
 def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) -> Iterator[TextRow]:
@@ -122,12 +144,24 @@ def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:
 
 
 def _stdin_lines(encoding: str) -> Iterator[str]:
-    text_decoder(encoding)
-    lines = io.TextIOWrapper(sys.stdin.buffer, encoding=with_byte_order_mark(encoding))
+    """Yield the lines of standard input: of that encoding, or UTF-8, which a line hardly ever is by chance."""
+    wide = is_wide(encoding)
+    # A shell's line is UTF-8, whatever the files were that the model was trained on.
+    tried = (encoding,) if wide else ("utf-8", encoding)
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding=encoding) if wide else sys.stdin.buffer
     try:
         for line in lines:
-            yield line.rstrip("\r\n")
+            text = line if isinstance(line, str) else _decoded(line, tried)
+            yield text.removeprefix("\ufeff").rstrip("\r\n")
     except UnicodeError as error:
         raise UserError(f"standard input is not {encoding} ({error}): name its encoding with --encoding.") from error
     finally:
-        lines.detach()  # which would close it
+        if isinstance(lines, io.TextIOWrapper):
+            lines.detach()  # which would close it
+
+
+def _decoded(line: bytes, encodings: tuple[str, ...]) -> str:
+    for encoding in encodings[:-1]:
+        with contextlib.suppress(UnicodeError):
+            return line.decode(encoding)
+    return line.decode(encodings[-1])

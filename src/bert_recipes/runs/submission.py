@@ -36,7 +36,7 @@ class SampleSubmission:
         """
         if data.sample_submission is None or "test" not in data.splits:
             return None
-        table = open_table(data.sample_submission)
+        table = open_table(data.sample_submission, data.text_format)
         header = table.schema.names
         ids = [cell for batch in table.batches() for cell in batch.column(0).to_pylist()]
         known = set(data.splits["test"][ID])
