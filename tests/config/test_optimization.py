@@ -12,6 +12,7 @@ from bert_recipes.errors import UserError
 
 WSD = ["--lr_scheduler_type", "warmup_stable_decay"]
 PACKAGES = {"bnb": "bitsandbytes", "paged": "bitsandbytes", "schedule_free": "schedulefree", "grok": "grokadamw"}
+PACKAGES |= {"galore": "galore_torch", "apollo": "apollo_torch", "lomo": "lomo_optim"}
 
 
 def said_of(*flags):

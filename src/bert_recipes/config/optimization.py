@@ -1,6 +1,7 @@
 """What libraries would refuse once a run is under way: optimizers, schedulers, compilers, files of settings."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from bert_recipes.errors import UserError, in_one_line, nearest
 # Built wherever there is torch: nothing to try.
 PLAIN_OPTIMIZERS = {"adamw_torch", "adamw_torch_fused"}
 PLAIN_SCHEDULERS = {"linear", "cosine", "constant", "constant_with_warmup"}
-# They are made of a model's own layers: nothing can be tried without it.
-OF_LAYERS = ("galore", "apollo", "lomo", "adalomo")
+# They are made of a model's own layers, without which nothing can be tried, by packages of these names.
+OF_LAYERS = {"galore": "galore_torch", "apollo": "apollo_torch", "lomo": "lomo_optim", "adalomo": "lomo_optim"}
 # Settings that may also be a file of JSON.
 FILES = ("deepspeed", "fsdp_config")
 STEPS = 1000  # of a training that never is
@@ -101,7 +102,10 @@ def _optimizer(args: TrainingArguments) -> torch.optim.Optimizer:
     from transformers import Trainer
 
     model: Any = torch.nn.Linear(1, 1)
-    if OptimizerNames(args.optim).value.startswith(OF_LAYERS):
+    package = OF_LAYERS.get(OptimizerNames(args.optim).value.partition("_")[0])
+    if package is not None:
+        if find_spec(package) is None:
+            raise ImportError(f"its package is not installed: pip install {package.replace('_', '-')}")
         return torch.optim.SGD(model.parameters(), lr=args.learning_rate)
     kind, options = Trainer.get_optimizer_cls_and_kwargs(args, model)
     optimizer: torch.optim.Optimizer = kind(model.parameters(), **options)
