@@ -47,6 +47,8 @@ class Kind:
     share: int
     # What another kind's undisturbed run has to lie beside it.
     needs: str | None = None
+    # Whether that run stands where this one goes, to be replaced.
+    replaces: bool = False
 
 
 @dataclasses.dataclass
@@ -66,13 +68,14 @@ def kinds(model: Path, competition: Path) -> dict[str, Kind]:
     steps += ["--save_strategy", "steps", "--save_steps", "3", "--save_total_limit", "2"]
     of_compare = [flag for flag in common if flag not in ("--output_dir", "run")]
     return {
-        "stock": Kind("stock", [*common, *steps], 18),
-        "custom": Kind("custom", [*common, *steps, "--pooling", "mean"], 18),
-        "folds": Kind("custom", [*common, "--folds", "2", "--num_train_epochs", "1"], 18),
+        "stock": Kind("stock", [*common, *steps], 16),
+        "custom": Kind("custom", [*common, *steps, "--pooling", "mean"], 16),
+        "folds": Kind("custom", [*common, "--folds", "2", "--num_train_epochs", "1"], 16),
+        "overwrite": Kind("stock", [*common, *steps, "--seed", "7", "--overwrite"], 12, needs="stock", replaces=True),
         "baseline": Kind("baseline", data, 12),
         "compare": Kind("compare", compare(of_compare), 12),
-        "search": Kind("search", [*common, "--trials", "2"], 12),
-        "predict": Kind("predict", predict(competition), 10, needs="stock"),
+        "search": Kind("search", [*common, "--trials", "2"], 10),
+        "predict": Kind("predict", predict(competition), 6, needs="stock"),
     }
 
 
@@ -140,7 +143,9 @@ def prepare(kind: Kind, folder: Path, needed: Path | None) -> None:
     """Make the folder in which a kind is started."""
     folder.mkdir()
     (folder / "empty.yaml").write_text("{}\n")
-    if needed:
+    if needed and kind.replaces:
+        shutil.copytree(needed / "run", folder / "run")
+    elif needed:
         (folder / "needed").symlink_to(needed / "run")
         (folder / "run").mkdir()
 
