@@ -1,6 +1,7 @@
 """How a text file is written, and what makes text of its bytes: compression, encoding, line ends."""
 
 import codecs
+import errno
 import gzip
 import io
 import zipfile
@@ -121,6 +122,10 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
                 yield file
     except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"{path} cannot be unpacked: {in_one_line(error)}: get it again, or unpack it.") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of an archive whose table points before its beginning
+            raise
+        raise UserError(f"{path} cannot be unpacked: it is damaged: get it again.") from error
     except RuntimeError as error:  # zipfile's, of an archive with a password
         raise UserError(f"{path} cannot be unpacked: {in_one_line(error)}: unpack it.") from error
 
