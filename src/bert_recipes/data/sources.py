@@ -14,14 +14,11 @@ from datasets import (
     Features,
     SplitGenerator,
     Value,
-    load_dataset,
 )
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from bert_recipes.data import embedded
-from bert_recipes.data.hub import require_hub
+from bert_recipes.data.hub_datasets import read_hub_dataset
 from bert_recipes.data.in_memory import PYTHON, splits_in_memory
 from bert_recipes.data.readers import READERS, open_table
 from bert_recipes.errors import UserError, in_one_line
@@ -44,7 +41,7 @@ def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None
     """Read the first of the data sets `names` that is here; if none is, the last one's absence is the error.
 
     Args:
-        names: folders, files, Hub ids (`owner/name@revision`) or `embedded:` names.
+        names: folders, files, Hub ids (`owner/name:subset@revision`) or `embedded:` names.
         encoding: of the text files.
         in_memory: rows given from Python, as `splits_in_memory` takes them; `names` then only names them.
 
@@ -69,7 +66,7 @@ def read_source(names: list[str], encoding: str = "utf-8", in_memory: Any = None
         return Source({"train": _read_file(path, encoding)}, name)
     if name.startswith(PYTHON):
         raise UserError(f"--dataset {name}: the rows of this run came from Python: give them to train() again.")
-    return _read_from_hub(name, [n for n in names if n != name])
+    return Source(*read_hub_dataset(name, [n for n in names if n != name], SPLITS))
 
 
 def _known_splits(splits: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -171,20 +168,3 @@ def _features(path: Path, schema: pa.Schema) -> Features:
             f"{path} cannot be read as {path.suffix[1:]}: its columns are of types that datasets does not know "
             f"({in_one_line(error)})."
         ) from error
-
-
-def _read_from_hub(name: str, not_here: list[str]) -> Source:
-    repository, _, revision = name.partition("@")
-    alternatives = [embedded.PREFIX + key for key in embedded.DATASETS]
-    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise UserError(
-            f"--dataset {name}: no such file or folder, and no Hub id (owner/name) either; without a hub there are "
-            f"{', '.join(alternatives)}."
-        )
-    require_hub(f"--dataset {' '.join([*not_here, name])}", [*not_here, *alternatives])
-    try:
-        commit = HfApi().dataset_info(repository, revision=revision or None).sha
-        splits = load_dataset(repository, revision=commit)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {in_one_line(error)}") from error
-    return Source({split: splits[split] for split in SPLITS if split in splits}, f"{repository}@{commit}")
