@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 from support.encoders import FAMILY
+from support.hub import Hub
 from support.rows import WORDS, sentence, write_csv
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 
@@ -86,3 +87,12 @@ def encoders(tmp_path_factory, tokenizer):
         AutoModel.from_config(config).save_pretrained(folders[name])
         tokenizer.save_pretrained(folders[name])
     return folders
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A stand-in of the Hub, the only one that this process knows, with an empty cache and no token."""
+    server = Hub()
+    server.take_over(monkeypatch, tmp_path / "hub-home")
+    yield server
+    server.stop()

@@ -1,19 +1,17 @@
 """The doctor finds what is wrong, says so in time, and names the cure."""
 
-import functools
-import http.server
 import os
 import re
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.hub import point_to
 
 from bert_recipes.cli import doctor
 
@@ -54,27 +52,9 @@ def words(text):
     return " ".join(text.split())
 
 
-def answer(status, monkeypatch, seconds=5.0):
-    """What `hub` finds where the Hub answers every request with `status`."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.send_response(status if self.path.endswith("/config.json") else 400)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=functools.partial(server.serve_forever, 0.01), daemon=True).start()
-        (finding,) = ask(f"http://127.0.0.1:{server.server_port}", monkeypatch, seconds)
-        server.shutdown()
-    return finding
-
-
-def ask(endpoint, monkeypatch, seconds=5.0, offline=False):
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", offline)
+def ask(endpoint, monkeypatch, seconds=5.0):
+    point_to(endpoint, monkeypatch)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(doctor, "HUB_SECONDS", seconds)
     return list(doctor.hub())
 
@@ -249,9 +229,14 @@ def test_disk_space_is_measured_where_runs_go(free, mark, tmp_path, monkeypatch)
     assert ("--output_dir" in finding.cure) == (mark != "ok")
 
 
-@pytest.mark.parametrize(("status", "mark"), [(200, "ok"), (404, "note"), (503, "note")])
-def test_a_hub_that_answers_has_the_file(status, mark, monkeypatch):
-    assert answer(status, monkeypatch).mark == mark
+def test_a_hub_that_answers_has_the_file(hub, monkeypatch):
+    for repository, status, mark in (("a/b", 401, "note"), (doctor.HUB_FILE.partition("/resolve")[0], 200, "ok")):
+        hub.model(repository, {"config.json": "{}"})
+        (finding,) = ask(hub.address, monkeypatch)
+        assert (finding.mark, hub.log[-1]) == (mark, f"HEAD /{doctor.HUB_FILE} {status}")
+    hub.fail("HEAD", 503)
+    (finding,) = ask(hub.address, monkeypatch)
+    assert (finding.mark, "(503 Service Unavailable)" in finding.text) == ("note", True)
 
 
 def test_a_hub_behind_a_silent_server_costs_no_more_than_its_seconds(silent_server, monkeypatch):
@@ -284,11 +269,19 @@ def test_an_endpoint_that_cannot_be_asked_is_a_note(endpoint, monkeypatch):
     assert finding.cure == ""
 
 
-def test_offline_mode_asks_nobody(monkeypatch):
-    monkeypatch.setattr(doctor, "_ask", lambda *_: pytest.fail("the Hub was asked"))
-    (finding,) = ask(NOWHERE, monkeypatch, offline=True)
+def test_offline_mode_asks_nobody(hub, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (finding,) = doctor.hub()
     assert finding.mark == "note"
     assert "HF_HUB_OFFLINE" in finding.text
+    assert hub.log == []
+
+
+def test_what_asks_the_hub_and_is_broken_is_a_note(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bert_recipes.data.hub", None)
+    (finding,) = doctor.hub()
+    assert finding.mark == "note"
+    assert "the Hub was not asked, since what asks it cannot be imported" in finding.text
 
 
 @pytest.mark.parametrize(("variable", "cure"), [(NOTEBOOKS[0], "--model and --dataset"), (NOTEBOOKS[1], "Runtime ->")])

@@ -6,7 +6,6 @@ It has to run where the environment is broken, so it imports nothing but the sta
 from __future__ import annotations  # an older Python shall get as far as being told that it is one
 
 import csv
-import http.client
 import importlib
 import importlib.metadata
 import os
@@ -15,8 +14,6 @@ import shlex
 import shutil
 import sys
 import textwrap
-import threading
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 HUB_SECONDS = 5.0
-HUB_FILE = "/google-bert/bert-base-uncased/resolve/main/config.json"
+HUB_FILE = "google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
 COMPETITION = Path("data/disaster-tweets")
 COMPETITION_FILES = ("train.csv", "test.csv", "sample_submission.csv")
@@ -208,24 +205,16 @@ def disk(root: Path = Path()) -> Iterator[Finding]:
 
 def hub() -> Iterator[Finding]:
     """Does the Hub answer?"""
-    try:
-        constants = importlib.import_module("huggingface_hub.constants")
-        endpoint, offline = constants.ENDPOINT, constants.HF_HUB_OFFLINE
-    except BROKEN:
-        endpoint = os.environ.get("HF_ENDPOINT")
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
-    if offline:
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:
         yield Finding("note", f"HF_HUB_OFFLINE is set, so the Hub is not asked: {WITHOUT_HUB}")
         return
-    if not endpoint:
-        yield Finding("note", "the Hub was not asked, since huggingface_hub, which knows where it is, is broken")
+    try:
+        ask = importlib.import_module("bert_recipes.data.hub").why_hub_is_out_of_reach
+    except BROKEN as error:
+        yield Finding("note", f"the Hub was not asked, since what asks it cannot be imported ({error})")
         return
-    # A thread, since the name server may take longer than any timeout of a socket's.
-    answers: list[str] = []
-    asking = threading.Thread(target=_ask, args=(endpoint, answers), daemon=True)
-    asking.start()
-    asking.join(HUB_SECONDS)
-    reason = answers[0] if answers else f"nothing within {HUB_SECONDS:.0f} seconds"
+    # A file, since what stands between here and the Hub may answer for it with a page of its own.
+    reason = ask(HUB_FILE, HUB_SECONDS)
     if not reason:
         yield Finding("ok", "the Hub answers")
         return
@@ -238,17 +227,6 @@ def hub() -> Iterator[Finding]:
     elif "COLAB_RELEASE_TAG" in os.environ:
         cure = "in the Colab notebook: Runtime -> Disconnect and delete runtime, then connect again"
     yield Finding("note", f"the Hub does not answer ({reason}): {WITHOUT_HUB}", cure)
-
-
-def _ask(endpoint: str, answers: list[str]) -> None:
-    """Put what went wrong into `answers`: an empty string where nothing did."""
-    # A file, since what stands between here and the Hub may answer for it with a page of its own.
-    try:
-        request = urllib.request.Request(endpoint + HUB_FILE, method="HEAD")
-        urllib.request.urlopen(request, timeout=HUB_SECONDS).close()
-        answers.append("")
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        answers.append(str(getattr(error, "reason", error)))
 
 
 def embedded_files() -> Iterator[Finding]:

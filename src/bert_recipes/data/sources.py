@@ -16,16 +16,13 @@ from datasets import (
     SplitGenerator,
     Value,
     concatenate_datasets,
-    load_dataset,
 )
 from datasets.exceptions import DatasetGenerationError
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data import embedded
 from bert_recipes.data.folders import SPLIT_OF, SPLITS, files_of, sample_submission_beside
-from bert_recipes.data.hub import require_hub
+from bert_recipes.data.hub_datasets import read_hub_dataset
 from bert_recipes.data.in_memory import PYTHON, splits_in_memory
 from bert_recipes.data.readers import open_table
 from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
@@ -58,8 +55,8 @@ def read_source(args: DataArguments) -> Source:
     A train file takes the place of the data set; a validation or a test file that of its split.
 
     Args:
-        args: `dataset` names folders, files, Hub ids (`owner/name@revision`) or `embedded:` data, unless `in_memory`
-            has the rows.
+        args: `dataset` names folders, files, Hub ids (`owner/name:subset@revision`) or `embedded:` data, unless
+            `in_memory` has the rows.
 
     Returns:
         Raw splits; those of files are backed by the `datasets` cache on disk, so that `map` over them is cached by
@@ -103,7 +100,7 @@ def _read_named(names: list[str], text_format: TextFormat) -> Source:
         return source
     if name.startswith(PYTHON):
         raise UserError(f"--dataset {name}: the rows of this run came from Python: give them to train() again.")
-    return _read_from_hub(name, [n for n in names if n != name])
+    return Source(*read_hub_dataset(name, [n for n in names if n != name], SPLITS))
 
 
 def _read_folder(folder: Path, name: str, text_format: TextFormat) -> Source:
@@ -221,20 +218,3 @@ def _features(path: Path, schema: pa.Schema) -> Features:
         raise UserError(
             f"{path} cannot be read: its columns are of types that datasets does not know ({in_one_line(error)})."
         ) from error
-
-
-def _read_from_hub(name: str, not_here: list[str]) -> Source:
-    repository, _, revision = name.partition("@")
-    alternatives = [embedded.PREFIX + key for key in embedded.DATASETS]
-    if repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise UserError(
-            f"--dataset {name}: no such file or folder, and no Hub id (owner/name) either; without a hub there are "
-            f"{', '.join(alternatives)}."
-        )
-    require_hub(f"--dataset {' '.join([*not_here, name])}", [*not_here, *alternatives])
-    try:
-        commit = HfApi().dataset_info(repository, revision=revision or None).sha
-        splits = load_dataset(repository, revision=commit)
-    except (OSError, ValueError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--dataset {name} cannot be loaded from the Hub: {in_one_line(error)}") from error
-    return Source({split: splits[split] for split in SPLITS if split in splits}, f"{repository}@{commit}")

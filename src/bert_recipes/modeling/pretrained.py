@@ -4,13 +4,11 @@ import json
 from pathlib import Path
 
 from accelerate import PartialState
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers import CONFIG_MAPPING
 
 from bert_recipes.data import embedded
-from bert_recipes.data.hub import require_hub
-from bert_recipes.errors import UserError, in_one_line
+from bert_recipes.data.hub import SAFETENSORS, download_model, parse_hub_name
+from bert_recipes.errors import UserError
 from bert_recipes.modeling.models import EncoderClassifierConfig
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
@@ -37,23 +35,12 @@ def _resolve(name: str, finished: bool) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked_model(path, name, finished)
-    repository, _, revision = name.partition("@")
-    if path.exists() or repository.count("/") != 1 or name.startswith((".", "/", "~")):
+    on_hub = parse_hub_name(name)
+    if path.exists() or on_hub is None or on_hub.subset:
         raise UserError(
             f"--model {name} is neither a model folder nor a Hub id (owner/name): embedded:minilm needs no hub."
         )
-    files = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    try:
-        found = snapshot_download(repository, revision=revision or None, allow_patterns=files, local_files_only=True)
-        return _checked_model(Path(found), name, finished)
-    except (OSError, ValueError):
-        pass  # not in the local cache: ask the Hub
-    require_hub(f"--model {name}", ["--model embedded:minilm"])
-    try:
-        found = snapshot_download(repository, revision=revision or None, allow_patterns=files)
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise UserError(f"--model {name} cannot be had from the Hub: {in_one_line(error)}") from error
-    return _checked_model(Path(found), name, finished)
+    return _checked_model(download_model(on_hub), name, finished)
 
 
 def _checked_model(path: Path, name: str, finished: bool) -> str:
@@ -70,7 +57,7 @@ def _checked_model(path: Path, name: str, finished: bool) -> str:
         raise UserError(
             f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
         )
-    if not any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json")):
+    if not any((path / file).is_file() for file in SAFETENSORS):
         pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
         raise UserError(
             f"--model {name} has no weights in the safetensors format{pickled}: a pickle can run code when it is "

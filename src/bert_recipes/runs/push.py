@@ -5,12 +5,12 @@ from typing import Any
 
 from accelerate import PartialState
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
-from bert_recipes.data.hub import why_hub_is_out_of_reach
+from bert_recipes.data.hub import HUB_ERRORS, HubName, in_plain_words, status_of, why_hub_is_out_of_reach
 from bert_recipes.errors import UserError
 from bert_recipes.runs.folder import RunFolder
 
@@ -24,7 +24,7 @@ class HubPush:
         private: whether a repository that is made for it is private.
 
     Raises:
-        UserError: the name is not valid, there is no token, or the Hub is out of reach or refuses the token.
+        UserError: the name is not valid, there is no token that may write, or the Hub is out of reach.
     """
 
     def __init__(self, repository: str, token: str | None, private: bool | None):
@@ -42,10 +42,15 @@ class HubPush:
                 f"--push_to_hub: the Hub cannot be reached ({reason}); train without it, and push model/ later."
             )
         try:
-            owner = HfApi(token=self.token).whoami()["name"]
-        except HfHubHTTPError as error:
-            raise UserError(f"--push_to_hub: the Hub refuses the token ({_first_line(error)}).") from error
-        self.repository = repository if "/" in repository else f"{owner}/{repository}"
+            user = HfApi(token=self.token).whoami()
+        except HUB_ERRORS as error:
+            reason = in_plain_words(error, HubName(repository))
+            if status_of(error) == 401:
+                reason = "the Hub refuses the token: give one that may write with --hub_token, or by hf auth login"
+            raise UserError(f"--push_to_hub: {reason}.") from error
+        if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise UserError("--push_to_hub needs a token that may write, and this one only reads: make another one.")
+        self.repository = repository if "/" in repository else f"{user['name']}/{repository}"
 
     def push(self, folder: RunFolder) -> str:
         """Upload the model with its card in one commit, and return the repository's address.
@@ -59,10 +64,13 @@ class HubPush:
         try:
             api.create_repo(self.repository, private=self.private, exist_ok=True)
             commit = api.create_commit(self.repository, operations, commit_message="Add the model of a finished run")
-        except (HfHubHTTPError, OSError) as error:
+        except HUB_ERRORS as error:
+            # An upload's error says little: its cause is the Hub's answer.
+            cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
             raise UserError(
-                f"the run in {folder.path} is finished, and the Hub did not take it ({_first_line(error)}): push it "
-                f"with hf upload {self.repository} {folder.model}."
+                f"the run in {folder.path} is finished, and the Hub did not take it "
+                f"({in_plain_words(cause, HubName(self.repository))}): push it with hf upload {self.repository} "
+                f"{folder.model}."
             ) from error
         return commit.repo_url
 
@@ -91,7 +99,3 @@ def prepare_push(args: Arguments[Any], training: RecipeTrainingArguments) -> Hub
         return None
     name = args.training.hub_model_id or Path(args.training.output_dir).resolve().name
     return HubPush(name, args.training.hub_token, args.training.hub_private_repo)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
