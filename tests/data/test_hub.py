@@ -9,6 +9,7 @@ from huggingface_hub.utils import close_session
 from support.hub import OTHERS, TOKEN, point_to
 from support.proxy import Proxy
 
+from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data import hub as client
 from bert_recipes.data.hub import HubName, download_model, parse_hub_name, why_hub_is_out_of_reach
 from bert_recipes.data.sources import read_source
@@ -40,7 +41,7 @@ def publish(hub, kind, tiny_bert):
 @pytest.fixture
 def load(kind):
     """A function that reads a model, or a data set, by its name."""
-    return resolve_model if kind == "model" else lambda name: read_source([name])
+    return resolve_model if kind == "model" else lambda name: read_source(DataArguments(dataset=[name]))
 
 
 def offline(monkeypatch):

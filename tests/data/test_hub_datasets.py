@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from support.reading import read
 
+from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data.sources import read_source
 from bert_recipes.errors import UserError
 
@@ -71,20 +72,20 @@ def texts(source, split="train"):
 
 
 def test_a_subset_is_read_and_its_name_finds_the_very_same_again(hub, glue, capsys):
-    source = read_source(["owner/glue:sst2"])
+    source = read_source(DataArguments(dataset=["owner/glue:sst2"]))
     assert source.name == f"owner/glue:sst2@{glue}"
     assert texts(source) == [f"sst2 {i}" for i in range(12)] + [f"more {i}" for i in range(8)]
     assert texts(source, "validation") == [f"dev {i}" for i in range(4)]
     assert source.splits["train"].features["label"].names == ["negative", "positive"]
     assert "not used of its splits are extra" in " ".join(capsys.readouterr().out.split())
     hub.dataset("owner/glue", {"sst2/train-0.parquet": parquet("changed")})
-    assert texts(read_source(["owner/glue:sst2"]))[0] == "changed 0"
-    again = read_source([source.name])
+    assert texts(read_source(DataArguments(dataset=["owner/glue:sst2"])))[0] == "changed 0"
+    again = read_source(DataArguments(dataset=[source.name]))
     assert (texts(again), again.name) == (texts(source), source.name)
 
 
 def test_the_other_subsets_stay_where_they_are(hub, glue):
-    read_source(["owner/glue:mrpc"])
+    read_source(DataArguments(dataset=["owner/glue:mrpc"]))
     fetched = {line.split(f"{glue}/")[1].split()[0] for line in hub.asked("GET /datasets/owner/glue/resolve")}
     # The first one's too, in which datasets looks for the format.
     assert fetched >= {"README.md", "mrpc/all.parquet", "cola/train-0.parquet"}
@@ -107,7 +108,7 @@ def test_a_subset_that_is_not_named_or_not_there(name, sentence, hub, glue):
     many = "".join(f"- config_name: s{i}\n  data_files: s{i}.csv\n" for i in range(300))
     hub.dataset("owner/many", {"README.md": f"---\nconfigs:\n{many}---\n", "s0.csv": "text,label\na,0\n"})
     with pytest.raises(UserError, match=sentence):
-        read_source([name])
+        read_source(DataArguments(dataset=[name]))
 
 
 @pytest.mark.parametrize("mark", ["- config_name: default\n", "- config_name: other\n  default: true\n"])
@@ -115,7 +116,7 @@ def test_a_default_subset_need_not_be_named(mark, hub):
     card = f"---\nconfigs:\n- config_name: first\n  data_files: a.csv\n{mark}  data_files: b.csv\n---\n"
     files = {"a.csv": "text,label\nfirst,0\n", "b.csv": "text,label\ndefault,0\n"}
     commit = hub.dataset("owner/name", {"README.md": card, **files})
-    source = read_source(["owner/name"])
+    source = read_source(DataArguments(dataset=["owner/name"]))
     assert source.name == f"owner/name@{commit}"
     assert source.splits["train"]["text"] == ["default"]
 
@@ -131,12 +132,12 @@ def test_what_the_hub_has_converted_is_read_by_subset(hub):
     commit = hub.dataset("owner/older", files, branch="refs/convert/parquet")
     hub.dataset("owner/older", {"older.py": "", "README.md": ""})
     with pytest.raises(UserError, match=r"made by a script .*--dataset owner/older@refs/convert/parquet"):
-        read_source(["owner/older"])
+        read_source(DataArguments(dataset=["owner/older"]))
     with pytest.raises(UserError, match=r"subsets a, b: name one, as in --dataset owner/older:a@refs/convert/parquet"):
-        read_source(["owner/older@refs/convert/parquet"])
-    source = read_source(["owner/older:b@refs/convert/parquet"])
+        read_source(DataArguments(dataset=["owner/older@refs/convert/parquet"]))
+    source = read_source(DataArguments(dataset=["owner/older:b@refs/convert/parquet"]))
     assert source.name == f"owner/older:b@{commit}"
-    assert texts(source) == texts(read_source([source.name])) == [f"b {i}" for i in range(20)]
+    assert texts(source) == texts(read_source(DataArguments(dataset=[source.name]))) == [f"b {i}" for i in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -157,14 +158,14 @@ def test_a_data_set_that_cannot_be_read_is_one_sentence(files, hub):
     with pytest.raises(
         UserError, match=r"cannot be read as it stands on the Hub \(.*\): fetch its files with hf"
     ) as said:
-        read_source(["owner/name"])
+        read_source(DataArguments(dataset=["owner/name"]))
     assert "\n" not in str(said.value)
 
 
 def test_a_card_that_counts_other_rows_is_no_obstacle(hub):
     info = "{features: [{name: text, dtype: string}], splits: [{name: train, num_bytes: 9, num_examples: 99}]}"
     hub.dataset("owner/name", {"README.md": f"---\ndataset_info: {info}\n---\n", "train.csv": "text\na\nb\n"})
-    assert len(read_source(["owner/name"]).splits["train"]) == 2
+    assert len(read_source(DataArguments(dataset=["owner/name"])).splits["train"]) == 2
 
 
 def test_what_load_dataset_has_prepared_is_taken_where_the_hub_is_not_asked(hub, glue, monkeypatch):
@@ -178,10 +179,10 @@ def test_what_load_dataset_has_prepared_is_taken_where_the_hub_is_not_asked(hub,
         ("owner/glue", newest, "changed 0"),
         (f"owner/glue:sst2@{glue}", glue, "sst2 0"),
     ):
-        source = read_source([name])
+        source = read_source(DataArguments(dataset=[name]))
         assert (source.name, texts(source)[0]) == (f"owner/glue:sst2@{commit}", first)
         assert list(source.splits) == ["train", "validation"]
     for name in ("owner/glue:cola", f"owner/glue:sst2@{'0' * 40}", "owner/glue:sst2@v2", "owner/other"):
         with pytest.raises(UserError, match="it is not in the cache, and the Hub cannot be reached"):
-            read_source([name])
+            read_source(DataArguments(dataset=[name]))
     assert hub.log == []
