@@ -4,11 +4,17 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 
-class UserError(Exception):
+class _SentenceError(Exception):
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of it: IPython looks for a method of this name."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UserError(_SentenceError):
     """A mistake of the user's: what was wrong, where, and what to do, in one sentence without a traceback."""
 
 
-class StoppedError(Exception):
+class StoppedError(_SentenceError):
     """A signal came, and the run has saved what it needs to go on."""
 
     def __init__(self, sentence: str, number: int):

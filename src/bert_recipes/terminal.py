@@ -1,11 +1,14 @@
 """What a run says at the terminal. Only the main process speaks."""
 
+import contextlib
 import logging
 import os
 import re
 import sys
 import unicodedata
+import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import IO, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -83,6 +86,19 @@ class _Console(Console):
 console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
 
 
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
+    return console.is_jupyter
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """Return a context during which the terminal shows that something goes on.
+
+    In a notebook it shows nothing: what rich has for that needs widgets.
+    """
+    return contextlib.nullcontext() if in_notebook() else console.status(what)
+
+
 def standard_output() -> TextIO:
     """Return standard output for data: as it is for a program, and escaped for a terminal."""
     if sys.stdout.isatty():
@@ -92,6 +108,8 @@ def standard_output() -> TextIO:
 
 def quiet_libraries() -> None:
     """Keep back what a user cannot act on: bars of a second's work, and a report of the weights that are to be new."""
+    # tqdm's, in a kernel without widgets, on the bars that are kept back here.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()

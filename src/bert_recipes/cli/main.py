@@ -25,8 +25,8 @@ def run_main(main: Callable[[], object]) -> None:
 
     The status is 2 after a `UserError`, a full disk or the loss of another process, told in one sentence on stderr,
     and 128 + the signal's number after a `StoppedError` or, without a word, where nobody reads the output any more
-    (`| head -1`). `--debug` anywhere on the command line lets the traceback through instead. What the terminal's
-    encoding has no characters for is written as escapes.
+    (`| head -1`). `--debug` anywhere on the command line lets the traceback through instead; a notebook's kernel gets
+    the error itself. What the terminal's encoding has no characters for is written as escapes.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -43,7 +43,7 @@ def run_main(main: Callable[[], object]) -> None:
         status = 128 + signal.SIGPIPE
     except (UserError, StoppedError, OSError, RuntimeError, SafetensorError) as error:
         sentence = _sentence(error)
-        if sentence is None or "--debug" in sys.argv:
+        if sentence is None or "--debug" in sys.argv or _in_a_kernel():
             raise
         status = 128 + error.number if isinstance(error, StoppedError) else 2
         _print(sentence, error)
@@ -57,6 +57,12 @@ def run_main(main: Callable[[], object]) -> None:
         _leave_the_group(status)
     if status:
         sys.exit(status)
+
+
+def _in_a_kernel() -> bool:
+    """Whether a notebook's kernel runs the script (`%run`), which shows what is raised, as a sentence."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
 
 
 def _call(main: Callable[[], object]) -> None:

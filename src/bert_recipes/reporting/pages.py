@@ -1,13 +1,15 @@
 """What the pages of a run and of a comparison share."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from bert_recipes.reporting import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE = "report.html"
 PLOTS = "plots"
@@ -29,7 +31,7 @@ class Drawings(dict[str, Markup]):
         super().__init__()
         self.folder = folder / PLOTS
 
-    def add(self, name: str, figure: Figure) -> None:
+    def add(self, name: str, figure: "Figure") -> None:
         """Write a figure's files and keep its drawing for the page."""
         self[name] = Markup(plots.save(figure, self.folder, name))
 

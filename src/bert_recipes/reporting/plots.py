@@ -9,6 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bert_recipes.reporting.backend  # noqa: F401
+
+# isort: split
 import matplotlib
 import numpy as np
 from cycler import cycler

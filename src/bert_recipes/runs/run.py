@@ -123,7 +123,7 @@ class Run(RunSettings):
         """Score and predict with the best weights, and write everything that a run gives out."""
         scores: dict[str, Any] = {"train": train_scores(trainer) | cost_of(trainer, self.tokenized["train"])}
         predicted, validation = {}, None
-        with terminal.console.status("predicting"):
+        with terminal.waiting("predicting"):
             for split in ("validation", "test"):
                 if split not in self.tokenized:
                     continue

@@ -1,28 +1,93 @@
-"""The progress of a training at the terminal."""
+"""The progress of a training, at the terminal or in a notebook."""
 
+import time
+from html import escape
 from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bert_recipes.evaluation.titles import in_a_line
-from bert_recipes.terminal import console, say
+from bert_recipes.terminal import console, in_notebook, say
+
+
+class TerminalBar:
+    """A bar in the last line of the terminal.
+
+    Args:
+        total: steps in all.
+        completed: steps that are done already.
+    """
+
+    def __init__(self, total: int, completed: int):
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        self._bar = Progress(*columns, TextColumn("steps,"), TimeRemainingColumn(), console=console, transient=True)
+        self._task = self._bar.add_task("training", total=total, completed=completed)
+        self._bar.start()
+
+    def move(self, completed: int) -> None:
+        """Show how many steps are done."""
+        self._bar.update(self._task, completed=completed)
+
+    def describe(self, text: str) -> None:
+        """Show a text beside the bar."""
+        self._bar.update(self._task, description=text)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.stop()
+
+
+class NotebookBar:
+    """A bar below a cell, drawn by the browser; it needs no widgets.
+
+    Args:
+        total: steps in all.
+        completed: steps that are done already.
+    """
+
+    EVERY = 0.5  # seconds between two drawings
+
+    def __init__(self, total: int, completed: int):
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._total, self._completed, self._text = total, completed, "training"
+        self._first, self._started = completed, time.monotonic()
+        self._drawn = self._started
+        self._shown = display(HTML(self._drawing()), display_id=True)
+
+    def _drawing(self) -> str:
+        done, seconds = self._completed - self._first, time.monotonic() - self._started
+        left = f", {seconds / done * (self._total - self._completed):,.0f} s left" if done else ""
+        bar = f'<progress value="{self._completed}" max="{self._total}" style="width: 20em"></progress>'
+        return f"<div>{bar} {self._completed:,}/{self._total:,} steps{left} · {escape(self._text)}</div>"
+
+    def _draw(self) -> None:
+        if time.monotonic() - self._drawn >= self.EVERY:
+            self._drawn = time.monotonic()
+            self._shown.update(self._html(self._drawing()))
+
+    def move(self, completed: int) -> None:
+        """Show how many steps are done."""
+        self._completed = completed
+        self._draw()
+
+    def describe(self, text: str) -> None:
+        """Show a text beside the bar."""
+        self._text = text
+        self._draw()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._shown.update(self._html(""))
 
 
 class TrainingProgress(TrainerCallback):
     """A bar with the loss while training, and a line for every evaluation."""
 
     def __init__(self) -> None:
-        self.bar: Progress | None = None
-        self.bar_task = TaskID(0)
+        self.bar: TerminalBar | NotebookBar | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -32,17 +97,14 @@ class TrainingProgress(TrainerCallback):
             say(f"Going on from step {state.global_step:,} of {state.max_steps:,}.")
         if args.disable_tqdm or not state.is_world_process_zero:
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self.bar = Progress(*columns, TextColumn("steps,"), TimeRemainingColumn(), console=console, transient=True)
-        self.bar_task = self.bar.add_task("training", total=state.max_steps, completed=state.global_step)
-        self.bar.start()
+        self.bar = (NotebookBar if in_notebook() else TerminalBar)(state.max_steps, state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Move the bar."""
         if self.bar:
-            self.bar.update(self.bar_task, completed=state.global_step)
+            self.bar.move(state.global_step)
 
     def on_log(
         self,
@@ -54,7 +116,7 @@ class TrainingProgress(TrainerCallback):
     ) -> None:
         """Show the loss beside the bar."""
         if self.bar and logs and "loss" in logs:
-            self.bar.update(self.bar_task, description=f"loss {logs['loss']:.4f}")
+            self.bar.describe(f"loss {logs['loss']:.4f}")
 
     def on_evaluate(
         self,
@@ -71,5 +133,5 @@ class TrainingProgress(TrainerCallback):
     def close(self) -> None:
         """Close the bar, however the training ended."""
         if self.bar:
-            self.bar.stop()
+            self.bar.close()
             self.bar = None

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DataCollatorWithPadding, PrinterCallback, ProgressCallback
+from transformers import DataCollatorWithPadding, PrinterCallback
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
 from bert_recipes.columns import LABELS
@@ -40,7 +41,7 @@ class RecipeTrainer(EvaluatingTrainer):
         # (loss_is_scaled_for_ga says so since transformers 5.2x, the other one before).
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        self.remove_callback(ProgressCallback)
+        self.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # another one in a notebook
         self.remove_callback(PrinterCallback)
         self.total_loss_before = 0.0
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
