@@ -22,7 +22,9 @@ class DataArguments:
             "(owner/name@revision), embedded:fine-foods or embedded:bbc-news; of several, the first that is here"
         },
     )
-    text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
+    text_column: list[str] | None = field(
+        default=None, metadata={"help": "column of the text (guessed), or several: their texts are joined"}
+    )
     text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
     label_column: list[str] | None = field(
         default=None,
@@ -38,7 +40,11 @@ class DataArguments:
     labels: list[str] | None = field(
         default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
     )
+    no_test_labels: bool = field(
+        default=False, metadata={"help": "the labels in the test file are placeholders: leave them out"}
+    )
     encoding: str = field(default="utf-8", metadata={"help": "encoding of the files"})
+    decimal: str = field(default=".", metadata={"help": "decimal mark of numbers in labels", "choices": [".", ","]})
     max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
     validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
     split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
@@ -53,6 +59,13 @@ class DataArguments:
             "choices": ["argmax", "threshold"],
         },
     )
+    submission: str | None = field(
+        default=None,
+        metadata={
+            "help": "what submission.csv holds (what the sample submission does)",
+            "choices": ["labels", "probabilities"],
+        },
+    )
 
     title: ClassVar[str] = "data"
     # Rows given from Python, whatever `data.in_memory` takes; `dataset` then only names their kind.
@@ -65,6 +78,8 @@ class DataArguments:
             self.dataset = [str(name) for name in given]
         else:
             self.in_memory, self.dataset = given, [f"python:{type(given).__name__}"]
+        if isinstance(self.text_column, str):
+            self.text_column = [self.text_column]
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
         check_ranges(vars(self))

@@ -1,6 +1,7 @@
 """The rows to predict: from a file, from standard input, or from Python."""
 
 import io
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from datasets import Dataset
 
-from bert_recipes.data.column_guessing import Columns, find_input_columns
+from bert_recipes.data.column_guessing import Columns, find_input_columns, joined
 from bert_recipes.data.in_memory import dataset_of
 from bert_recipes.data.readers import READERS, id_text, open_table, text_decoder, text_lines, with_byte_order_mark
 from bert_recipes.errors import UserError
@@ -28,7 +29,7 @@ class TextRow(NamedTuple):
 def read_stream(
     path: str,
     *,
-    text_column: str | None = None,
+    text_column: str | list[str] | None = None,
     text_pair_column: str | None = None,
     id_column: str | None = None,
     trained_on: Mapping[str, Any] | None = None,
@@ -38,7 +39,8 @@ def read_stream(
 
     Args:
         path: `.csv`, `.tsv`, `.jsonl` or `.parquet` with named columns; `.txt` or `-` with one text per line.
-        text_column: its name; by default the one of `trained_on`, where the file has it, or one of the usual names.
+        text_column: its name, or several whose texts are joined; by default what `trained_on` says, where the file
+            has it, or one of the usual names.
         text_pair_column: of the second text of a pair, likewise.
         id_column: likewise; where there is none, the rows' numbers, from 0, are their ids.
         trained_on: the configuration of the run that made the model.
@@ -100,20 +102,20 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
         yield TextRow(str(number), *parts)
 
 
-def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, str | None]:
+def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
     return {part: (configuration or {}).get(f"{part}_column") for part in ("text", "text_pair", "id")}
 
 
 def _rows(cells: Iterator[dict[str, Any]], columns: Columns, source: str) -> Iterator[TextRow]:
-    texts = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
+    texts = [columns.text, *([[columns.text_pair]] if columns.text_pair else [])]
     for number, row in enumerate(cells):
-        for name in texts:
+        for name in itertools.chain(*texts):
             if not isinstance(row.get(name), str | None):
                 raise UserError(
                     f"{source}: row {number}, counted from 0, has {row[name]!r} in '{name}', which is no text."
                 )
         identifier = row.get(columns.id) if columns.id else number
-        yield TextRow(id_text(identifier), *(row.get(name) or "" for name in texts))
+        yield TextRow(id_text(identifier), *(joined([row.get(name) for name in names]) for names in texts))
 
 
 def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:
