@@ -119,7 +119,7 @@ BAD = {
     "a header alone": ("id,label\n", "cannot be used, .* has a header and no rows"),
     "semicolons": (
         "id;label\n0;1\n",
-        "no column beside the id, and its header, 'id;label', is written with semicolons",
+        "sample_submission.csv: the first row has no comma to part it, and 1 of semicolon",
     ),
     "one column": ("id\n0\n", "no column beside the id: correct or remove it"),
     "ids twice": ("id,label\n0,1\n1,1\n0,1\n", "asks for 1 ids more than once, 0: correct or remove it"),

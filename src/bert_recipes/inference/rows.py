@@ -60,7 +60,7 @@ def read_stream(
         _refuse_pairs("standard input", trained_on)
         return _numbered(_stdin_lines(text_format.encoding))
     file = Path(path).expanduser()
-    asked = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
+    asked: dict[str, Any] = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
     trained = _trained_columns(trained_on)
     if is_saved_to_disk(file):
         splits = read_from_disk(file)
@@ -84,7 +84,7 @@ def _has_columns(file: Path, text_format: TextFormat, text_column: str | list[st
         cells = next(lines, "").split(text_format.delimiter or DELIMITERS[TEXT_FILE])
     names = [cell.strip() for cell in cells] if text_format.header else [str(number) for number in range(len(cells))]
     wanted = [text_column] if isinstance(text_column, str) else text_column
-    return len(cells) > 1 and bool(wanted) and set(wanted) <= set(names)
+    return len(cells) > 1 and wanted is not None and set(wanted) <= set(names)
 
 
 def _refuse_pairs(source: str, trained_on: Mapping[str, Any] | None) -> None:
