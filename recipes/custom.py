@@ -14,20 +14,22 @@ from bert_recipes.runs.finished import FinishedRun
 
 
 def train(args: Arguments[CustomArguments]) -> FinishedRun:
-    from transformers import AutoTokenizer, set_seed
+    from transformers import set_seed
 
     from bert_recipes.data.loading import load_data
     from bert_recipes.data.tokenization import tokenize
     from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.loading import load_tokenizer
     from bert_recipes.modeling.losses import make_loss
     from bert_recipes.modeling.pretrained import resolve_model
     from bert_recipes.runs.folds import runs
     from bert_recipes.training.trainer import PerExampleTrainer
 
     data = load_data(args.data)
-    model_dir = resolve_model(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
+    trust = args.model.trust_remote_code
+    model_dir = resolve_model(args.model.model, trust_remote_code=trust)
+    tokenizer = load_tokenizer(model_dir, trust)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust)
 
     for run in runs(args, data, tokenized, model_dir):
         set_seed(args.training.seed)

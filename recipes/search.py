@@ -17,21 +17,21 @@ from bert_recipes.config.parsing import Arguments, parse_arguments
 
 
 def search(args: Arguments[SearchArguments]) -> Path:
-    from transformers import AutoTokenizer
-
     from bert_recipes.data.loading import load_data
     from bert_recipes.data.tokenization import tokenize
     from bert_recipes.files import write_yaml
     from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.loading import load_tokenizer
     from bert_recipes.modeling.losses import make_loss
     from bert_recipes.modeling.pretrained import resolve_model
     from bert_recipes.terminal import say
     from bert_recipes.training.search import Search
 
     data = load_data(args.data)
-    model_dir = resolve_model(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
+    trust = args.model.trust_remote_code
+    model_dir = resolve_model(args.model.model, trust_remote_code=trust)
+    tokenizer = load_tokenizer(model_dir, trust)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust)
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, tokenized["train"]["labels"])
 
     search = Search(args, data, model_dir)

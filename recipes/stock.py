@@ -14,24 +14,27 @@ from bert_recipes.runs.finished import FinishedRun
 
 
 def train(args: Arguments[StockArguments]) -> FinishedRun:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+    from transformers import AutoModelForSequenceClassification, set_seed
 
     from bert_recipes.data.loading import load_data
     from bert_recipes.data.tokenization import tokenize
+    from bert_recipes.modeling.loading import load_pretrained, load_tokenizer
     from bert_recipes.modeling.pretrained import resolve_model
     from bert_recipes.runs.folds import runs
     from bert_recipes.training.trainer import RecipeTrainer
 
     data = load_data(args.data)
-    model_dir = resolve_model(args.model.model)
-    tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir)
+    trust = args.model.trust_remote_code
+    model_dir = resolve_model(args.model.model, trust_remote_code=trust)
+    tokenizer = load_tokenizer(model_dir, trust)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust)
 
     for run in runs(args, data, tokenized, model_dir):
         set_seed(args.training.seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model = load_pretrained(
+            AutoModelForSequenceClassification,
             model_dir,
-            use_safetensors=True,
+            trust_remote_code=trust,
             id2label=data.task.id2label,
             label2id=data.task.label2id,
             problem_type=data.task.problem_type,

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
+from support.tokenizers import like_bertweet
 
-from bert_recipes.terminal import EscapingStream, console, printable, say, warn
+from bert_recipes.terminal import EscapingStream, console, printable, quiet_libraries, say, warn
 
 HOSTILE = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -113,3 +114,11 @@ def test_data_is_escaped_for_a_terminal_and_not_for_a_program():
     os.close(theirs)
     assert os.read(ours, 1000) == b"\\x1b[31mred,1\r\n"
     os.close(ours)
+
+
+def test_a_tokenizer_that_is_not_fast_does_not_report_every_pair(tmp_path, capfd):
+    tokenizer = like_bertweet(tmp_path)
+    quiet_libraries()
+    capfd.readouterr()
+    tokenizer(["of " * 20] * 3, ["in " * 20] * 3, truncation=True, max_length=8)
+    assert capfd.readouterr().err == ""

@@ -107,13 +107,14 @@ def standard_output() -> TextIO:
 
 
 def quiet_libraries() -> None:
-    """Keep back what a user cannot act on: bars of a second's work, and a report of the weights that are to be new."""
+    """Keep back what a user cannot act on: bars of a second's work, and reports of weights that are to be new."""
     # tqdm's, in a kernel without widgets, on the bars that are kept back here.
     warnings.filterwarnings("ignore", message="IProgress not found")
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers.modeling_utils").addFilter(_tells_more_than_a_new_head)
+    logging.getLogger("transformers.tokenization_python").addFilter(_tells_more_than_a_truncation)
 
 
 def _tells_more_than_a_new_head(record: logging.LogRecord) -> bool:
@@ -121,8 +122,13 @@ def _tells_more_than_a_new_head(record: logging.LogRecord) -> bool:
     message = record.getMessage()
     if "LOAD REPORT" not in message:
         return True
-    missing = [line.split("|")[0] for line in message.splitlines() if "| MISSING" in line]
-    return "MISMATCH" in message or any(not re.search(r"classifier|pooler|score|head", name) for name in missing)
+    fresh = [line.split("|")[0] for line in message.splitlines() if re.search(r"\| (MISSING|MISMATCH) ", line)]
+    return any(not re.search(r"classifier|pooler|score|head", name) for name in fresh)
+
+
+def _tells_more_than_a_truncation(record: logging.LogRecord) -> bool:
+    """Whether a tokenizer that is not fast has more to say than that a pair is truncated."""
+    return "overflowing tokens are not returned" not in record.getMessage()
 
 
 def say(text: str, style: str | None = None) -> None:

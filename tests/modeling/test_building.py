@@ -3,7 +3,8 @@
 import pytest
 import torch
 from support.classifiers import LABELS, build, inputs_of
-from transformers import AutoModel, AutoModelForSequenceClassification, set_seed
+from support.encoders import tiny
+from transformers import AutoModel, AutoModelForSequenceClassification, CanineConfig, set_seed
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
@@ -46,6 +47,23 @@ def test_the_head_is_as_deep_and_wide_as_asked(tiny_bert, tokenizer, tmp_path):
 def test_choices_that_do_not_fit_the_encoder(choices, sentence, tiny_bert):
     with pytest.raises(UserError, match=sentence):
         build(tiny_bert, **choices)
+
+
+def test_an_encoder_that_does_not_take_texts_is_refused(tmp_path):
+    # CANINE takes four characters or more.
+    AutoModel.from_config(tiny(CanineConfig)).save_pretrained(tmp_path)
+    with pytest.raises(
+        UserError, match="CanineModel fails as an encoder of two texts of three tokens with RuntimeErr"
+    ):
+        build(tmp_path, pooling="mean")
+
+
+def test_an_own_pooling_finds_no_pooler(tiny_bert, tmp_path):
+    head = "def __init__(self, config):\n        super().__init__()\n"
+    code = "    def forward(self, output, attention_mask):\n        return output.pooler_output * 2\n"
+    (tmp_path / "mine.py").write_text(f"import torch\nclass P(torch.nn.Module):\n    {head}{code}")
+    with pytest.raises(UserError, match="fails on two texts of three tokens with TypeError"):
+        build(tiny_bert, pooling=f"{tmp_path}/mine.py:P")
 
 
 def test_layers_that_are_shared_cannot_be_frozen_one_by_one(encoders):

@@ -3,8 +3,15 @@
 import pytest
 import torch
 from support.classifiers import LABELS, TEXTS, build, inputs_of
-from support.encoders import FAMILY
-from transformers import AutoConfig, AutoModelForSequenceClassification, pipeline
+from support.encoders import FAMILY, tiny
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BigBirdConfig,
+    LayoutLMConfig,
+    pipeline,
+)
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
@@ -40,6 +47,18 @@ def test_every_encoder_with_every_pooling(family, pooling, encoders, tokenizer, 
     assert together.shape == (3, 3)
     # Saved and loaded, alone and among padding: the same logits.
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [tiny(LayoutLMConfig), tiny(BigBirdConfig)], ids=type)
+def test_a_pooler_that_is_left_out_is_not_missed(config, tokenizer, tmp_path):
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
+    model = build(tmp_path / "encoder", pooling="mean").eval()
+    assert not any("pooler" in name for name in model.state_dict())
+    model.save_pretrained(tmp_path / "model")
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    inputs = inputs_of(tokenizer)
+    torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits)
 
 
 def test_dropout_samples_are_drawn_while_training_only(tiny_bert, tokenizer):

@@ -1,5 +1,6 @@
 """A model is a folder that holds one, an embedded name or a Hub id; anything else is said."""
 
+import json
 import shutil
 import time
 
@@ -19,7 +20,10 @@ def test_a_folder_is_taken_as_it_is(tiny_bert):
         (lambda folder: (folder / "config.json").unlink(), "it has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json that cannot be read"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "abacus"}'), "model_type abacus"),
-        (lambda folder: (folder / "model.safetensors").unlink(), "no weights in the safetensors format"),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            r"has no weights \(model\.safetensors or pytorch_model\.bin\): save",
+        ),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
     ],
 )
@@ -29,6 +33,54 @@ def test_a_folder_that_is_no_model(change, sentence, tiny_bert, tmp_path):
     change(folder)
     with pytest.raises(UserError, match=sentence):
         resolve_model(str(folder))
+
+
+@pytest.fixture
+def run(tiny_bert, tmp_path):
+    """Return a function that makes the folder of a run, as far as `--model` looks at it."""
+
+    def make(recipe, model="model"):
+        folder = tmp_path / recipe
+        folder.mkdir()
+        (folder / "run.yaml").write_text(f"recipe: {recipe}\n")
+        if model:
+            shutil.copytree(tiny_bert, folder / model)
+        return folder
+
+    return make
+
+
+def test_a_run_stands_for_its_model(run):
+    folder = run("stock")
+    for finished in (False, True):
+        assert resolve_model(str(folder), finished=finished) == str(folder / "model")
+    # One that is copied into the folder of its model is still a model.
+    shutil.copy(folder / "run.yaml", folder / "model")
+    assert resolve_model(str(folder / "model")) == str(folder / "model")
+
+
+def test_a_run_of_the_custom_recipe_is_predicted_with_and_not_begun_from(run):
+    folder = run("custom")
+    config = folder / "model/config.json"
+    config.write_text(json.dumps({"model_type": "encoder_classifier"}))
+    assert resolve_model(str(folder), finished=True) == str(folder / "model")
+    with pytest.raises(UserError, match="is a finished model of the custom recipe: start from the encoder"):
+        resolve_model(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "sentence"),
+    [
+        ("baseline", None, "is a run of the baseline, which saves no model: name one of stock or custom"),
+        ("stock", "folds/1/model", "is a run with a model for each fold: name one, as in .*/stock/folds/1"),
+        ("stock", None, "is a run that has no model yet: finish it by the command that began it"),
+    ],
+)
+def test_a_run_without_one_model_is_refused(recipe, model, sentence, run):
+    folder = run(recipe, model)
+    for finished in (False, True):
+        with pytest.raises(UserError, match=sentence):
+            resolve_model(str(folder), finished=finished)
 
 
 @pytest.mark.parametrize("name", ["bert", "./nowhere", "/no/model", "a/b/c", __file__])

@@ -9,6 +9,7 @@ from transformers import (
     ModernBertConfig,
     MPNetConfig,
     RobertaConfig,
+    SqueezeBertConfig,
     XLMRobertaConfig,
 )
 
@@ -37,5 +38,6 @@ FAMILY = {
     "deberta-v2": tiny(DebertaV2Config, relative_attention=True, pos_att_type=["p2c", "c2p"], type_vocab_size=0),
     "xlm-roberta": tiny(XLMRobertaConfig, type_vocab_size=1),
     "mpnet": tiny(MPNetConfig),
+    "squeezebert": tiny(SqueezeBertConfig, embedding_size=16),
     "modernbert": tiny(ModernBertConfig, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3),
 }

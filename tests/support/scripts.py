@@ -35,6 +35,11 @@ def predictions(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def in_a_line(printed: str) -> str:
+    """Return what was printed without the ends of lines that the terminal's width asked for."""
+    return " ".join(printed.split())
+
+
 def help_of(script: str) -> str:
     """Return what --help of a recipe, or of one of `BENCHMARKS`, prints."""
     words = ["-m", f"benchmarks.{script}"] if script in BENCHMARKS else [str(RECIPES / script)]

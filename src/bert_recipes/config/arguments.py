@@ -112,7 +112,11 @@ class ModelArguments:
     recipe: ClassVar[str] = ""
 
     model: str = field(
-        default="embedded:minilm", metadata={"help": "a Hub id (owner/name@revision), a folder, or embedded:minilm"}
+        default="embedded:minilm",
+        metadata={"help": "a Hub id (owner/name@revision), a folder of a model or a run, or embedded:minilm"},
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "let the code run that the model brings, as a new architecture does"}
     )
 
 

@@ -4,29 +4,26 @@ Rows are read in windows, sorted by length within a window, predicted in batches
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 from transformers import (
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from bert_recipes.columns import PREDICTION
 from bert_recipes.config.saved import configuration_of_model
-from bert_recipes.data.tokenization import check_max_length, most_tokens, takes_token_types
+from bert_recipes.data.tokenization import TextTokenizer, most_tokens
 from bert_recipes.devices import has_native_bf16
-from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.prediction_files import PredictionWriter, probability_columns
 from bert_recipes.inference.rows import TextRow, rows_from_python
 from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.loading import load_finished, load_tokenizer, scoring_layer
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.task import SINGLE_LABEL
 
@@ -37,9 +34,6 @@ WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20
 TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
 # Tensor cores take lengths that are multiples of 8.
 PAD_TO_MULTIPLE_OF = {"cpu": 1, "gpu": 8}
-# A text is tokenized up to the last space before this many characters for each token that it may have: what is behind
-# them would be cut off, and takes 180 bytes a character until then.
-CHARACTERS_PER_TOKEN = 64
 
 
 class Predictor:
@@ -50,6 +44,9 @@ class Predictor:
         tokenizer: the model's own.
         max_length: tokens a text is truncated to.
         trained_on: the configuration of the run that made the model, where it is known.
+
+    Raises:
+        UserError: the tokenizer does not fit the model, or the model takes fewer tokens than `max_length`.
     """
 
     def __init__(
@@ -63,7 +60,7 @@ class Predictor:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.takes_token_types = takes_token_types(model.config)
+        self.to_tokens = TextTokenizer(tokenizer, model.config, max_length)
         kind = "cpu" if model.device.type == "cpu" else "gpu"
         if kind == "cpu":
             cpu_kernels.quicken(model)
@@ -82,33 +79,23 @@ class Predictor:
             trust_remote_code: whether code that the model carries may run.
 
         Raises:
-            UserError: there is no such model, it is a run in folds, or it takes fewer tokens than `max_length`.
+            UserError: there is no such model, it is a run in folds, it has no head, its tokenizer does not fit it, or
+                it takes fewer tokens than `max_length`.
         """
-        folder = Path(name).expanduser()
-        if (folder / "folds" / "1").is_dir():
-            raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {folder}/folds/1.")
+        model_dir = resolve_model(name, finished=True, trust_remote_code=trust_remote_code)
         configuration = configuration_of_model(name)
-        if configuration.get("recipe") == "baseline":
-            raise UserError(
-                f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom."
-            )
-        of_run = (folder / "model" / "config.json").is_file()
-        model_dir = resolve_model(str(folder / "model") if of_run else name, finished=True)
-        tokenizer = AutoTokenizer.from_pretrained(model_dir)
+        tokenizer = load_tokenizer(model_dir, trust_remote_code)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
         half = has_native_bf16() if bf16 is None else bf16
-        try:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                model_dir, dtype=torch.bfloat16 if half else torch.float32, trust_remote_code=trust_remote_code
-            )
-        except ValueError as error:
-            if "trust_remote_code" not in str(error):
-                raise
-            raise UserError(f"--model {name}: {' '.join(str(error).split())}") from error
+        model: Any = load_finished(
+            AutoModelForSequenceClassification,
+            model_dir,
+            trust_remote_code=trust_remote_code,
+            dtype=torch.bfloat16 if half else torch.float32,
+        )
         if half:
             _score_in_float32(model)
         max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
-        check_max_length(max_length, tokenizer, model.config)
         return cls(model.to(device), tokenizer, max_length, configuration)
 
     def predict(self, rows: Any) -> pd.DataFrame:
@@ -151,28 +138,9 @@ class Predictor:
         for window, logits in self.logits(rows):
             yield window, probabilities_of(logits, self.problem_type)
 
-    def _tokenize(self, window: list[TextRow]) -> dict[str, list[list[int]]]:
-        texts = [row.text for row in window]
-        if window[0].text_pair is None:
-            cut = [self._beginning(text) for text in texts]
-            tokens = self.tokenizer(cut, truncation=True, max_length=self.max_length)
-            for i, (text, ids) in enumerate(zip(texts, tokens["input_ids"], strict=True)):
-                if len(ids) < self.max_length and len(cut[i]) < len(text):
-                    # Its beginning was mostly spaces, or the like.
-                    for name, values in self.tokenizer(text, truncation=True, max_length=self.max_length).items():
-                        tokens[name][i] = values
-        else:
-            # Both texts of a pair decide where each is cut.
-            pairs = [row.text_pair for row in window]
-            tokens = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
-        if not self.takes_token_types:
-            tokens.pop("token_type_ids", None)
-        return tokens
-
-    def _beginning(self, text: str) -> str:
-        most = CHARACTERS_PER_TOKEN * self.max_length
-        end = text.rfind(" ", 0, most) if len(text) > most else -1
-        return text if end < 0 else text[:end]
+    def _tokenize(self, window: list[TextRow]) -> dict[str, list[Any]]:
+        pairs = None if window[0].text_pair is None else [row.text_pair or "" for row in window]
+        return self.to_tokens([row.text for row in window], pairs)[0]
 
     def _logits_of_window(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
@@ -224,9 +192,8 @@ def batches_of_tokens(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
 
 def _score_in_float32(model: PreTrainedModel) -> None:
     # In bfloat16 the logits themselves would come in steps of 1/128 and make ties of rows that differ.
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.config.num_labels]
-    if layers:
-        layers[-1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
+    if layer := scoring_layer(model):
+        layer[1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
 
 
 def write_predictions(file: IO[str], predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.activations import ACT2FN
+from transformers.dynamic_module_utils import get_relative_import_files
 
 from bert_recipes.config.arguments import CustomArguments
-from bert_recipes.errors import UserError, nearest
-from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
+from bert_recipes.errors import UserError, in_one_line, nearest
+from bert_recipes.modeling.loading import begin_anew, is_carried, load_pretrained
+from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig, leave_out_pooler
 from bert_recipes.modeling.own_code import CODE_ERRORS, file_of, is_own_code, load_object, source_at
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.task import Task
@@ -34,9 +37,12 @@ def build_classifier(
     """
     pooling_class = _pooling_class(args.pooling)
     _check_head(args)
-    encoder = AutoModel.from_pretrained(model_dir, use_safetensors=True)
+    encoder = load_pretrained(AutoModel, model_dir, trust_remote_code=args.trust_remote_code)
     _check_encoder(encoder, args, checkpointing)
+    _check_carried(encoder)
     _reinitialise_last(encoder, args.reinit_layers)
+    if args.pooling != "pooler":
+        leave_out_pooler(encoder)
     pooling = _make_pooling(pooling_class, args.pooling, encoder, model_dir)
     config = EncoderClassifierConfig(
         encoder=encoder.config,
@@ -47,10 +53,11 @@ def build_classifier(
         head_activation=args.head_activation,
         head_dropout=args.head_dropout,
         dropout_samples=args.dropout_samples,
+        carries_encoder=is_carried(encoder),
         id2label=task.id2label,
         label2id=task.label2id,
         problem_type=task.problem_type,
-        pad_token_id=encoder.config.pad_token_id,
+        pad_token_id=getattr(encoder.config, "pad_token_id", None),
     )
     model = EncoderClassifier.from_encoder(encoder, config, pooling)
     _freeze(encoder, args)
@@ -67,6 +74,18 @@ def _check_encoder(encoder: PreTrainedModel, args: CustomArguments, checkpointin
         encoder_layers(encoder)  # likewise
     if checkpointing and not encoder.supports_gradient_checkpointing:
         raise UserError(f"--gradient_checkpointing cannot be honoured: {type(encoder).__name__} does not support it.")
+
+
+def _check_carried(encoder: PreTrainedModel) -> None:
+    """Check that the files of an encoder's own code can stand beside those that every saved model carries."""
+    for part in filter(is_carried, (encoder, encoder.config)):
+        file = inspect.getfile(type(part))
+        names = {Path(name).stem for name in (file, *get_relative_import_files(file))}
+        if taken := sorted(names & {*CARRIED}):
+            raise UserError(
+                f"the code of {type(encoder).__name__} has a file {taken[0]}.py, and a saved model carries one of its "
+                "own by that name: take the stock recipe."
+            )
 
 
 def encoder_layers(encoder: PreTrainedModel) -> nn.ModuleList:
@@ -172,7 +191,13 @@ def _make_pooling(pooling_class: Callable[..., Any], name: str, encoder: PreTrai
 def _pooled_size(pooling: nn.Module, name: str, encoder: PreTrainedModel) -> int:
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
     all_layers = getattr(pooling, "all_layers", False)
-    output = encoder(input_ids=torch.zeros_like(mask), attention_mask=mask, output_hidden_states=all_layers)
+    try:
+        output = encoder(input_ids=torch.zeros_like(mask), attention_mask=mask, output_hidden_states=all_layers)
+    except CODE_ERRORS as error:
+        raise UserError(
+            f"{type(encoder).__name__} fails as an encoder of two texts of three tokens with {type(error).__name__}: "
+            f"{in_one_line(error)}: take another --model, or the stock recipe."
+        ) from error
     if name == "pooler" and getattr(output, "pooler_output", None) is None:
         others = [other for other in POOLINGS if other != "pooler"]
         raise UserError(f"{type(encoder).__name__} has no pooler: take --pooling with one of {', '.join(others)}.")
@@ -199,11 +224,7 @@ def _reinitialise_last(encoder: PreTrainedModel, count: int) -> None:
     if getattr(encoder, "pooler", None) is not None:
         again.append(encoder.pooler)
     for part in again:
-        for module in part.modules():
-            # transformers leaves alone what it has marked as loaded.
-            for holder in (module, *module.parameters(recurse=False)):
-                holder._is_hf_initialized = False
-            encoder._init_weights(module)
+        begin_anew(encoder, part)
 
 
 def _freeze(encoder: PreTrainedModel, args: CustomArguments) -> None:

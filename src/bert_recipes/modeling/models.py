@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.dynamic_module_utils import custom_object_save, get_class_from_dynamic_module
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .pooling import POOLINGS
@@ -35,6 +35,8 @@ class EncoderClassifierConfig(PretrainedConfig):
         head_activation: after each of them, a name from `transformers.activations.ACT2FN`.
         head_dropout: before each linear layer of the head; by default the encoder's own for a classifier.
         dropout_samples: dropout masks over the classifier's input (multi-sample dropout, arXiv:1905.09788).
+        carries_encoder: whether the encoder is of an architecture whose code stands in the model's folder; its
+            configuration then stays a dict until that code may run.
     """
 
     model_type = "encoder_classifier"
@@ -49,10 +51,11 @@ class EncoderClassifierConfig(PretrainedConfig):
         head_activation: str = "gelu",
         head_dropout: float | None = None,
         dropout_samples: int = 1,
+        carries_encoder: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if isinstance(encoder, dict):
+        if isinstance(encoder, dict) and not carries_encoder:
             encoder = AutoConfig.for_model(**encoder)
         self.encoder: Any = encoder
         self.pooling = pooling
@@ -62,11 +65,12 @@ class EncoderClassifierConfig(PretrainedConfig):
         self.head_activation = head_activation
         self.head_dropout = head_dropout
         self.dropout_samples = dropout_samples
+        self.carries_encoder = carries_encoder
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain values, the encoder's included."""
         values = super().to_dict()
-        if self.encoder is not None:
+        if isinstance(self.encoder, PretrainedConfig):
             values["encoder"] = self.encoder.to_dict()
         return values
 
@@ -78,7 +82,7 @@ class EncoderClassifier(PreTrainedModel):
         config: of the whole.
 
     Raises:
-        ValueError: the pooling is code that the model carries, and nobody said that it may run.
+        ValueError: the pooling or the encoder is code that the model carries, and nobody said that it may run.
     """
 
     config: EncoderClassifierConfig
@@ -91,16 +95,18 @@ class EncoderClassifier(PreTrainedModel):
 
     def __init__(self, config: EncoderClassifierConfig):
         super().__init__(config)
+        config.encoder = _encoder_config(config)
         # The precision that is asked for now, whatever the encoder's own configuration was saved with.
-        encoder = AutoModel.from_config(config.encoder, dtype=torch.get_default_dtype())
+        encoder = AutoModel.from_config(
+            config.encoder, dtype=torch.get_default_dtype(), trust_remote_code=config.carries_encoder
+        )
         self._assemble(encoder, _pooling_class(config)(config.encoder))
         self.post_init()
 
     def _assemble(self, encoder: PreTrainedModel, pooling: nn.Module) -> None:
         config = self.config
-        if config.pooling != "pooler" and getattr(encoder, "pooler", None) is not None:
-            # Weights that get no gradient would make DDP wait for one.
-            encoder.register_module("pooler", None)
+        if config.pooling != "pooler":
+            leave_out_pooler(encoder)
         self.encoder = encoder
         self._no_split_modules = encoder._no_split_modules  # what FSDP shards one by one
         self.pooling = pooling
@@ -148,9 +154,18 @@ class EncoderClassifier(PreTrainedModel):
             _TRUSTED.reset(token)
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As `PreTrainedModel.save_pretrained`, with the file of the pooling where that is the user's own."""
+        """As `PreTrainedModel.save_pretrained`, with the code of pooling and encoder where the model carries it."""
+        saves = kwargs.get("is_main_process", True)
+        if self.config.carries_encoder and saves:
+            Path(save_directory).mkdir(parents=True, exist_ok=True)
+            # LoRA wraps the encoder.
+            plain = self.encoder.get_base_model() if hasattr(self.encoder, "get_base_model") else self.encoder
+            for part in (self.config.encoder, plain):
+                if type(part).__module__.startswith("transformers_modules."):
+                    # The encoder's configuration then says which class of the file it needs.
+                    custom_object_save(part, save_directory, config=self.config.encoder)
         super().save_pretrained(save_directory, *args, **kwargs)
-        if self.config.pooling not in POOLINGS and kwargs.get("is_main_process", True):
+        if self.config.pooling not in POOLINGS and saves:
             module = sys.modules[type(self.pooling).__module__]
             # As it was when it was loaded: the file may have changed since.
             source = getattr(module, "__source__", None) or Path(inspect.getfile(module)).read_text(encoding="utf-8")
@@ -181,16 +196,51 @@ class EncoderClassifier(PreTrainedModel):
         return SequenceClassifierOutput(logits=logits)
 
 
+class _LeftOut(nn.Module):
+    """What stands where a pooler was; it has no weights, and hands on what it gets."""
+
+    def forward(self, hidden_states: Any, *args: Any, **kwargs: Any) -> Any:
+        return hidden_states
+
+
+def leave_out_pooler(encoder: PreTrainedModel) -> None:
+    """Take the pooler out of an encoder, where it has one: weights that get no gradient make DDP wait for one."""
+    if getattr(encoder, "pooler", None) is not None:
+        # An encoder that can be made without a pooler does without; the code of others, such as SqueezeBERT, calls it.
+        optional = "add_pooling_layer" in inspect.signature(type(encoder).__init__).parameters
+        encoder.register_module("pooler", None if optional else _LeftOut())
+
+
 def _pooling_class(config: EncoderClassifierConfig) -> type[nn.Module]:
     if config.pooling in POOLINGS:
         return POOLINGS[config.pooling]
     file, _, name = config.pooling.partition(".py:")
+    _check_trusted("pooling", f"{name} in {file}.py", config)
+    return get_class_from_dynamic_module(f"{file}.{name}", config._name_or_path)
+
+
+def _encoder_config(config: EncoderClassifierConfig) -> PretrainedConfig:
+    """Return the encoder's configuration, made by code that the model carries where it is still a dict."""
+    if not isinstance(config.encoder, dict):
+        return config.encoder
+    classes = config.encoder["auto_map"]
+    _check_trusted("encoder", classes["AutoModel"], config)
+    if "AutoConfig" in classes:
+        config_class: Any = get_class_from_dynamic_module(classes["AutoConfig"], config._name_or_path)
+        config_class.register_for_auto_class()
+        encoder = config_class.from_dict(config.encoder)
+    else:
+        encoder = AutoConfig.for_model(**config.encoder)
+    encoder._name_or_path = config._name_or_path  # where AutoModel looks for the model's class
+    return encoder
+
+
+def _check_trusted(part: str, code: str, config: EncoderClassifierConfig) -> None:
     if not _TRUSTED.get():
         raise ValueError(
-            f"the pooling of this model is code that it carries, {name} in {file}.py of {config._name_or_path}: read "
-            "it, and load the model with trust_remote_code=True to let it run."
+            f"the {part} of this model is code that it carries, {code} of {config._name_or_path}: read it, and load "
+            "the model with trust_remote_code=True to let it run."
         )
-    return get_class_from_dynamic_module(f"{file}.{name}", config._name_or_path)
 
 
 def _head_dropout(config: EncoderClassifierConfig) -> float:

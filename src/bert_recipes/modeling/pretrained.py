@@ -1,68 +1,121 @@
 """The folder of a pretrained model: from a name, checked before it is loaded."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers import CONFIG_MAPPING
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from bert_recipes import terminal
+from bert_recipes.config.saved import RUN_FILE, saved_configuration
 from bert_recipes.data import embedded
-from bert_recipes.data.hub import SAFETENSORS, download_model, parse_hub_name
+from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.models import EncoderClassifierConfig
+from bert_recipes.modeling.weights import check_weights
 
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json")
+TOKENIZER_FILES = (
+    *("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json"),
+    *("spm.model", "sentencepiece.bpe.model"),
+)
 
 
-def resolve_model(name: str, *, finished: bool = False) -> str:
+def resolve_model(name: str, *, finished: bool = False, trust_remote_code: bool = False) -> str:
     """Return what `from_pretrained` takes for `--model name`: a local folder that holds a model.
 
     Args:
-        name: a folder, `embedded:minilm`, or a Hub id as `owner/name` or `owner/name@revision`.
+        name: a model folder, the folder of a run, `embedded:minilm`, or a Hub id as `owner/name` or
+            `owner/name@revision`.
         finished: whether a model that the custom recipe made will do, as it does for predicting.
+        trust_remote_code: whether code that the model carries may run.
 
     Raises:
-        UserError: it is none of these, or the Hub is out of reach.
+        UserError: it is none of these, it does not hold what is needed, or the Hub is out of reach.
     """
     # The main process asks the network, the others then find the files in the cache.
     with PartialState().main_process_first():
-        return _resolve(name, finished)
+        return _resolve(name, finished, trust_remote_code)
 
 
-def _resolve(name: str, finished: bool) -> str:
+def _resolve(name: str, finished: bool, trust_remote_code: bool) -> str:
     if embedded.is_embedded(name):
         return str(embedded.model_path(name))
     path = Path(name).expanduser()
     if path.is_dir():
-        return _checked_model(path, name, finished)
+        return _checked_model(_model_of_run(path, name), name, finished, trust_remote_code)
     on_hub = parse_hub_name(name)
     if path.exists() or on_hub is None or on_hub.subset:
         raise UserError(
             f"--model {name} is neither a model folder nor a Hub id (owner/name): embedded:minilm needs no hub."
         )
-    return _checked_model(download_model(on_hub), name, finished)
+    found = download_model(on_hub, trust_remote_code=trust_remote_code)
+    return _checked_model(found, name, finished, trust_remote_code)
 
 
-def _checked_model(path: Path, name: str, finished: bool) -> str:
+def _model_of_run(path: Path, name: str) -> Path:
+    """Return the folder of the model where `path` is that of a run, and else `path`."""
+    if not (path / RUN_FILE).is_file() or (path / "config.json").is_file():
+        return path
+    configuration = saved_configuration(path)
+    if configuration.get("recipe") == "baseline":
+        raise UserError(f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom.")
+    if (path / "folds" / "1").is_dir():
+        raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {path}/folds/1.")
+    if not (path / "model" / "config.json").is_file():
+        raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
+    return path / "model"
+
+
+def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"--model {name} is no model folder: it has no config.json.") from error
     except (OSError, ValueError) as error:
         raise UserError(f"--model {name} has a config.json that cannot be read: {error}.") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in CONFIG_MAPPING:
-        raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
-    if kind == EncoderClassifierConfig.model_type and not finished:
-        raise UserError(
-            f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
-        )
-    if not any((path / file).is_file() for file in SAFETENSORS):
-        pickled = next((f" but {file.name}" for file in sorted(path.glob("*.bin")) if file.is_file()), "")
-        raise UserError(
-            f"--model {name} has no weights in the safetensors format{pickled}: a pickle can run code when it is "
-            "loaded, so save the model again with save_pretrained, which writes model.safetensors."
-        )
-    if not any((path / file).is_file() for file in TOKENIZER_FILES):
+    _check_kind(config if isinstance(config, dict) else {}, name, finished, trust_remote_code)
+    if note := check_weights(path, name):
+        _tell(note, finished)
+    if not any((path / file).is_file() for file in TOKENIZER_FILES) and not (
+        # A tokenizer of the model's own has files of its own.
+        trust_remote_code and "auto_map" in get_tokenizer_config(str(path))
+    ):
         raise UserError(f"--model {name} has no tokenizer ({', '.join(TOKENIZER_FILES[:2])}, …): save it there too.")
     return str(path)
+
+
+def _tell(note: str, finished: bool) -> None:
+    if finished:  # standard output is for the predictions
+        print(terminal.printable(note), file=sys.stderr)
+    else:
+        terminal.say(note)
+
+
+def _check_kind(config: dict[str, Any], name: str, finished: bool, trust_remote_code: bool) -> None:
+    kind, carried = config.get("model_type"), config.get("auto_map")
+    if kind == EncoderClassifierConfig.model_type:
+        if not finished:
+            raise UserError(
+                f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
+            )
+        return
+    if not carried:
+        if kind not in CONFIG_MAPPING:
+            raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
+        return
+    if trust_remote_code:
+        _tell(f"--model {name} brings its own code, which runs, since --trust_remote_code says so.", finished)
+    elif kind in CONFIG_MAPPING:
+        _tell(
+            f"--model {name} brings its own code, which does not run: transformers' own {kind} is taken. Where that "
+            "is another architecture, read the code and give --trust_remote_code.",
+            finished,
+        )
+    else:
+        raise UserError(
+            f"--model {name} is of a kind that transformers does not know (model_type {kind}) and brings its own "
+            "code: read it, and give --trust_remote_code to let it run."
+        )

@@ -16,6 +16,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE
 from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
+from bert_recipes.modeling.weights import weight_files
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
 from bert_recipes.training.checkpoints import half_removed, last_sound, remove
 
@@ -29,6 +30,7 @@ RUN_FILES: tuple[str, ...] = (
     *("checkpoints/checkpoint-*/**", "checkpoints/data.json"),
     *(f"{folder}/*.{kind}" for folder in ("model", ".model") for kind in ("json", "safetensors", "txt", "py")),
     *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
+    *("model/*.codes", ".model/*.codes"),  # BERTweet's
 )
 RUN_FILES += tuple(f"folds/*/{name}" for name in RUN_FILES)
 
@@ -41,7 +43,7 @@ def room_for_checkpoints(model_dir: str, kept: int) -> int:
         kept: checkpoints at a time, but for the one being written.
     """
     # Weights in float32 and Adam's two moments, for every checkpoint kept and the one being written.
-    weights = sum(file.stat().st_size for file in Path(model_dir).glob("*.safetensors"))
+    weights = sum(file.stat().st_size for file in weight_files(Path(model_dir)))
     return weights * (3 * (kept + 1) + 1)
 
 

@@ -87,7 +87,7 @@ def _how_validated(run: RunSettings) -> str:
 def _how_to_load(run: RunSettings, example: str) -> dict[str, Any]:
     folder = run.folder.fold(1) if run.configuration["folds"] else run.folder
     own_code = _has_own_code(run)
-    remote_code = own_code or bool(run.push and run.recipe == "custom")
+    remote_code = own_code or run.configuration["trust_remote_code"] or bool(run.push and run.recipe == "custom")
     address = run.push.repository if run.push else folder.model
     return {
         "address": address if run.model_dir else None,

@@ -58,7 +58,9 @@ class Search:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
         self.args = args
         self.digests = digests(data)
-        self.poolings = fitting_poolings(AutoConfig.from_pretrained(model_dir))
+        self.poolings = fitting_poolings(
+            AutoConfig.from_pretrained(model_dir, trust_remote_code=args.model.trust_remote_code)
+        )
         self.folder = Path(args.training.output_dir)
         self.owned = OwnedFolder(self.folder, "search", SEARCH_FILES)
         self.written = self.folder / "search.yaml"
