@@ -8,6 +8,7 @@ from support.rows import sentence, write_csv
 from support.scripts import predictions, recipe
 
 from bert_recipes.errors import UserError
+from bert_recipes.runs.submission import competition_of
 
 
 def test_the_submission_has_the_samples_ids_in_the_samples_order(finished, competition):
@@ -53,3 +54,17 @@ def test_a_submission_for_one_of_several_labels_gets_its_probability(tiny_bert, 
     recipe("stock", tmp_path / "run", tmp_path, tiny_bert, "--label_column", "hot", "wet", "--max_steps", "1")
     with (tmp_path / "run/submission.csv").open() as file:
         assert [row["wet"] for row in csv.DictReader(file)] == [row["wet"] for row in predictions(tmp_path / "run")]
+
+
+@pytest.mark.parametrize(
+    ("source", "competition"),
+    [
+        ("/kaggle/input/nlp-getting-started", "nlp-getting-started"),
+        ("/kaggle/input/competitions/spooky-author/data", "spooky-author"),
+        ("data/disaster-tweets", "nlp-getting-started"),
+        ("/kaggle/input", "NAME"),
+        ("my-folder", "NAME"),
+    ],
+)
+def test_the_folder_tells_the_competition(source, competition):
+    assert competition_of(source) == competition

@@ -14,6 +14,20 @@ from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.task import MULTI_LABEL, Task
 
+# Where this project itself sends the files of a competition.
+COMPETITIONS = {Path("data/disaster-tweets"): "nlp-getting-started"}
+# Where Kaggle's own machines have them, in a folder that is named by the competition.
+KAGGLE_INPUT = Path("/kaggle/input")
+
+
+def competition_of(source: str) -> str:
+    """Return what Kaggle calls the competition that data came from, or NAME where its folder does not tell."""
+    folder = Path(source)
+    if folder.is_relative_to(KAGGLE_INPUT):
+        names = [part for part in folder.relative_to(KAGGLE_INPUT).parts if part != "competitions"]
+        return names[0] if names else "NAME"
+    return COMPETITIONS.get(folder, "NAME")
+
 
 @dataclass(frozen=True)
 class SampleSubmission:
