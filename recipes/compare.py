@@ -9,10 +9,13 @@ or a finished run's folder, whose seed is one of its configuration's. Other flag
 is not made again, and what was interrupted goes on.
 """
 
+import shlex
+import sys
 from pathlib import Path
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.config.help import command_name
 
 
 def main() -> None:
@@ -24,13 +27,22 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"), help="of the runs and the report")
     args, flags = parser.parse_known_args()  # other flags are the recipes'
     from bert_recipes.owned_folder import holding
-    from bert_recipes.runs.comparison import Compared, compare_runs, comparison_folder, finished, make_runs
+    from bert_recipes.runs.comparison import (
+        Compared,
+        compare_runs,
+        comparison_folder,
+        finished,
+        make_runs,
+        say_verdicts,
+    )
 
     compared = [Compared.named(what, args.config, flags) for what in args.what]
     with holding(folder := comparison_folder(args.output_dir)):
         folder.remove_temporary_files()
         make_runs(compared, args.seeds, args.jobs, args.output_dir)
-        compare_runs(finished(compared, args.seeds, args.output_dir), args.output_dir)
+        groups = finished(compared, args.seeds, args.output_dir)
+        command = f"{command_name()} {shlex.join(sys.argv[1:])}"
+        say_verdicts(groups, compare_runs(groups, args.output_dir, command), args.output_dir)
 
 
 if __name__ == "__main__":

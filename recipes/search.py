@@ -47,7 +47,8 @@ def search(args: Arguments[SearchArguments]) -> Path:
     )
     best = search.folder / "best.yaml"
     write_yaml(best, search.run(trainer))
-    say(f"The best configuration is {best}: make recipe-custom CONFIG={best}")
+    again = f": {args.start.with_config('custom', best)}" if args.start else ""
+    say(f"The best configuration is {best}{again}", whole=True)
     return best
 
 

@@ -1,5 +1,6 @@
 """The recipes as functions: `train`, `load`, and what a finished run can do."""
 
+import html
 import json
 import re
 import subprocess
@@ -199,6 +200,28 @@ def test_a_notebook_sees_scores_curves_and_the_report(train, tmp_path):
     assert f'href="{tmp_path}/run/report.html"' in page
     assert page.count("<img") == 2
     assert re.search(r"<td>validation</td>\s*<td>0\.\d{4}</td>", page)
+
+
+def test_finished_runs_are_compared_as_the_script_does(train, tmp_path):
+    first = train("stock", output_dir=str(tmp_path / "a"))
+    train(output_dir=str(tmp_path / "b"))
+    comparison = br.compare(first, tmp_path / "b", output_dir=tmp_path / "compared")
+    assert [(v.a, v.b) for v in comparison.verdicts] == [("a", "b")]
+    difference = comparison.verdicts[0].differences["F1"]
+    assert difference.low <= difference.value <= difference.high
+    said = json.loads((tmp_path / "compared/comparison.json").read_text())
+    assert said[0]["verdict"] == comparison.verdicts[0].sentences
+    assert repr(comparison) == "\n".join(said[0]["verdict"].values())
+    page = comparison._repr_html_()
+    assert f'href="{tmp_path}/compared/report.html"' in page
+    assert page.count("<img") == 1
+    assert page.count("<li>") == len(said[0]["verdict"])
+    command = f"br.compare({str(tmp_path / 'a')!r}, {str(tmp_path / 'b')!r})"
+    assert command in html.unescape((tmp_path / "compared/report.html").read_text())
+    for runs, said in (((first,), "one thing alone"), ((first, tmp_path), "is no run: it has no run.yaml")):
+        with pytest.raises(br.UserError, match=said):
+            br.compare(*runs, output_dir=tmp_path / "wrong")
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_the_callers_arguments_stay_as_they_are(competition, tiny_bert, tmp_path):

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bert_recipes.api import load, train
+    from bert_recipes.api import compare, load, train
     from bert_recipes.config.arguments import BaselineArguments, CustomArguments, DataArguments, StockArguments
     from bert_recipes.config.training_arguments import RecipeTrainingArguments
     from bert_recipes.data.loading import load_data
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "train": "api",
     "load": "api",
+    "compare": "api",
     "load_data": "data.loading",
     "tokenize": "data.tokenization",
     "build_classifier": "modeling.building",
@@ -54,6 +55,7 @@ __all__ = [
     "StockArguments",
     "UserError",
     "build_classifier",
+    "compare",
     "load",
     "load_data",
     "make_loss",

@@ -1,4 +1,4 @@
-"""The recipes as functions: `train` and `load`."""
+"""The recipes as functions: `train`, `load` and `compare`."""
 
 import importlib
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from bert_recipes.config.arguments import RECIPES
 from bert_recipes.config.parsing import Arguments, make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
-from bert_recipes.runs.finished import FinishedRun
+from bert_recipes.runs.finished import FinishedComparison, FinishedRun
 from bert_recipes.terminal import quiet_libraries
 
 if TYPE_CHECKING:
@@ -69,6 +69,42 @@ def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun |
     from bert_recipes.inference.predictor import Predictor
 
     return Predictor.load(str(name), trust_remote_code=trust_remote_code)
+
+
+def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/compare") -> FinishedComparison:
+    """Compare finished runs on their validation rows: for every pair the difference, its interval and a verdict.
+
+    Args:
+        runs: two or more, or their folders; those that differ in their seeds alone are taken together.
+        output_dir: where the report goes.
+
+    Returns:
+        The verdicts, as `recipes/compare.py` says them.
+
+    Raises:
+        UserError: one is no finished run, or they differ in their data, splits or labels.
+    """
+    from bert_recipes.owned_folder import holding
+    from bert_recipes.runs.comparison import (
+        Compared,
+        compare_runs,
+        comparison_folder,
+        finished,
+        make_runs,
+        mean_scores,
+    )
+
+    quiet_libraries()
+    folders = [Path(run.folder if isinstance(run, FinishedRun) else run).expanduser() for run in runs]
+    compared, folder = [Compared.finished(path) for path in folders], Path(output_dir).expanduser()
+    with holding(owned := comparison_folder(folder)):
+        owned.remove_temporary_files()
+        make_runs(compared, [], 1, folder)
+        groups = finished(compared, [], folder)
+        command = f"br.compare({', '.join(repr(str(path)) for path in folders)})"
+        return FinishedComparison(
+            folder, {group.name: mean_scores(group) for group in groups}, compare_runs(groups, folder, command)
+        )
 
 
 def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:

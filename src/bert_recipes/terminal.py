@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import re
 import sys
@@ -64,6 +65,15 @@ class _Console(Console):
     """A console that no character and no closed pipe upsets."""
 
     @property
+    def is_jupyter(self) -> bool:
+        """Whether this is a notebook's kernel itself: one that was forked from it can print, and display nothing."""
+        return self._is_jupyter and multiprocessing.parent_process() is None
+
+    @is_jupyter.setter
+    def is_jupyter(self, is_jupyter: bool) -> None:
+        self._is_jupyter = is_jupyter
+
+    @property
     def file(self) -> IO[str]:
         """Where it writes to."""
         return EscapingStream(super().file)  # type: ignore[return-value]
@@ -77,13 +87,22 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is printed. Asked anew each time: `notebook_launcher` forks the others from the kernel."""
+        return self._quiet or int(os.environ.get("RANK", "0")) > 0
+
+    @quiet.setter
+    def quiet(self, quiet: bool) -> None:
+        self._quiet = quiet
+
     def on_broken_pipe(self) -> None:
         """Let `run_main` end the process."""
         self.quiet = True
         raise
 
 
-console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
+console = _Console(highlight=False)
 
 
 def in_notebook() -> bool:
@@ -131,9 +150,15 @@ def _tells_more_than_a_truncation(record: logging.LogRecord) -> bool:
     return "overflowing tokens are not returned" not in record.getMessage()
 
 
-def say(text: str, style: str | None = None) -> None:
-    """Print `text` as it is, unless this is not the main process."""
-    console.print(printable(text), style=style, markup=False)
+def say(text: str, style: str | None = None, *, whole: bool = False) -> None:
+    """Print `text` as it is, unless this is not the main process.
+
+    Args:
+        text: a sentence.
+        style: of rich.
+        whole: whether its lines are left for the terminal to wrap, so that a command in it can be copied.
+    """
+    console.print(printable(text), style=style, markup=False, soft_wrap=whole)
 
 
 def warn(text: str) -> None:

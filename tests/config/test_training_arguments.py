@@ -1,5 +1,6 @@
 """Precision and devices, as the launcher and the machine have them."""
 
+import os
 import subprocess
 import sys
 
@@ -45,15 +46,16 @@ from bert_recipes.config.arguments import StockArguments
 from bert_recipes.config.parsing import parse_arguments
 from bert_recipes.runs.run import say_which_gpus_idle
 
-training = parse_arguments(StockArguments, "", "stock", ["--per_device_train_batch_size", "16"]).training
-print(training.device, training.n_gpu, training.train_batch_size)
-say_which_gpus_idle("stock", training)
+args = parse_arguments(StockArguments, "", "stock", ["--per_device_train_batch_size", "16"])
+print(args.training.device, args.training.n_gpu, args.training.train_batch_size)
+say_which_gpus_idle("stock", args.training, args.start)
 """
 
 
 def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_said():
     # In a process of its own: accelerate keeps the devices that it has found.
-    done = subprocess.run([sys.executable, "-c", FOUR_GPUS], capture_output=True, text=True)
+    made = os.environ | {"MAKELEVEL": "1"}
+    done = subprocess.run([sys.executable, "-c", FOUR_GPUS], capture_output=True, text=True, env=made)
     assert done.stdout.splitlines() == [
         "cuda:0 1 16",
         "4 GPUs are here and one is used: make recipe-stock PROCS=4 takes them all.",

@@ -17,7 +17,7 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.data.sample import Sample
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import predictions_of
-from bert_recipes.runs.submission import Submission
+from bert_recipes.runs.submission import Submission, competition_of
 from bert_recipes.task import Task
 
 
@@ -344,3 +344,17 @@ def test_a_sample_of_a_few_rows_is_said(competition, tmp_path, capsys):
         "holds the probability of '1' for the 2 of 30 rows of test that sample_submission.csv asks for, as in" in out
     )
     assert (tmp_path / "run/submission.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "competition"),
+    [
+        ("/kaggle/input/nlp-getting-started", "nlp-getting-started"),
+        ("/kaggle/input/competitions/spooky-author/data", "spooky-author"),
+        ("data/disaster-tweets", "nlp-getting-started"),
+        ("/kaggle/input", "NAME"),
+        ("my-folder", "NAME"),
+    ],
+)
+def test_the_folder_tells_the_competition(source, competition):
+    assert competition_of(source) == competition

@@ -13,6 +13,7 @@ from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import asks_for_help, print_help
 from bert_recipes.config.shipped import find_configuration
+from bert_recipes.config.start import Start
 from bert_recipes.config.unsupported import FIXED, NO_MEANING
 from bert_recipes.config.values import checked_values
 from bert_recipes.errors import UserError, in_one_line, nearest
@@ -33,12 +34,14 @@ class Arguments(Generic[M]):
         model: the recipe's own choices.
         training: for the Trainer.
         name: of the recipe, or of a script that is none.
+        start: how it was started, where that is known.
     """
 
     data: DataArguments
     model: M
     training: "RecipeTrainingArguments"
     name: str = ""
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         self.name = self.name or self.model.recipe
@@ -83,7 +86,8 @@ def parse_arguments(
     parser = FlagParser(classes)
     valid = {action.dest for action in parser._actions}
     given = any(word.split("=")[0] == "--dataset" for word in argv)
-    parser.set_defaults(**_defaults(_ConfigParser().path(argv), valid, name, classes, other_dataset=given))
+    config = _ConfigParser().path(argv)
+    parser.set_defaults(**_defaults(config, valid, name, classes, other_dataset=given))
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
@@ -91,7 +95,7 @@ def parse_arguments(
             raise UserError(f"there is no flag {name}{_nearest(name.lstrip('-'), valid, '--')}.")
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
-    return _build(model_class, name, vars(namespace))
+    return _build(model_class, name, vars(namespace), Start.by_command(argv, config))
 
 
 class _ConfigParser(argparse.ArgumentParser):
@@ -135,7 +139,8 @@ def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str 
             raise UserError(f"there is no argument '{key}'{_nearest(key, valid, '')}.")
     defaults = _defaults(config, valid, model_class.recipe, classes, other_dataset="dataset" in values)
     given = checked_values(values, classes, "the arguments")
-    return _build(model_class, model_class.recipe, defaults | given)
+    start = Start(str(config) if config else None, values, from_python=True)
+    return _build(model_class, model_class.recipe, defaults | given, start)
 
 
 def _defaults(
@@ -151,7 +156,7 @@ def _defaults(
     return {key: value for key, value in defaults.items() if key in valid}
 
 
-def _build(model_class: type[M], name: str, values: Mapping[str, Any]) -> Arguments[M]:
+def _build(model_class: type[M], name: str, values: Mapping[str, Any], start: Start) -> Arguments[M]:
     from bert_recipes.config.training_arguments import RecipeTrainingArguments
 
     values = dict(values)
@@ -163,7 +168,7 @@ def _build(model_class: type[M], name: str, values: Mapping[str, Any]) -> Argume
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
     data = _part(DataArguments, values)
     model = _part(model_class, values)
-    return Arguments(data, model, _part(RecipeTrainingArguments, values), name)
+    return Arguments(data, model, _part(RecipeTrainingArguments, values), name, start)
 
 
 P = TypeVar("P")

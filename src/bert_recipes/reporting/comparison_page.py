@@ -1,8 +1,6 @@
 """The page of a comparison: `report.html` and the figures under `plots/`."""
 
 import itertools
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,14 @@ from bert_recipes.task import REGRESSION
 MOST_DISAGREEMENTS = 8
 
 
-def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict]) -> None:
+def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict], command: str) -> None:
     """Write `report.html` and `plots/` of a comparison into its folder.
 
     Args:
         folder: of the comparison.
         groups: of runs, as `bert_recipes.runs.comparison.finished` returns them.
         verdicts: for every pair of them.
+        command: that repeats it.
     """
     rows = groups[0].predictions[0]
     titles = list(scores_for(rows))
@@ -62,7 +61,7 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict])
         ],
         figures=drawn,
         disagreements=[] if rows.problem_type == REGRESSION else _disagreements(groups),
-        command=shlex.join(["python", *sys.argv]),
+        command=command,
         versions=groups[0].metrics[0]["environment"]["versions"],
     )
     with writing(folder / PAGE) as file:

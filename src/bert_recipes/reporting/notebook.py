@@ -1,12 +1,14 @@
-"""A run in a notebook: its scores, its curves, and a link to its page."""
+"""A run or a comparison in a notebook: scores, curves or verdicts, and a link to its page."""
 
 import base64
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.reporting.pages import PAGE, PLOTS, environment
+from bert_recipes.reporting.verdicts import Verdict
 
 CURVES = ("loss", "score")
 
@@ -19,12 +21,6 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
         metrics: what its metrics.json holds.
     """
     header, *rows = scores_table(metrics)
-    drawings = [
-        # An image, since two drawings in one page would share the names of their clip paths.
-        {"name": name, "source": f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"}
-        for name in CURVES
-        if (path := folder / PLOTS / f"{name}.svg").is_file()
-    ]
     recipe = saved_configuration(folder)["recipe"]
     return environment.get_template("notebook.html").render(
         title=f"{folder.name}: {recipe}",
@@ -32,5 +28,33 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
         folder=folder,
         header=header,
         rows=rows,
-        drawings=drawings,
+        drawings=_drawings(folder, CURVES),
     )
+
+
+def comparison_html(folder: Path, scores: Mapping[str, Mapping[str, str]], verdicts: Sequence[Verdict]) -> str:
+    """Return a comparison as HTML that stands alone but for the link to its page.
+
+    Args:
+        folder: of the comparison.
+        scores: of each run by score, for a person to read.
+        verdicts: for every pair.
+    """
+    titles = list(next(iter(scores.values())))
+    return environment.get_template("notebook_comparison.html").render(
+        page=(folder / PAGE).as_posix(),
+        folder=folder,
+        header=["", *titles],
+        rows=[[name, *(of[title] for title in titles)] for name, of in scores.items()],
+        sentences=[sentence for v in verdicts for sentence in v.sentences.values()],
+        drawings=_drawings(folder, ("differences",)),
+    )
+
+
+def _drawings(folder: Path, names: Iterable[str]) -> list[dict[str, str]]:
+    return [
+        # An image, since two drawings in one page would share the names of their clip paths.
+        {"name": name, "source": f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"}
+        for name in names
+        if (path := folder / PLOTS / f"{name}.svg").is_file()
+    ]

@@ -68,7 +68,9 @@ def write_report(
         clashes=clashing[:MOST_GROUPS],
         clash_count=len(clashing),
         cost=_cost(metrics),
-        command=shlex.join(["python", f"recipes/{configuration['recipe']}.py", "--config", str(folder / RUN_FILE)]),
+        command=shlex.join(
+            ["python", "-m", f"bert_recipes.recipes.{configuration['recipe']}", "--config", str(folder / RUN_FILE)]
+        ),
         dump=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
     )
     with writing(folder / PAGE) as file:

@@ -67,9 +67,7 @@ class Compared:
         if what in NAMES:
             return cls(what, what, _configuration(config), flags)
         if path.is_dir():
-            configuration = saved_configuration(path)
-            name = re.sub(r"(?<=.)[-_](seed[-_])?\d+$", "", path.resolve().name)
-            return cls(name, None, configuration, [], (path,))
+            return cls.finished(path)
         path = find_configuration(path)
         if not path.is_file():
             raise UserError(f"{what} is no recipe ({', '.join(NAMES)}), no YAML file and no run's folder.")
@@ -78,6 +76,16 @@ class Compared:
         if recipe not in NAMES:
             raise UserError(f"{what} does not say of which recipe it is: add 'recipe: custom', or another of {NAMES}.")
         return cls(path.stem, recipe, _configuration(config) | own, flags)
+
+    @classmethod
+    def finished(cls, folder: Path) -> "Compared":
+        """Take a finished run.
+
+        Raises:
+            UserError: the folder holds none.
+        """
+        name = re.sub(r"(?<=.)[-_](seed[-_])?\d+$", "", folder.resolve().name)
+        return cls(name, None, saved_configuration(folder), [], (folder,))
 
 
 def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Path) -> None:
@@ -252,29 +260,42 @@ def _listed(value: str | list[str], other: str | list[str]) -> str:
     return value if isinstance(value, str) else some(sorted(value, key=lambda name: name in other))
 
 
-def compare_runs(groups: list[Group], folder: Path) -> None:
-    """Say the verdict for every pair, and write `comparison.json`, `report.html` and `plots/` into `folder`."""
+def compare_runs(groups: list[Group], folder: Path, command: str) -> list[Verdict]:
+    """Return the verdict for every pair, and write `comparison.json`, `report.html` and `plots/`.
+
+    Args:
+        groups: of finished runs.
+        folder: to write into.
+        command: that repeats the comparison, for the page.
+    """
     # matplotlib takes a second to import, and only now is it needed.
     from bert_recipes.reporting.comparison_page import write_comparison
 
     folder.mkdir(parents=True, exist_ok=True)
     found = verdicts(groups)
     write_json(folder / "comparison.json", [_as_json(v) for v in found])
-    write_comparison(folder, groups, found)
+    write_comparison(folder, groups, found, command)
+    return found
+
+
+def say_verdicts(groups: list[Group], found: list[Verdict], folder: Path) -> None:
+    """Say the scores, the verdicts and where the report is."""
     for group in groups:
-        terminal.say(
-            f"{group.name}: " + ", ".join(_mean_and_spread(group, t) for t in scores_for(group.predictions[0]))
-        )
+        terminal.say(f"{group.name}: {', '.join(f'{title} {score}' for title, score in mean_scores(group).items())}")
     for v in found:
         for sentence in v.sentences.values():
             terminal.say(sentence)
     terminal.say(f"The report is {folder}/report.html; the figures of it are in comparison.json.")
 
 
-def _mean_and_spread(group: Group, title: str) -> str:
-    values = scores_of(group, title)
+def mean_scores(group: Group) -> dict[str, str]:
+    """Return the mean of each score over the seeds, with the standard deviation between them where there are some."""
+    return {title: _mean_and_spread(scores_of(group, title)) for title in scores_for(group.predictions[0])}
+
+
+def _mean_and_spread(values: np.ndarray) -> str:
     spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{title} {values.mean():.4f}{spread}"
+    return f"{values.mean():.4f}{spread}"
 
 
 def _as_json(v: Verdict) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""A finished run, as Python sees it: its scores, its model, its page."""
+"""A finished run and a comparison of several, as Python sees them: scores, model, verdicts, page."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bert_recipes.inference.predictor import Predictor
+    from bert_recipes.reporting.verdicts import Verdict
 
 
 class FinishedRun:
@@ -62,3 +64,26 @@ class FinishedRun:
         from bert_recipes.reporting.notebook import run_html
 
         return run_html(self.folder, self.metrics)
+
+
+@dataclass(frozen=True)
+class FinishedComparison:
+    """A comparison of finished runs.
+
+    Attributes:
+        folder: of its report.
+        scores: by the name of a run, or of several that differ in their seeds, and by score: for a person to read.
+        verdicts: for every pair.
+    """
+
+    folder: Path
+    scores: dict[str, dict[str, str]]
+    verdicts: "list[Verdict]"
+
+    def __repr__(self) -> str:
+        return "\n".join(sentence for v in self.verdicts for sentence in v.sentences.values())
+
+    def _repr_html_(self) -> str:
+        from bert_recipes.reporting.notebook import comparison_html
+
+        return comparison_html(self.folder, self.scores, self.verdicts)

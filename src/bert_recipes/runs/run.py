@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, LABELS, LENGTH, TEXT
 from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
 from bert_recipes.data.summary import show_data
@@ -28,6 +29,7 @@ from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
+from bert_recipes.runs.next_steps import next_steps
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -104,7 +106,7 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
-            say_which_gpus_idle(self.recipe, self.training)
+            say_which_gpus_idle(self.recipe, self.training, self.start)
 
     def _open_folder(self) -> None:
         has_checkpoints = self.model_dir is not None and (self.whole is not None or not self.configuration["folds"])
@@ -234,20 +236,19 @@ class Run(RunSettings):
         files += [] if self.model_dir is None else ["folds/"] if self.configuration["folds"] else ["model/"]
         how = "; README.md there tells how to load the model" if self.model_dir else ""
         terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
-        if self.model_dir:
-            other = "custom" if self.recipe == "stock" else "stock"
-            terminal.say(f"Next: make recipe-{other}, the other side of the fork.")
-        else:
-            terminal.say("Next: make recipe-stock, which has this to beat.")
         if self.submission:
-            self.submission.tell(self.folder.submission, len(self.data.splits["test"]), self.recipe)
+            terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])))
+        for sentence in next_steps(self):
+            terminal.say(sentence, whole=True)
 
 
-def say_which_gpus_idle(recipe: str, training: Any) -> None:
+def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None:
     """Say how to use all GPUs where a run that was started alone leaves some idle."""
     gpus = torch.cuda.device_count()
-    if gpus > 1 and training.world_size == 1 and not training.use_cpu:
-        terminal.say(f"{gpus} GPUs are here and one is used: make recipe-{recipe} PROCS={gpus} takes them all.")
+    if start and gpus > 1 and training.world_size == 1 and not training.use_cpu:
+        terminal.say(
+            f"{gpus} GPUs are here and one is used: {start.on_gpus(recipe, gpus)} takes them all.", whole=True
+        )
 
 
 def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class RunSettings:
     Attributes:
         folder: the run folder.
         training: the arguments for the Trainer, a copy of the recipe's.
+        start: how the recipe was started, where that is known.
         configuration: what `--config` would take to repeat the run, what was guessed from the data included.
 
     Args:
@@ -36,7 +37,7 @@ class RunSettings:
     """
 
     def __init__(self, args: Arguments[Any], data: TextData, model_dir: str | None):
-        self.recipe = args.name
+        self.recipe, self.start = args.name, args.start
         self.training, self.configuration = settle(args, data)
         self.folder = RunFolder(Path(args.training.output_dir))
         self.data = data

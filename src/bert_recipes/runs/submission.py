@@ -26,6 +26,20 @@ JOINTS = (" | ", "|", "; ", ";", ", ", ",", " ")
 # How pandas and json write a list of labels.
 LISTS = {"list of Python": repr, "list of JSON": lambda held: json.dumps(held, ensure_ascii=False)}
 
+# Where this project itself sends the files of a competition.
+COMPETITIONS = {Path("data/disaster-tweets"): "nlp-getting-started"}
+# Where Kaggle's own machines have them, in a folder that is named by the competition.
+KAGGLE_INPUT = Path("/kaggle/input")
+
+
+def competition_of(source: str) -> str:
+    """Return what Kaggle calls the competition that data came from, or NAME where its folder does not tell."""
+    folder = Path(source)
+    if folder.is_relative_to(KAGGLE_INPUT):
+        names = [part for part in folder.relative_to(KAGGLE_INPUT).parts if part != "competitions"]
+        return names[0] if names else "NAME"
+    return COMPETITIONS.get(folder, "NAME")
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -120,11 +134,6 @@ class Submission:
 
     def _number(self, text: str) -> str:
         return text.replace(".", self.decimal)
-
-    def tell(self, path: Path, num_rows: int, message: str) -> None:
-        """Say what was written, and how to submit it with a message."""
-        terminal.say(self.sentence(path, num_rows))
-        terminal.say(f"To submit: kaggle competitions submit -c NAME -f {path} -m {message}")
 
     def sentence(self, path: Path, num_rows: int) -> str:
         """Return what was written, why, and how to get it otherwise.

@@ -17,6 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from bert_recipes.errors import StoppedError
+from bert_recipes.terminal import in_notebook
 
 SEAL = "sealed.json"
 STATE = "trainer_state.json"
@@ -169,7 +170,9 @@ class StopOnSignal(TrainerCallback):
         """Stop, now that the checkpoint is there."""
         number = self._agree(args.device)
         if number:
-            again = "the same command without --overwrite" if getattr(args, "overwrite", False) else "the same command"
+            again, flag = ("the same cell", "overwrite") if in_notebook() else ("the same command", "--overwrite")
+            if getattr(args, "overwrite", False):
+                again = f"{again} without {flag}"
             raise StoppedError(
                 f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
                 f"{checkpoint_folder(args, state.global_step)}, and {again} goes on from there.",

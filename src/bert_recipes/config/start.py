@@ -1,0 +1,116 @@
+"""How a script was started, and the line that starts another one likewise: by make, by its file, or from Python."""
+
+import dataclasses
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bert_recipes.config.arguments import RECIPES, ModelArguments
+from bert_recipes.config.help import command_name
+from bert_recipes.config.saved import NOT_COMPARED
+from bert_recipes.config.shipped import find_configuration
+from bert_recipes.files import read_yaml
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a recipe, or a script like one, was started.
+
+    Attributes:
+        config: the YAML file that was named, if one was.
+        flags: what was given beside it, by name: words of a command line, or values from Python.
+        from_python: whether it was called as a function.
+    """
+
+    config: str | None = None
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    from_python: bool = False
+
+    @classmethod
+    def by_command(cls, argv: Sequence[str], config: str | None) -> "Start":
+        """Take a command line without the program's name."""
+        flags: dict[str, list[str]] = {}
+        values: list[str] = []
+        for word in argv:
+            if word.startswith("--"):
+                name, equals, value = word[2:].partition("=")
+                values = flags[name] = [value] if equals else []
+            else:
+                values.append(word)
+        flags.pop("config", None)
+        return cls(config, flags)
+
+    def line(self, name: str) -> str | None:
+        """Return what starts the recipe `name` with the same configuration and the same flags as far as it has them.
+
+        That is None where it does not take the configuration, which is another recipe's or names its run's folder.
+        """
+        foreign = {key for other, part in RECIPES.items() if other != name for key in _own(part)} - _own(RECIPES[name])
+        if self.config:
+            values = read_yaml(find_configuration(Path(self.config)))
+            if values.get("recipe", name) != name or values.keys() & (foreign | {"output_dir"}):
+                return None
+        return self.with_config(name, self.config, foreign)
+
+    def with_config(self, name: str, config: str | Path | None, without: set[str] | None = None) -> str:
+        """Return what starts the recipe `name` with a configuration.
+
+        Args:
+            name: of the recipe.
+            config: a YAML file.
+            without: flags that are left out, beside those of this run alone; by default all are.
+        """
+        flags = {k: v for k, v in self.flags.items() if without is not None and not (k in without or _is_of_a_run(k))}
+        if self.from_python:
+            named = ({"config": str(config)} if config else {}) | flags
+            return f'br.train("{name}"{"".join(f", {k}={_literal(v)}" for k, v in named.items())})'
+        words = [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
+        if "MAKELEVEL" in os.environ:  # which make sets for what it starts
+            made = ["make", f"recipe-{name}", *([f"CONFIG={shlex.quote(str(config))}"] if config else [])]
+            return " ".join([*made, *([f"ARGS={shlex.quote(shlex.join(words))}"] if words else [])])
+        words = (["--config", str(config)] if config else []) + words
+        return " ".join([_script(name), *map(shlex.quote, words)])
+
+    def on_gpus(self, name: str, count: int) -> str:
+        """Return, for a sentence, what makes the recipe `name` use several GPUs."""
+        if self.from_python:
+            return f"accelerate's notebook_launcher with num_processes={count}, in a new kernel,"
+        if "MAKELEVEL" in os.environ:
+            return f"make recipe-{name} PROCS={count}"
+        script = _script(name).removeprefix("%run ").removeprefix("python ")
+        return f"accelerate launch --multi_gpu --num_processes {count} {script}"
+
+
+def _is_of_a_run(flag: str) -> bool:
+    """Whether a flag is of one run alone: where it stands, how it is shown, what is pushed and by whose token."""
+    return flag in NOT_COMPARED | {"overwrite", "debug"} or flag.startswith(("hub_", "push_to_"))
+
+
+def _own(part: type[ModelArguments]) -> set[str]:
+    """Return the flags that are this recipe's own."""
+    shared = {f.name for f in dataclasses.fields(ModelArguments)}
+    return {f.name for f in dataclasses.fields(part)} - shared
+
+
+def _script(name: str) -> str:
+    """Return how the script of a recipe is run where this one runs."""
+    command = command_name()
+    if command.startswith("python -m "):
+        return f"{command.rpartition('.')[0]}.{name}"
+    # Here, since --help needs no rich.
+    from bert_recipes.terminal import in_notebook
+
+    script = shlex.quote(str(Path(sys.argv[0]).with_name(f"{name}.py")))
+    return f"{'%run' if in_notebook() else 'python'} {script}"
+
+
+def _literal(value: Any) -> str:
+    """Return a value as Python has it, as far as it is one that a line can hold."""
+    if isinstance(value, Path):
+        value = str(value)
+    parts = value if isinstance(value, list | tuple) else [value]
+    return repr(value) if all(isinstance(part, str | int | float | None) for part in parts) else "…"

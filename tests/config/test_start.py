@@ -1,0 +1,101 @@
+"""The line that starts the next recipe is one that works where this one was started."""
+
+import shlex
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from support.parsing import config, parse
+from support.paths import RECIPES, ROOT
+
+from bert_recipes.config.arguments import CustomArguments, StockArguments
+from bert_recipes.config.parsing import make_arguments
+
+FLAGS = (
+    "--dataset",
+    "my data.csv",
+    "--pooling",
+    "mean",
+    "--max_length=64",
+    "--output_dir",
+    "runs/mine",
+    "--overwrite",
+)
+
+
+@pytest.fixture
+def by_script(monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr("sys.argv", [str(RECIPES / "custom.py")])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+
+
+def test_by_make(monkeypatch, tmp_path):
+    monkeypatch.setenv("MAKELEVEL", "1")
+    named = config(tmp_path, "num_train_epochs: 1\n")
+    start = parse(*named, *FLAGS).start
+    assert start.line("stock") == (
+        f"make recipe-stock CONFIG={named[1]} ARGS=" + shlex.quote("--dataset 'my data.csv' --max_length 64")
+    )
+    assert parse(*named).start.line("stock") == f"make recipe-stock CONFIG={named[1]}"
+    assert start.on_gpus("custom", 2) == "make recipe-custom PROCS=2"
+
+
+def test_by_a_script(by_script):
+    start = parse(*FLAGS).start
+    script = RECIPES / "stock.py"
+    assert start.line("stock") == f"python {script} --dataset 'my data.csv' --max_length 64"
+    assert start.on_gpus("stock", 2) == f"accelerate launch --multi_gpu --num_processes 2 {script}"
+    assert start.with_config("stock", "best.yaml") == f"python {script} --config best.yaml"
+
+
+def test_from_the_installed_package(by_script, monkeypatch):
+    from importlib.machinery import ModuleSpec
+
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("bert_recipes.recipes.custom", None))
+    start = parse("--max_length", "64").start
+    assert start.line("stock") == "python -m bert_recipes.recipes.stock --max_length 64"
+    assert start.on_gpus("stock", 2).endswith(" -m bert_recipes.recipes.stock")
+
+
+def test_from_python(tmp_path):
+    frame = pd.DataFrame({"text": ["fire"], "label": [1]})
+    named = config(tmp_path, "num_train_epochs: 1\n")[1]
+    values = {"dataset": frame, "labels": ["0", "1"], "learning_rate": 1e-4, "pooling": "mean", "output_dir": "runs/a"}
+    start = make_arguments(CustomArguments, values, named).start
+    assert start.line("stock") == (
+        f"br.train(\"stock\", config='{named}', dataset=…, labels=['0', '1'], learning_rate=0.0001)"
+    )
+    assert make_arguments(StockArguments, {}).start.line("custom") == 'br.train("custom")'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("recipe: custom\n", "another recipe's"),
+        ("pooling: mean\n", "with another recipe's choices"),
+        ("output_dir: runs/mine\n", "that names this run's folder"),
+    ],
+)
+def test_no_line_with_a_configuration(text, why, tmp_path):
+    start = parse(*config(tmp_path, text)).start
+    assert start.line("stock") is None, why
+
+
+def test_what_is_nobody_elses_business_is_left_out(by_script):
+    start = parse("--hub_token", "secret", "--push_to_hub", "--hub_model_id", "me/mine", "--seed", "3").start
+    assert start.line("stock").endswith("stock.py --seed 3")
+
+
+def test_the_line_starts_the_other_recipe(competition, tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    flags = ["--dataset", str(competition), "--model", str(tiny_bert), "--max_length", "32", "--max_steps", "1"]
+    first = [sys.executable, str(RECIPES / "custom.py"), *flags, "--pooling", "mean", "--output_dir", "runs/a"]
+    said = subprocess.run(first, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    line = said.partition("Next: ")[2].partition(", the other side")[0]
+    again = [sys.executable, *shlex.split(line)[1:]]
+    done = subprocess.run(again, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "runs/stock/metrics.json").is_file()
+    assert ROOT not in (tmp_path / "runs").parents
