@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
         "--input", default="-", help="rows as training takes them, or .txt with a text per line (standard input)"
     )
     parser.add_argument("--output", default="-", help="a CSV file (standard output)")
-    parser.add_argument("--text_column", help="column of the text (the one trained on, or guessed)")
+    parser.add_argument("--text_column", nargs="+", help="column of the text, or several (as in training, or guessed)")
     parser.add_argument("--text_pair_column", help="column of the second text of a pair (likewise)")
     parser.add_argument("--id_column", help="column of the id (likewise; else the row number)")
     parser.add_argument("--encoding", help="encoding of an input that is not UTF-8 (that of the training)")

@@ -4,6 +4,8 @@ Their cells, ids among them, are checked in `data.loading`.
 """
 
 ID, TEXT, TEXT_PAIR, LABELS, ROW = "id", "text", "text_pair", "labels", "row"
+# Between the texts of several columns that are joined into one.
+JOINT = " [SEP] "
 # What tokenizing adds.
 LENGTH, TRUNCATED = "length", "truncated"
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")

@@ -43,11 +43,21 @@ def test_a_configuration_read_again_is_the_same(recipe, tmp_path):
     assert (second.data, second.model) == (first.data, first.model)
 
 
+def test_what_the_files_hold_can_be_said():
+    flags = ["--text_column", "title", "body", "--no_test_labels", "--submission", "probabilities", "--decimal", ","]
+    data = parse(*flags).data
+    assert (data.text_column, data.no_test_labels) == (["title", "body"], True)
+    assert (data.submission, data.decimal) == ("probabilities", ",")
+    assert parse().data.text_column is None
+    assert not parse().data.no_test_labels
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
         (["--learning_rat", "1"], "no flag --learning_rat; did you mean --learning_rate"),
         (["--learning_rate", "fast"], "invalid float value: 'fast'"),
+        (["--submission", "logits"], "invalid choice: 'logits'"),
         (["stray"], "'stray' belongs to no flag"),
         (["--config", "none.yaml"], "--config none.yaml cannot be read: No such file"),
         (["--fp16", "--bf16"], "(?i)fp16.*bf16|bf16.*fp16"),

@@ -9,7 +9,7 @@ from bert_recipes.errors import UserError
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("text_column: [a]\n", "run.yaml: text_column is .*, and takes one value"),
+        ("id_column: [a]\n", "run.yaml: id_column is .*, and takes one value"),
         ("max_length: long\n", "run.yaml: max_length is long, and takes a whole number"),
         ("recipe: custom\nhead_layers: {}\n", "run.yaml: head_layers is .*, and takes one value"),
         ("recipe: []\ntask: x\n", "run.yaml: task is x: take"),

@@ -93,7 +93,7 @@ def test_a_file_says_with_text_what_a_flag_says(tmp_path):
     text = 'learning_rate: "3e-5"\nseed: "7"\nbf16: "false"\nfreeze_embeddings: 1\ntext_column: 3\neval_strategy: no\n'
     written = parse(*config(tmp_path, text + "load_best_model_at_end: off\nnum_train_epochs: 2\n"))
     assert (written.training.learning_rate, written.training.seed, written.training.bf16) == (3e-5, 7, False)
-    assert (written.model.freeze_embeddings, written.data.text_column) == (True, "3")
+    assert (written.model.freeze_embeddings, written.data.text_column) == (True, ["3"])
     assert written.training.eval_strategy == "no"
     assert repr(written.training.num_train_epochs) == "2"
 

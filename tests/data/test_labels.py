@@ -1,6 +1,7 @@
 """The task is guessed from the labels or taken from the flags, and every cell becomes the numbers it says."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -188,6 +189,147 @@ def test_a_test_split_may_lack_labels(columns, test, labelled, folder):
     assert ("labels" in data.splits["test"].column_names) == labelled
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["01", "02", "10", "011"],
+        ["1_1", "11", "2_1", "21"],
+        ["1e3", "1000", "1.0x", "6"],
+        ["+1", "-1", "1", "0"],
+        ["9007199254740992", "9007199254740993", "1", "2"],
+        ["1.50.1", "1.5", "1.10", "1.1"],
+    ],
+)
+def test_labels_stay_as_spelled(cells, kind, folder):
+    data = read(folder, {"label": cells * 10}, kind)
+    assert data.task.name == "multi-class"
+    assert sorted(data.task.label_names) == sorted(cells)
+    assert [data.task.label_names[label] for label in labels_in_order(data)] == cells * 10
+
+
+def test_whole_floats_are_the_numbers_they_are(folder):
+    write = {"label": pa.array([1.0, 2.0, 1.8e19, 3.0] * 10), "text": [f"text {i}" for i in range(40)]}
+    Dataset(pa.table(write)).to_parquet(folder / "train.parquet")
+    names = load_data(DataArguments(dataset=str(folder))).task.label_names
+    assert names == ["1", "2", "3", "18000000000000000000"]
+
+
+def test_labels_of_several_in_a_cell_are_spelled_alike(folder):
+    data = read(folder, {"tags": ["1.0|2.0", "1.0", "2", "1|2"] * 10}, label_delimiter="|")
+    assert data.task.label_names == ["1", "2"]
+
+
+ONE_HOT = {"EAP": [1, 0, 0, 0] * 10, "HPL": [0, 1, 0, 1] * 10, "MWS": [0, 0, 1, 0] * 10}
+
+
+def test_one_column_per_class_is_multi_class(folder):
+    data = read(folder, ONE_HOT)
+    assert (data.task.name, data.task.label_names) == ("multi-class", ["EAP", "HPL", "MWS"])
+    assert labels_in_order(data) == [0, 1, 2, 1] * 10
+    assert read(folder, ONE_HOT, task="multi-class").task == data.task
+    assert read(folder, {"no": [1, 0] * 20, "yes": [0, 1] * 20}).task.name == "binary"
+    several = read(folder, ONE_HOT, task="multi-label")
+    assert (several.task.name, labels_in_order(several)[:2]) == ("multi-label", [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_lists_with_a_single_1_each_are_classes(kind, folder):
+    lists = [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]] * 10
+    cells = {"kind": [str(cell) for cell in lists] if kind == "csv" else lists}
+    data = read(folder, cells, kind)
+    assert (data.task.name, data.task.label_names) == ("multi-class", ["kind_0", "kind_1", "kind_2"])
+    assert labels_in_order(data) == [1, 0, 2, 0] * 10
+    assert read(folder, cells, kind, labels=["a", "b", "c"]).task.label_names == ["a", "b", "c"]
+    assert read(folder, cells, kind, task="multi-label").task.name == "multi-label"
+
+
+@pytest.mark.parametrize(
+    ("split", "cure"), [("validation", "take --task multi-label.$"), ("test", "--no_test_labels")]
+)
+@pytest.mark.parametrize("row", ["1,1,0", "0,0,0"])
+def test_a_row_of_two_classes_or_none_is_named(row, split, cure, folder):
+    (folder / f"{split}.csv").write_text(f"id,text,EAP,HPL,MWS\nx,a,0,1,0\ny,b,{row}\n")
+    with pytest.raises(UserError, match=rf"do not sum to 1 in 1 row \(.*[y1].*\) of {split}: .*{cure}"):
+        read(folder, ONE_HOT)
+
+
+@pytest.mark.parametrize("cells", [["2,7", "3,1", "4"], ["2,7", "3,1", "7,2", "1,3", "2,3"], ["-0,5", "1"]])
+def test_a_comma_in_a_number_is_not_guessed(cells, folder):
+    cells = (cells * 40)[:40]
+    with pytest.raises(UserError, match=r"holds .*,\d and the like: give --decimal , .* or --label_delimiter , for"):
+        read(folder, {"score": cells})
+    data = read(folder, {"score": cells}, decimal=",")
+    assert data.task.name == "regression"
+    assert labels_in_order(data) == [[float(cell.replace(",", "."))] for cell in cells]
+    assert read(folder, {"score": cells}, label_delimiter=",").task.name == "multi-label"
+    assert set(read(folder, {"score": cells}, task=classes(cells)).task.label_names) == set(cells)
+
+
+def classes(cells):
+    return "binary" if len(set(cells)) == 2 else "multi-class"
+
+
+def test_numbers_joined_by_commas_are_several_labels_where_a_cell_has_three(folder):
+    data = read(folder, {"tags": ["1,2", "2", "1,2,3", "3", "1", "2,3"] * 7})
+    assert (data.task.name, data.task.label_names) == ("multi-label", ["1", "2", "3"])
+
+
+def test_a_regression_says_how_to_read_decimal_commas(folder):
+    with pytest.raises(UserError, match=r"'2,7' in .* is no finite number: .*give --decimal ,"):
+        read(folder, {"score": ["1", "2,7"] * 20}, task="regression")
+    # A point that parts thousands is not one that may be dropped without a word.
+    with pytest.raises(UserError, match=r"'1\.234,5' in 20 rows|'1\.234,5' in 1 row"):
+        read(folder, {"score": ["1,5", "1.234,5"] * 20}, task="regression", decimal=",")
+
+
+PLACEHOLDERS = {
+    "a class": ({"label": ["a", "b"] * 20}, {"label": ["-1", "-1"]}, "labels that train never saw: -1"),
+    "several labels": ({"tags": ["a|b", "a", "b", "b|a"] * 10}, {"tags": ["?", "?"]}, "never saw, '?'"),
+    "a column for each": ({"x": [0, 1] * 20, "y": [1, 1] * 20}, {"x": [-1, -1], "y": [-1, -1]}, "neither 0 nor 1"),
+    "some empty": ({"label": ["a", "b"] * 20}, {"label": ["", "a"]}, "is empty in 1 row"),
+    "no number": ({"score": [0.5, 1.5] * 20}, {"score": ["?", "?"]}, "is no finite number"),
+}
+
+
+@pytest.mark.parametrize("case", PLACEHOLDERS)
+def test_placeholders_in_test_can_be_left_out(case, folder):
+    columns, test, sentence = PLACEHOLDERS[case]
+    with pytest.raises(UserError, match=rf"{sentence.replace('?', '[?]')}.*--no_test_labels leaves them out"):
+        read(folder, columns, test=test)
+    test_rows = read(folder, columns, test=test, no_test_labels=True).splits["test"]
+    assert test_rows.column_names == ["id", "text"]
+
+
+def test_the_same_label_in_all_of_test_is_said(folder):
+    for columns, test in (
+        ({"label": [-1, 0, 1, 0] * 10}, {"label": [-1, -1]}),
+        ({"score": [0.5, 1.5] * 20}, {"score": [-1, -1]}),
+        ({"x": [0, 1] * 20, "y": [1, 1] * 20}, {"x": [0, 0], "y": [0, 0]}),
+    ):
+        note = "All 2 rows of test have the same label: where .* --no_test_labels leaves them out"
+        assert any(re.match(note, said) for said in read(folder, columns, test=test).notes)
+    told_apart = read(folder, {"score": [0.5, 1.5] * 20}, test={"score": [-1, 1]})
+    assert not any("--no_test_labels" in said for said in told_apart.notes)
+
+
+def test_300_labels_are_shortened_in_sentences(folder):
+    names = [f"label-{i:03}" for i in range(300)]
+    many = {"label": names * 2}
+    (folder / "validation.csv").write_text("text,label\na,other\n")
+    with pytest.raises(UserError, match=r"never saw: other; train has label-000, .* and 295 more") as caught:
+        read(folder, many)
+    assert len(str(caught.value)) < 300
+    (folder / "validation.csv").unlink()
+    with pytest.raises(UserError, match="and 280 more") as caught:
+        read(folder, many, labels=["a", "b"])
+    assert len(str(caught.value)) < 600
+    columns = {name: [0, 1, 1, 0] for name in names}
+    with pytest.raises(UserError, match="and 296 more came") as caught:
+        read(folder, columns | {"other": [2, 3, 4, 5]}, task="multi-class")
+    assert len(str(caught.value)) < 300
+
+
 def test_columns_that_play_no_part_are_kept(folder):
     (folder / "train.csv").write_text(
         "text,label,keyword,length\n" + "".join(f"t{i},{i % 2},k{i},9\n" for i in range(20))
@@ -210,7 +352,7 @@ BAD = {
     "no list": ({"tags": ["[1, ", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[1, ' in 1 row .* no list of"),
     "nested": ({"tags": ["[[1]]", "[1]"] * 20}, {"task": "multi-label"}, r"label cell '\[\[1\]\]' in 1 row"),
     "no label at all": ({"tags": ["[]", "[]"] * 20}, {}, "holds no label in any row"),
-    "two columns for one class": ({"a": [0, 1] * 20, "b": [1, 0] * 20}, {"task": "binary"}, "has one label column"),
+    "two columns for one class": ({"a": [0, 2] * 20, "b": [1, 0] * 20}, {"task": "binary"}, "has one label column"),
     "wrong count": ({"a": ["x", "y", "z", "x"] * 10}, {"task": "binary"}, "3 labels .*that is --task multi-class"),
     "two classes": ({"a": ["x", "y"] * 20}, {"task": "multi-class"}, "2 labels .*that is --task binary"),
     "delimiter for classes": ({"a": ["x", "y"] * 20}, {"task": "binary", "label_delimiter": "|"}, "--label_delimiter"),

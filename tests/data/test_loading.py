@@ -38,7 +38,6 @@ BAD = {
     "one class": ("text,label\na,1\nb,1\n", "one class only, '1'"),
     "empty label": ("text,label\na,1\nb,\nc,0\n", r"is empty in 1 row \(number 1, counted from 0\) of train"),
     "empty text": ("id,text,label\nx,,1\ny,b,0\n", r"is empty in 1 row \(id x\) of train"),
-    "duplicate ids": ("id,text,label\nx,a,1\nx,b,0\n", "holds 1 ids more than once, x"),
     "two pairs": (
         "text1,text2,premise,hypothesis,label\na,b,c,d,1\n",
         "any of the pairs premise and hypothesis; text1 and text2",
@@ -105,3 +104,38 @@ def test_wrong_files_beside_a_right_one(case, folder):
     with pytest.raises(UserError, match=sentence) as caught:
         read(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_repeated_ids_in_train_harm_nothing(folder):
+    (folder / "train.csv").write_text("id,text,label\n" + "".join(f"{i % 7},t{i},{i % 2}\n" for i in range(40)))
+    (folder / "test.csv").write_text("id,text\na,x\nb,y\n")
+    data = read(folder)
+    rows = sorted(
+        (int(text[1:]), id, label)
+        for split in ("train", "validation")
+        for id, text, label in zip(*(data.splits[split][name] for name in ("id", "text", "labels")), strict=True)
+    )
+    assert rows == [(i, str(i % 7), i % 2) for i in range(40)]
+    assert any(note.startswith("The id column 'id' of train holds 7 ids more than once") for note in data.notes)
+    (folder / "validation.csv").write_text("id,text,label\na,x,0\na,y,1\n")
+    with pytest.raises(UserError, match="of validation holds 1 ids more than once, a"):
+        read(folder)
+
+
+def test_a_split_other_than_test_may_lack_the_ids(folder):
+    (folder / "train.csv").write_text("id,text,target\n" + ROWS)
+    (folder / "validation.csv").write_text("text,target\na,0\nb,1\n")
+    data = read(folder)
+    assert data.splits["validation"]["id"][:] == ["0", "1"]
+    (folder / "test.csv").write_text("text\na\n")
+    with pytest.raises(UserError, match="the test split has no column id; it has text"):
+        read(folder)
+
+
+def test_wide_files_are_shortened_in_sentences(folder):
+    names = [f"column-{i:03}" for i in range(300)]
+    (folder / "train.csv").write_text(",".join(names) + "\n" + ",".join("x" * 300) + "\n")
+    for options in ({}, {"text_column": "words"}, {"id_column": "words"}, {"label_column": ["words"]}):
+        with pytest.raises(UserError, match="column-019 and 280 more") as caught:
+            read(folder, **options)
+        assert len(str(caught.value)) < 700

@@ -49,7 +49,7 @@ def test_other_kinds_of_files(ending, folder):
         frame.to_parquet(path)
     data = read(folder)
     assert data.task.label_names == ["0", "1"]
-    assert data.columns.text == "review"
+    assert data.columns.text == ["review"]
     assert sorted(data.splits["train"]["text"][:] + data.splits["validation"]["text"][:]) == sorted(frame["review"])
     assert read(path).splits["train"]["id"] == data.splits["train"]["id"]
 

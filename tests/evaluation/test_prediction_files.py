@@ -44,6 +44,13 @@ def test_what_is_wrong():
     assert example(MULTI_LABEL).wrong.tolist() == [False, True, False]
 
 
+def test_300_labels_are_shortened(tmp_path):
+    (tmp_path / VALIDATION_FILE).write_text("id,text\n1,a\n")
+    with pytest.raises(UserError, match="label-015 and 284 more: run it again") as caught:
+        Predictions.read(tmp_path, [f"label-{i:03}" for i in range(300)], SINGLE_LABEL)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [

@@ -16,7 +16,7 @@ from support.scripts import recipe
 from bert_recipes.evaluation import calibration
 from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.reporting import run_page
+from bert_recipes.reporting import plots, run_page
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 SCRIPT = "<script>document.title = 'run'</script> & <b>bold</b>"
@@ -193,6 +193,49 @@ def test_every_task_has_a_page(problem_type, tmp_path):
     assert "The most wrong rows" in page
     assert ("By label" in page) == (problem_type != REGRESSION)
     assert ('id="values_3"' in page) == (problem_type == REGRESSION)
+
+
+def test_300_labels_are_shortened(tmp_path):
+    names, draw = [f"label-{i:03}" for i in range(300)], np.random.default_rng(0)
+    # The last labels have the most rows, and 100 of them none.
+    labels = np.repeat(np.arange(100, 300), 2).tolist() + [299] * 100
+    rows = Predictions(
+        ids=[str(i) for i in range(500)],
+        labels=np.array(labels),
+        probabilities=draw.dirichlet(np.ones(300), 500),
+        losses=draw.random(500),
+        label_names=names,
+        problem_type=SINGLE_LABEL,
+        columns={"text": [f"text {i}" for i in range(500)]},
+    )
+    said = run_page.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    assert "“label-004” and 95 more: what needs" in said[0]
+    assert len(said[0]) < 200
+    figure = (tmp_path / "plots/confusion.svg").read_text(encoding="utf-8")
+    assert "261 others" in figure
+    assert "label-299" in figure
+    assert len(figure) < 1_000_000
+
+
+def test_what_is_counted_together_in_a_confusion_matrix_is_lost_nowhere():
+    matrix = np.random.default_rng(0).integers(0, 9, (60, 60))
+    matrix[7] = 100
+    together, names = plots._rare_ones_together(matrix, [str(i) for i in range(60)])
+    assert together.shape == (plots.MOST_CLASSES, plots.MOST_CLASSES)
+    assert (together.sum(), names[-1]) == (matrix.sum(), "21 others")
+    kept = [int(name) for name in names[:-1]]
+    assert 7 in kept
+    np.testing.assert_array_equal(together[:-1, :-1], matrix[np.ix_(kept, kept)])
+
+
+def test_many_targets_are_drawn_in_part(tmp_path):
+    values = np.random.default_rng(0).normal(size=(30, 20))
+    ids, names = [str(i) for i in range(30)], [f"t{i}" for i in range(20)]
+    texts = {"text": [f"text {i}" for i in ids]}
+    rows = Predictions(ids, values, values[::-1], values[:, 0] ** 2, names, REGRESSION, texts)
+    said = run_page.write_report(tmp_path, run_folder(tmp_path, rows, history=False), list)
+    assert said == ["Of the 20 targets the first 12 are drawn."]
+    assert len(list((tmp_path / "plots").glob("values_*.svg"))) == 12
 
 
 def test_a_hundred_thousand_predictions_take_seconds_and_less_than_a_gigabyte(tmp_path):

@@ -1,5 +1,6 @@
 """recipes/compare.py: the runs that it makes, reads and refuses, and what it says of them."""
 
+import dataclasses
 import json
 import os
 import re
@@ -162,6 +163,36 @@ def test_runs_that_cannot_be_compared_are_an_error_that_says_why(damage, sentenc
     with pytest.raises(UserError, match=sentence):
         compare(*others, "--output_dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_of_300_labels_those_that_differ_are_named(others, tmp_path):
+    names = [f"label-{i:03}" for i in range(300)]
+    for run, own in zip(others, (names, [*names[:-1], "another"]), strict=True):
+        change(run, labels={"names": own})
+        rows = Predictions.read(run, ["0", "1"], "single_label_classification")
+        rows = dataclasses.replace(rows, probabilities=np.full((len(rows.ids), 300), 1 / 300), label_names=own)
+        rows.write(run)
+    shown = "label-299, label-000, label-001, label-002, label-003 and 295 more and another, label-000"
+    with pytest.raises(UserError, match=shown) as caught:
+        compare(*others, "--output_dir", tmp_path / "out")
+    assert len(str(caught.value)) < 500
+
+
+def test_rows_of_one_id_are_compared_by_their_order(competition, tiny_bert, tmp_path):
+    lines = (competition / "train.csv").read_text().splitlines()
+    lines[1:] = [f"same,{line.split(',', 1)[1]}" for line in lines[1:]]
+    (tmp_path / "train.csv").write_text("\n".join(lines))
+    for name, size in (("one", "2"), ("two", "4")):
+        flags = ["--folds", "2", "--per_device_train_batch_size", size]
+        recipe("baseline", tmp_path / name, tmp_path / "train.csv", tiny_bert, *flags)
+    first, second = (
+        Predictions.read(tmp_path / name, ["0", "1"], "single_label_classification") for name in ("one", "two")
+    )
+    assert first.ids == second.ids == ["same"] * 100
+    assert first.columns["text"] == [line.split(",")[1] for line in lines[1:]]
+    assert [str(label) for label in first.labels] == [line.split(",")[2] for line in lines[1:]]
+    compare(tmp_path / "one", tmp_path / "two", "--output_dir", tmp_path / "out")
+    assert "100 out-of-fold rows" in (tmp_path / "out/report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import yaml
+from support.rows import sentence
 from support.scripts import predictions, recipe
 
 
@@ -17,6 +18,15 @@ def test_the_model_card_tells_how_to_load_the_model(finished):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "score" in done.stdout
+
+
+def test_300_labels_are_shortened_in_the_card(tmp_path, tiny_bert):
+    rows = "".join(f"{sentence(i)} {i},label-{i % 300:03}\n" for i in range(600))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    recipe("baseline", tmp_path / "run", tmp_path / "train.csv", tiny_bert)
+    card = (tmp_path / "run/README.md").read_text()
+    assert "`label-019` and 280 more" in card
+    assert "label-020" not in card
 
 
 def test_a_run_with_code_of_ones_own_says_so_and_repeats(tiny_bert, competition, tmp_path):

@@ -26,7 +26,9 @@ class DataArguments:
     train_file: str | None = field(default=None, metadata={"help": "file of the train split, instead of --dataset"})
     validation_file: str | None = field(default=None, metadata={"help": "file of the validation split"})
     test_file: str | None = field(default=None, metadata={"help": "file of the test split"})
-    text_column: str | None = field(default=None, metadata={"help": "column of the text (guessed)"})
+    text_column: list[str] | None = field(
+        default=None, metadata={"help": "column of the text (guessed), or several: their texts are joined"}
+    )
     text_pair_column: str | None = field(default=None, metadata={"help": "column of the second text of a pair"})
     label_column: list[str] | None = field(
         default=None,
@@ -41,6 +43,9 @@ class DataArguments:
     )
     labels: list[str] | None = field(
         default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
+    )
+    no_test_labels: bool = field(
+        default=False, metadata={"help": "the labels in the test file are placeholders: leave them out"}
     )
     encoding: str = field(default="utf-8", metadata={"help": "encoding of the text files that are not UTF-8"})
     delimiter: str | None = field(
@@ -78,6 +83,13 @@ class DataArguments:
             "choices": ["argmax", "threshold"],
         },
     )
+    submission: str | None = field(
+        default=None,
+        metadata={
+            "help": "what submission.csv holds (what the sample submission does)",
+            "choices": ["labels", "probabilities"],
+        },
+    )
 
     title: ClassVar[str] = "data"
     # Rows given from Python, whatever `data.in_memory` takes; `dataset` then only names their kind.
@@ -90,6 +102,8 @@ class DataArguments:
             self.dataset = [str(name) for name in given]
         else:
             self.in_memory, self.dataset = given, [f"python:{type(given).__name__}"]
+        if isinstance(self.text_column, str):
+            self.text_column = [self.text_column]
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
         check_ranges(vars(self))

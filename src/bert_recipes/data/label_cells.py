@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,16 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
+from bert_recipes.data.cells import as_number, plain_text
 from bert_recipes.errors import UserError, some
+
+# How pandas writes a whole number in a column that has an empty cell.
+WHOLE_WITH_POINT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
+
+
+# A number with a decimal comma; 1.234,5 is none, whose point would be taken for the decimal one.
+DECIMAL_COMMA = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+(?:[eE][+-]?[0-9]+)?\s*)$")
+NO_TEST_LABELS = "where the labels of test are placeholders, --no_test_labels leaves them out"
 
 
 @dataclass(frozen=True)
@@ -31,33 +41,32 @@ class Where:
             found = f"id {some(self.rows.select(numbers[:6])[self.id_column][:], len(numbers))}"
         return f"{len(numbers)} row{'s' if len(numbers) > 1 else ''} ({found})"
 
+    @property
+    def cure(self) -> str:
+        """What else can be done about labels that do not fit: nothing, unless they are those of test."""
+        return f"; {NO_TEST_LABELS}" if self.split == "test" else ""
+
 
 def as_text(cell: Any) -> str:
-    """One spelling for one label, however the file wrote it: 1, "1" and 1.0 are "1"."""
-    if cell is None or (isinstance(cell, float) and np.isnan(cell)):
+    """One spelling for one label, however the file wrote it: 1, "1", 1.0 and "1.0" are "1".
+
+    Only where nothing is lost: "01", "1e3", "+1", "1_1" and "1.50" are names of their own.
+    """
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
-    text = str(cell).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return str(int(number)) if number.is_integer() and "e" not in text.lower() else text
+    text = plain_text(cell).strip()
+    whole = WHOLE_WITH_POINT.fullmatch(text)
+    return whole[1] if whole else text
 
 
-def as_number(cell: Any) -> float | None:
-    """Return the finite number that a cell is or spells out, with `true` for 1 and `false` for 0, or None."""
-    if isinstance(cell, str) and cell.strip().lower() in ("true", "false"):
-        return float(cell.strip().lower() == "true")
-    try:
-        number = float(cell)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
+def with_decimal_points(rows: Dataset, columns: list[str]) -> Dataset:
+    """Return rows whose numbers with a decimal comma, in label columns of text, have a decimal point."""
+    columns = [name for name in columns if name in rows.column_names and _is_text(_kind(rows, name))]
 
+    def rewritten(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {name: [cell and DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in batch[name]] for name in columns}
 
-def is_integer(text: str) -> bool:
-    """Whether `text` spells out a whole number."""
-    return text.removeprefix("-").isdecimal()
+    return rows.map(rewritten, batched=True) if columns else rows
 
 
 def as_list(cell: Any) -> list[Any] | None:
@@ -75,8 +84,16 @@ def as_list(cell: Any) -> list[Any] | None:
 
 def is_list_column(rows: Dataset, column: str) -> bool:
     """Whether a column holds lists as such, not as text."""
-    kind = rows.data.schema.field(column).type
+    kind = _kind(rows, column)
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _kind(rows: Dataset, column: str) -> pa.DataType:
+    return rows.data.schema.field(column).type
 
 
 def class_text(cell: Any, feature: Any) -> str:
@@ -97,14 +114,14 @@ def labels_in(cell: Any, delimiter: str | None, feature: Any, where: Where, colu
         text = as_text(cell)
         if text.startswith("["):
             raise UserError(not_labels(cell, where, column, number))
-        return [part.strip() for part in (text.split(delimiter) if delimiter else [text]) if part.strip()]
+        return [as_text(part) for part in (text.split(delimiter) if delimiter else [text]) if part.strip()]
     names = getattr(getattr(feature, "feature", None), "names", None)
     if any(part is None or isinstance(part, list | dict | tuple | set) for part in listed):
         raise UserError(not_labels(cell, where, column, number))
     if names and not all(0 <= part < len(names) for part in listed):
         raise UserError(
             f"{where.source}: {where.split} has a label out of range, {listed} in {where.which([number])}: the "
-            f"{len(names)} labels are 0 to {len(names) - 1}."
+            f"{len(names)} labels are 0 to {len(names) - 1}{where.cure}."
         )
     return [names[part] if names else as_text(part) for part in listed]
 
@@ -113,7 +130,7 @@ def not_labels(cell: Any, where: Where, column: str, number: int) -> str:
     """Return the sentence for a cell that is no list of labels."""
     return (
         f"{where.source}: the label cell {cell!r} in {where.which([number])} of {where.split} is no list of labels: "
-        f'write \'{column}\' as ["a", "b"] or as a|b.'
+        f'write \'{column}\' as ["a", "b"] or as a|b{where.cure}.'
     )
 
 
@@ -138,16 +155,23 @@ def refuse_empty(where: Where, column: str) -> None:
     if len(empty):
         raise UserError(
             f"{where.source}: the label column '{column}' is empty in {where.which(empty)} of {where.split}: "
-            "fill in or remove."
+            f"fill in or remove{where.cure}."
         )
 
 
 @dataclass(frozen=True)
 class NumberLists:
-    """What the lists of numbers in a column are like: their length, and whether they hold 0 and 1 alone."""
+    """What the lists of numbers in a column are like: their length, and what they hold.
+
+    Attributes:
+        length: of the first one.
+        binary: whether all are of that length and hold 0 and 1 alone.
+        one_hot: whether each of these holds 1 once.
+    """
 
     length: int
     binary: bool
+    one_hot: bool
 
 
 def number_lists_in(where: Where, column: str) -> NumberLists | None:
@@ -155,7 +179,7 @@ def number_lists_in(where: Where, column: str) -> NumberLists | None:
 
     Lists of whole numbers are ids of labels rather than targets, unless all are of one length and hold 0 and 1 alone.
     """
-    lengths, binary, whole = [], True, True
+    lengths, binary, one_hot, whole = [], True, True, True
     for batch in where.rows.select_columns([column]).iter(10_000):
         for cell in batch[column]:
             values = as_list(cell)
@@ -163,12 +187,14 @@ def number_lists_in(where: Where, column: str) -> NumberLists | None:
                 # A row without a list is an error of its own, and one with an empty list has no numbers.
                 if values is None and not (cell is None or str(cell).strip().startswith("[")):
                     return None
+                one_hot = False
                 continue
             numbers = [as_number(value) for value in values if not isinstance(value, str)]
             if len(numbers) != len(values) or None in numbers:
                 return None
             lengths.append(len(values))
             binary &= set(numbers) <= {0.0, 1.0}
+            one_hot &= numbers.count(1.0) == 1
             whole &= all(isinstance(value, int) for value in values)
-    even = bool(lengths) and min(lengths) == max(lengths)
-    return NumberLists(lengths[0], binary and even) if (binary and even) or not whole else None
+    binary &= bool(lengths) and min(lengths) == max(lengths)
+    return NumberLists(lengths[0], binary, binary and one_hot) if binary or not whole else None

@@ -1,18 +1,19 @@
 """From label cells to the task, and from label cells to numbers."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from bert_recipes.data.cells import as_number, in_order, is_integer
 from bert_recipes.data.label_cells import (
+    NumberLists,
     Where,
     as_list,
-    as_number,
     as_text,
     class_text,
     is_all_empty,
-    is_integer,
     is_list_column,
     labels_in,
     not_labels,
@@ -23,6 +24,8 @@ from bert_recipes.errors import UserError, some
 from bert_recipes.task import MULTI_LABEL, PROBLEM_TYPES, REGRESSION, SINGLE_LABEL, Task
 
 DELIMITERS = ("|", ";", ",")
+# A number with a decimal comma, or two labels that are numbers.
+COMMA_NUMBER = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 # Cells by their column.
@@ -42,13 +45,16 @@ def label_encoder(task: Task, where: Where) -> Encoder | None:
     """
     there = [column for column in task.columns if column in where.rows.column_names]
     for column in there:
-        _refuse_what_is_no_label(where, column, one_each=len(there) > 1 or task.problem_type == SINGLE_LABEL)
+        one_each = len(there) > 1 or (task.problem_type == SINGLE_LABEL and not task.multi_hot)
+        _refuse_what_is_no_label(where, column, one_each=one_each)
     if where.split == "test" and (len(there) < len(task.columns) or all(is_all_empty(where, c) for c in there)):
         return None
     if task.name == "multi-label" and len(task.columns) == 1 and not task.multi_hot:
         return _multi_label_encoder(task, where)
     if task.problem_type == SINGLE_LABEL:
-        return _class_encoder(task, where)
+        return (
+            _one_hot_encoder(task, where) if task.multi_hot or len(task.columns) > 1 else _class_encoder(task, where)
+        )
     return _numbers_encoder(task, where)
 
 
@@ -62,7 +68,7 @@ def _class_encoder(task: Task, where: Where) -> Encoder:
     if unknown:
         raise UserError(
             f"{where.source}: {where.split} has labels that train never saw: {some(unknown)}; train has "
-            f"{', '.join(task.label_names)}."
+            f"{some(task.label_names)}{where.cure}."
         )
     class_of = {cell: task.label_names.index(text) for cell, text in zip(cells, texts, strict=True)}
     return lambda batch, numbers: [class_of[cell] for cell in batch[column]]
@@ -81,7 +87,7 @@ def _multi_label_encoder(task: Task, where: Where) -> Encoder:
                 if name not in class_of:
                     raise UserError(
                         f"{where.source}: {where.split} has a label that train never saw, '{name}' in "
-                        f"{where.which([number])}; train has {', '.join(task.label_names)}."
+                        f"{where.which([number])}; train has {some(task.label_names)}{where.cure}."
                     )
                 row[class_of[name]] = 1.0
             out.append(row)
@@ -108,6 +114,22 @@ def _numbers_encoder(task: Task, where: Where) -> Encoder:
     return encode
 
 
+def _one_hot_encoder(task: Task, where: Where) -> Encoder:
+    numbers_of = _numbers_encoder(task, where)
+
+    def encode(batch: Batch, numbers: list[int]) -> list[int]:
+        rows = numbers_of(batch, numbers)
+        if wrong := [number for row, number in zip(rows, numbers, strict=True) if sum(row) != 1]:
+            raise UserError(
+                f"{where.source}: each row of a {task.name} task holds one label, and the 0s and 1s of "
+                f"{some(task.label_names)} do not sum to 1 in {where.which(wrong)} of {where.split}: correct them, or "
+                f"take --task multi-label{where.cure}."
+            )
+        return [row.index(1.0) for row in rows]
+
+    return encode
+
+
 def _listed(task: Task, cell: Any, where: Where, number: int) -> list[Any]:
     """Return the numbers in the cell of a single column: those of its list, or the one that it is."""
     found = as_list(cell)
@@ -120,7 +142,8 @@ def _of_right_length(task: Task, row: Sequence[Any], where: Where, number: int) 
     if len(row) != len(task.label_names):
         raise UserError(
             f"{where.source}: the label column '{task.columns[0]}' holds {len(row)} numbers in "
-            f"{where.which([number])} of {where.split} and {len(task.label_names)} elsewhere: give each row as many."
+            f"{where.which([number])} of {where.split} and {len(task.label_names)} elsewhere: give each row as many"
+            f"{where.cure}."
         )
     return row
 
@@ -129,11 +152,14 @@ def _number(task: Task, cell: Any, where: Where, number: int) -> float:
     value = as_number(cell)
     in_row = f"'{cell}' in {where.which([number])} of {where.split}"
     if value is None:
-        raise UserError(f"{where.source}: the label {in_row} is no finite number: a {task.name} needs one.")
-    if task.name == "multi-label" and value not in (0.0, 1.0):
+        comma = "; where its comma is a decimal one give --decimal ," if COMMA_NUMBER.fullmatch(as_text(cell)) else ""
+        raise UserError(
+            f"{where.source}: the label {in_row} is no finite number: a {task.name} needs one{comma}{where.cure}."
+        )
+    if task.problem_type != REGRESSION and value not in (0.0, 1.0):
         raise UserError(
             f"{where.source}: the label {in_row} is neither 0 nor 1: with one column per label each says whether "
-            "its label holds; for numbers take --task regression."
+            f"its label holds; for numbers take --task regression{where.cure}."
         )
     return value
 
@@ -143,10 +169,11 @@ def find_task(
 ) -> Task:
     """Decide the task and name the labels.
 
-    Several columns are a multi-label task if all their cells are 0 or 1, and a regression otherwise; so are lists of
-    numbers that are all of one length. Other lists are a multi-label task, and so are texts joined by a delimiter,
-    recognised where taking them apart leaves fewer distinct labels than there were distinct texts. Real numbers are a
-    regression; anything else is a class.
+    Several columns whose cells are 0 or 1 are classes if each row has exactly one 1, and a multi-label task otherwise;
+    so are lists of 0 and 1 that are all of one length. Several columns of other numbers, and lists of them, are a
+    regression. Other lists are a multi-label task, and so are texts joined by a delimiter, recognised where taking
+    them apart leaves fewer distinct labels than there were distinct texts. Real numbers are a regression; anything
+    else is a class.
 
     Args:
         where: the train split.
@@ -160,38 +187,46 @@ def find_task(
     """
     for column in columns:
         _refuse_what_is_no_label(where, column, one_each=len(columns) > 1)
+    numbers = number_lists_in(where, columns[0]) if len(columns) == 1 else None
     if name is None:
-        name, delimiter = _guess_task(where, columns, delimiter)
+        name, delimiter = _guess_task(where, columns, delimiter, numbers)
     elif name == "multi-label" and len(columns) == 1:
         delimiter = delimiter or _guess_delimiter(where, columns[0])
     problem_type = PROBLEM_TYPES.get(name, SINGLE_LABEL)
-    numbers = number_lists_in(where, columns[0]) if len(columns) == 1 else None
-    multi_hot = problem_type == MULTI_LABEL and numbers is not None and numbers.binary and numbers.length > 1
+    multi_hot = problem_type != REGRESSION and numbers is not None and numbers.binary and numbers.length > 1
     if delimiter is not None and problem_type != MULTI_LABEL:
         raise UserError(f"--label_delimiter parts the labels of a multi-label task, and the task is {name}.")
-    if problem_type == SINGLE_LABEL:
-        if len(columns) > 1:
-            raise UserError(
-                f"a {name} task has one label column, and {', '.join(columns)} came: name one with --label_column."
-            )
-        names = _class_names(where, columns[0])
-        found = "binary" if len(names) == 2 else "multi-class"
-        if name not in ("class", found):
-            raise UserError(
-                f"{where.source}: the label column '{columns[0]}' holds {len(names)} labels ({some(names)}): that is "
-                f"--task {found}, not {name}."
-            )
-        name = found
-    elif problem_type == MULTI_LABEL and len(columns) == 1 and not multi_hot:
+    if problem_type == SINGLE_LABEL and len(columns) > 1 and not _are_binary(where, columns):
+        raise UserError(
+            f"a {name} task has one label column, or one of 0 and 1 for each class, and {some(columns)} came: name "
+            "one with --label_column."
+        )
+    if len(columns) == 1 and problem_type == MULTI_LABEL and not multi_hot:
         names = _names_in_cells(where, columns[0], delimiter)
+    elif len(columns) == 1 and problem_type == SINGLE_LABEL and not multi_hot:
+        names = _class_names(where, columns[0])
     else:
         length = len(columns) if numbers is None else numbers.length
         names = columns if len(columns) == length else [f"{columns[0]}_{i}" for i in range(length)]
+    if problem_type == SINGLE_LABEL:
+        name = _which_classes(where, columns, name, names)
     if order is not None:
         if problem_type == REGRESSION or len(columns) > 1:
             raise UserError("--labels orders the labels of one column: here --label_column does.")
         names = _in_order(names, [str(label) for label in order], multi_hot)
     return Task(name, list(names), list(columns), delimiter, multi_hot)
+
+
+def _which_classes(where: Where, columns: list[str], name: str, names: list[str]) -> str:
+    """Return whether classes of these names are a binary or a multi-class task."""
+    found = "binary" if len(names) == 2 else "multi-class"
+    if name not in ("class", found):
+        held = f"column '{columns[0]}' holds" if len(columns) == 1 else "columns hold"
+        raise UserError(
+            f"{where.source}: the label {held} {len(names)} labels ({some(names)}): that is --task {found}, not "
+            f"{name}."
+        )
+    return found
 
 
 def _in_order(names: list[str], wanted: list[str], multi_hot: bool) -> list[str]:
@@ -205,15 +240,19 @@ def _in_order(names: list[str], wanted: list[str], multi_hot: bool) -> list[str]
     return wanted
 
 
-def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tuple[str, str | None]:
+def _guess_task(
+    where: Where, columns: list[str], delimiter: str | None, numbers: NumberLists | None
+) -> tuple[str, str | None]:
     """Return the task, with `class` for one that the number of labels decides, and the delimiter."""
     if len(columns) > 1:
-        values = {as_number(cell) for column in columns for cell in where.rows.unique(column)}
-        return ("multi-label" if values <= {0.0, 1.0} else "regression"), delimiter
+        if not _are_binary(where, columns):
+            return "regression", delimiter
+        return ("class" if delimiter is None and _sum_to_one(where, columns) else "multi-label"), delimiter
     column = columns[0]
-    numbers = number_lists_in(where, column)
-    if numbers is not None and not numbers.binary and numbers.length > 1:
+    if numbers is not None and numbers.length > 1 and not numbers.binary:
         return "regression", delimiter
+    if numbers is not None and numbers.length > 1 and numbers.one_hot and delimiter is None:
+        return "class", None
     if delimiter is not None or is_list_column(where.rows, column):
         return "multi-label", delimiter
     cells = where.rows.unique(column)
@@ -223,12 +262,36 @@ def _guess_task(where: Where, columns: list[str], delimiter: str | None) -> tupl
     # A single one that does not parse must not turn all the others into classes: it is named when it is read.
     if any(as_list(text) is not None for text in texts):
         return "multi-label", None
+    _refuse_decimal_commas(where, column, texts)
     found = _guess_delimiter(where, column)
     if found is not None:
         return "multi-label", found
     # True and False are 1 and 0 in a column for each of several labels; alone they are two classes.
     spelt = [text for text in texts if as_number(text) is not None and text.lower() not in ("true", "false")]
     return ("regression" if spelt == texts and not all(is_integer(text) for text in texts) else "class"), None
+
+
+def _are_binary(where: Where, columns: list[str]) -> bool:
+    return {as_number(cell) for column in columns for cell in where.rows.unique(column)} <= {0.0, 1.0}
+
+
+def _sum_to_one(where: Where, columns: list[str]) -> bool:
+    """Whether each row of columns of 0 and 1 has 1 in exactly one of them."""
+    return all(
+        sum(as_number(cell) or 0.0 for cell in row) == 1
+        for batch in where.rows.select_columns(columns).iter(10_000)
+        for row in zip(*(batch[column] for column in columns), strict=True)
+    )
+
+
+def _refuse_decimal_commas(where: Where, column: str, texts: list[str]) -> None:
+    """Raise `UserError` where nothing tells whether a comma is a decimal one or stands between labels."""
+    with_comma = [text for text in texts if COMMA_NUMBER.fullmatch(text)]
+    if with_comma and all(as_number(text) is not None or COMMA_NUMBER.fullmatch(text) for text in texts):
+        raise UserError(
+            f"{where.source}: the label column '{column}' holds {with_comma[0]} and the like: give --decimal , for "
+            "numbers with a decimal comma, or --label_delimiter , for several labels in a cell."
+        )
 
 
 def _guess_delimiter(where: Where, column: str) -> str | None:
@@ -252,8 +315,7 @@ def _class_names(where: Where, column: str) -> list[str]:
     if hasattr(feature, "names"):
         names = list(feature.names)
     else:
-        texts = sorted({as_text(cell) for cell in where.rows.unique(column)})
-        names = sorted(texts, key=int) if all(is_integer(text) for text in texts) else texts
+        names = in_order({as_text(cell) for cell in where.rows.unique(column)})
     if len(names) < 2:
         raise UserError(
             f"{where.source}: the label column '{column}' holds one class only, '{names[0]}': "
@@ -275,7 +337,7 @@ def _names_in_cells(where: Where, column: str, delimiter: str | None) -> list[st
             number += 1
     if not found:
         raise UserError(f"{where.source}: the label column '{column}' holds no label in any row of {where.split}.")
-    return sorted(found, key=int) if all(is_integer(name) for name in found) else sorted(found)
+    return in_order(found)
 
 
 def _refuse_what_is_no_label(where: Where, column: str, *, one_each: bool) -> None:

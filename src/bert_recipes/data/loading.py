@@ -6,7 +6,6 @@ trained or written. Rows keep their ids from the file to the predictions.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,15 @@ from datasets.utils.logging import disable_progress_bar
 
 from bert_recipes.columns import ID, LABELS, RESERVED, TEXT, TEXT_PAIR
 from bert_recipes.config.arguments import DataArguments
-from bert_recipes.data.column_guessing import Columns, find_columns
+from bert_recipes.data.column_guessing import Columns, find_columns, joined, listed
 from bert_recipes.data.embedded import is_embedded
 from bert_recipes.data.folders import SPLITS
-from bert_recipes.data.label_cells import Where
+from bert_recipes.data.label_cells import NO_TEST_LABELS, Where, with_decimal_points
 from bert_recipes.data.labels import Batch, find_task, label_encoder
 from bert_recipes.data.readers import id_text
-from bert_recipes.data.sources import read_source
-from bert_recipes.data.splits import split_off_validation
+from bert_recipes.data.sample import Sample, check_ids, read_sample
+from bert_recipes.data.sources import Source, read_source
+from bert_recipes.data.splits import column, label_order, split_off_validation
 from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some
 from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
@@ -39,7 +39,7 @@ class TextData:
     task: Task
     columns: Columns
     source: str
-    sample_submission: Path | None = None
+    sample: Sample | None = None
     notes: list[str] = field(default_factory=list)
     text_format: TextFormat = field(default_factory=TextFormat)
 
@@ -83,7 +83,7 @@ def _load(args: DataArguments) -> TextData:
             notes.append("The validation split there is left out: --folds takes its validation rows from train.")
     elif "validation" not in splits:
         splits["train"], splits["validation"] = split_off_validation(
-            splits["train"], args.validation_size, args.split_seed, data.task.problem_type
+            splits["train"], args.validation_size, args.split_seed, data.task.problem_type, label_order(data.task)
         )
         notes.append(
             f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
@@ -98,67 +98,142 @@ def _read(args: DataArguments) -> TextData:
     source = read_source(args)
     if "train" not in source.splits:
         raise UserError(f"{source.name} has no train split: it has {', '.join(source.splits) or 'no data files'}.")
+    test = source.splits.get("test")
+    sample = None
+    if source.sample_submission is not None and test is not None:
+        sample = read_sample(source.sample_submission, source.text_format)
+    columns, notes = _columns_of(source, args, sample)
+    notes = [*source.notes, *notes]
+    for split, rows in source.splits.items():
+        _check_columns(rows, split, columns, source.name)
+    if sample is not None and test is not None:
+        check_ids(sample, test, columns.id, {*columns.text, *columns.label, columns.text_pair or ""})
+    raw = source.splits
+    if args.decimal == ",":
+        raw = {split: with_decimal_points(rows, columns.label) for split, rows in raw.items()}
+    train = Where(raw["train"], "train", source.name, _id_in(raw["train"], columns))
+    task = find_task(train, columns.label, args.task, args.label_delimiter, args.labels)
+    splits = {
+        split: _canonical(
+            Where(rows, split, source.name, _id_in(rows, columns)),
+            columns,
+            task,
+            labelled=not (split == "test" and args.no_test_labels),
+        )
+        for split, rows in raw.items()
+    }
+    if args.task is None:
+        notes.insert(0, f"The task was guessed from the labels: {task.name}; --task names another.")
+    notes += _notes_on_ids(train, raw, columns) + _notes_on_labels(splits)
+    names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
+    if dropped := [name for name in names if name in RESERVED - columns.used]:
+        notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
+    return TextData(DatasetDict(splits), task, columns, source.name, sample, notes, source.text_format)
+
+
+def _columns_of(source: Source, args: DataArguments, sample: Sample | None) -> tuple[Columns, list[str]]:
+    """Return which column plays which part, and notes on what was not asked for."""
+    names = {split: rows.column_names for split, rows in source.splits.items()}
+    id_column, label_column, notes = args.id_column, args.label_column, []
+    everywhere = dict.fromkeys(name for split_names in names.values() for name in split_names)
+    if id_column is not None and id_column not in everywhere:
+        raise UserError(f"--id_column {id_column}: {source.name} has no such column; it has {listed([*everywhere])}.")
+    if sample is not None:
+        id_column = id_column or sample.id_column(names["test"])
+        label_column = label_column or sample.label_columns(names["train"], names["test"])
+        if label_column != args.label_column:
+            notes.append(f"The labels are what {sample.path.name} asks for: {some(label_column or [])}.")
     columns = find_columns(
-        source.splits["train"].column_names,
+        names["train"],
         source.name,
         text=args.text_column,
         text_pair=args.text_pair_column,
-        label=args.label_column,
-        id=args.id_column,
+        label=label_column,
+        id=id_column,
+        tells_rows_apart=lambda name: all(_has_no_repeats(rows, name) for rows in source.splits.values()),
     )
-    for split, rows in source.splits.items():
-        _check_columns(rows, split, columns, source.name)
-    train = Where(source.splits["train"], "train", source.name, columns.id)
-    task = find_task(train, columns.label, args.task, args.label_delimiter, args.labels)
-    splits = {split: _canonical(rows, split, columns, task, source.name) for split, rows in source.splits.items()}
-    notes = [*source.notes]
-    if args.task is None:
-        notes.append(f"The task was guessed from the labels: {task.name}; --task names another.")
     if None in (args.text_column, args.label_column) and not is_embedded(source.name):
         notes.append(
             "The columns were guessed by their names; --text_column, --text_pair_column, --label_column and "
             "--id_column choose others."
         )
-    if columns.id is None:
-        notes.append("No id column: the rows' numbers, from 0, are their ids.")
-    names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
-    if dropped := [name for name in names if name in RESERVED - columns.used]:
-        notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
-    return TextData(
-        DatasetDict(splits), task, columns, source.name, source.sample_submission, notes, source.text_format
-    )
+    return columns, notes
+
+
+def _has_no_repeats(rows: Dataset, name: str) -> bool:
+    if name not in rows.column_names:
+        return False
+    try:
+        return len(pc.unique(rows.data.column(name))) == len(rows)
+    except pa.ArrowNotImplementedError:  # of lists and the like
+        return False
+
+
+def _id_in(rows: Dataset, columns: Columns) -> str | None:
+    return columns.id if columns.id in rows.column_names else None
 
 
 def _check_columns(rows: Dataset, split: str, columns: Columns, source: str) -> None:
-    needed = [columns.text, columns.text_pair, columns.id]
-    if split != "test":
-        needed += columns.label
+    needed = [*columns.text, columns.text_pair]
+    needed += [columns.id] if split == "test" else columns.label
     missing = [name for name in needed if name is not None and name not in rows.column_names]
     if missing:
-        raise UserError(
-            f"{source}: the {split} split has no column {missing[0]}; it has {', '.join(rows.column_names)}."
-        )
+        raise UserError(f"{source}: the {split} split has no column {missing[0]}; it has {listed(rows.column_names)}.")
     if len(rows) == 0:
         raise UserError(f"{source}: the {split} split has no rows.")
 
 
-def _canonical(rows: Dataset, split: str, columns: Columns, task: Task, source: str) -> Dataset:
-    where = Where(rows, split, source, columns.id)
-    if columns.id:
-        _refuse_repeated_ids(rows, split, columns, source)
-    texts = {TEXT: columns.text} | ({TEXT_PAIR: columns.text_pair} if columns.text_pair else {})
-    for column in texts.values():
-        _check_texts(where, column)
+def _notes_on_ids(train: Where, splits: dict[str, Dataset], columns: Columns) -> list[str]:
+    if columns.id is None:
+        return ["No id column: the rows' numbers, from 0, are their ids."]
+    notes = [
+        f"There is no column '{columns.id}' in {split}: its rows' numbers, from 0, are their ids."
+        for split, rows in splits.items()
+        if columns.id not in rows.column_names
+    ]
+    if train.id_column and (twice := _repeated_ids(train, train.id_column)):
+        notes.append(
+            f"The id column '{columns.id}' of train holds {len(twice):,} ids more than once: rows are told apart by "
+            "their order, and those of one id share it in validation_predictions.csv."
+        )
+    return notes
+
+
+def _notes_on_labels(splits: dict[str, Dataset]) -> list[str]:
+    """Return a note where all labels of test are the same, as placeholders are."""
+    if "test" not in splits or LABELS not in splits["test"].column_names or len(splits["test"]) == 1:
+        return []
+    labels = column(splits["test"], LABELS)
+    if (labels != labels[0]).any():
+        return []
+    return [f"All {len(labels):,} rows of test have the same label: {NO_TEST_LABELS}."]
+
+
+def _canonical(where: Where, columns: Columns, task: Task, *, labelled: bool) -> Dataset:
+    """Return a split with the columns that a run has, checked.
+
+    Args:
+        where: its rows as they were read.
+        columns: which plays which part.
+        task: of the data.
+        labelled: whether labels are looked for in it.
+    """
+    rows, id_column = where.rows, where.id_column
+    if id_column and where.split != "train":
+        _refuse_repeated_ids(where, id_column)
+    texts = {TEXT: columns.text} | ({TEXT_PAIR: [columns.text_pair]} if columns.text_pair else {})
+    for names in texts.values():
+        _check_texts(where, names)
     features: dict[str, Any] = {ID: Value("string"), **dict.fromkeys(texts, Value("string"))}
-    encode = label_encoder(task, where)
+    encode = label_encoder(task, where) if labelled else None
     if encode is not None:
         features[LABELS] = List(Value("float64")) if task.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
     others = [name for name in rows.column_names if name not in columns.used | RESERVED]
 
     def canonical(batch: Batch, numbers: list[int]) -> Batch:
-        out = {ID: [id_text(cell) for cell in (batch[columns.id] if columns.id else numbers)]}
-        for part, column in texts.items():
-            out[part] = ["" if cell is None else cell for cell in batch[column]]
+        out = {ID: [id_text(cell) for cell in (batch[id_column] if id_column else numbers)]}
+        for part, names in texts.items():
+            out[part] = [joined(cells) for cells in zip(*(batch[name] for name in names), strict=True)]
         if encode is not None:
             out[LABELS] = encode(batch, numbers)
         return out | {name: batch[name] for name in others}
@@ -172,34 +247,42 @@ def _canonical(rows: Dataset, split: str, columns: Columns, task: Task, source: 
     )
 
 
-def _refuse_repeated_ids(rows: Dataset, split: str, columns: Columns, source: str) -> None:
-    cells = rows.data.column(columns.id)
+def _refuse_repeated_ids(where: Where, id_column: str) -> None:
+    if twice := _repeated_ids(where, id_column):
+        raise UserError(
+            f"{where.source}: the id column '{id_column}' of {where.split} holds {len(twice)} ids more than once, "
+            f"{some(twice)}: make them unique, or name another with --id_column."
+        )
+
+
+def _repeated_ids(where: Where, id_column: str) -> list[Any]:
+    cells = where.rows.data.column(id_column)
     try:
         counts = pc.value_counts(cells.combine_chunks())
     except pa.ArrowNotImplementedError as error:
         raise UserError(
-            f"{source}: the id column '{columns.id}' of {split} holds {cells.type}: give a text or a number, or name "
-            "another with --id_column."
+            f"{where.source}: the id column '{id_column}' of {where.split} holds {cells.type}: give a text or a "
+            "number, or name another with --id_column."
         ) from error
-    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
-    if twice:
-        raise UserError(
-            f"{source}: the id column '{columns.id}' of {split} holds {len(twice)} ids more than once, {some(twice)}: "
-            "make them unique, or name another with --id_column."
-        )
+    return counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
 
 
-def _check_texts(where: Where, column: str) -> None:
-    cells = where.rows.data.column(column)
-    if not (pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type) or pa.types.is_null(cells.type)):
-        raise UserError(f"{where.source}: the text column '{column}' of {where.split} holds {cells.type}, not text.")
+def _check_texts(where: Where, names: list[str]) -> None:
+    """Check the columns of a text: of text, and in no labelled row all empty."""
+    columns = [where.rows.data.column(name) for name in names]
+    for name, cells in zip(names, columns, strict=True):
+        kind = cells.type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+            raise UserError(f"{where.source}: the text column '{name}' of {where.split} holds {kind}, not text.")
     # A text that is empty in test must still be predicted: a submission needs every row.
     if where.split != "test":
-        empty = np.flatnonzero(np.concatenate([_is_empty(chunk) for chunk in cells.chunks]))
+        masks = [np.concatenate([_is_empty(chunk) for chunk in cells.chunks]) for cells in columns]
+        empty = np.flatnonzero(np.logical_and.reduce(masks))
         if len(empty):
+            quoted = "', '".join(names)
+            what = f"column '{quoted}' is" if len(names) == 1 else f"columns '{quoted}' are all"
             raise UserError(
-                f"{where.source}: the text column '{column}' is empty in {where.which(empty)} of {where.split}: "
-                "fill in or remove."
+                f"{where.source}: the text {what} empty in {where.which(empty)} of {where.split}: fill in or remove."
             )
 
 

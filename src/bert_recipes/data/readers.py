@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bert_recipes.data.cells import plain_text
 from bert_recipes.data.delimited import DELIMITERS, open_delimited
 from bert_recipes.data.json_files import JsonFile, json_batch, json_schema
 from bert_recipes.data.text_files import COMPRESSED, TextFormat, kind_of
@@ -86,8 +87,8 @@ def _depth(kind: pa.DataType) -> int:
 
 
 def id_text(cell: Any) -> str:
-    """Return the text of an id, however its file has typed it: 7.0 is the 7 that pandas made a float of."""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    """Return the text of an id, however its file has typed it."""
+    return plain_text(cell)
 
 
 def _read_delimited(path: Path, text_format: TextFormat) -> TableFile:

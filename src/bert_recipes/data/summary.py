@@ -1,5 +1,7 @@
 """What was read, at the terminal."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from datasets import Dataset, DatasetDict
 from rich.table import Table
@@ -7,6 +9,7 @@ from rich.table import Table
 from bert_recipes.columns import LABELS, LENGTH, TRUNCATED
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
+from bert_recipes.errors import some
 from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
 from bert_recipes.terminal import as_markup, console, say
 
@@ -14,9 +17,14 @@ from bert_recipes.terminal import as_markup, console, say
 def show_data(data: TextData, tokenized: DatasetDict) -> None:
     """Print what was read: rows, columns, label balance, lengths in tokens and how many texts were truncated."""
     columns = data.columns
-    label = "', '".join(columns.label)
-    parts = {"text": columns.text, "second text": columns.text_pair, "label": label, "id": columns.id}
-    found = ", ".join(f"{part} in '{name}'" for part, name in parts.items() if name)
+    parts: dict[str, Sequence[str | None]] = {
+        "text": columns.text,
+        "second text": [columns.text_pair],
+        "label": columns.label,
+        "id": [columns.id],
+    }
+    quoted = {part: [f"'{name}'" for name in names if name is not None] for part, names in parts.items()}
+    found = ", ".join(f"{part} in {some(names)}" for part, names in quoted.items() if names)
     console.print(f"[bold]{as_markup(data.source)}[/bold]: {as_markup(found)}")
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")

@@ -22,6 +22,8 @@ CHOOSING = {
     MULTI_LABEL: ("f1", "loss", "accuracy", "f1_macro", "f1_micro", "precision", "recall", "roc_auc"),
     REGRESSION: ("loss", "mse", "mae", "r2", "pearson", "spearman"),
 }
+# Scores of the order in which probabilities put the rows, to which labels alone say little.
+RANKINGS = {"roc_auc", "average_precision"}
 LESS_IS_BETTER = {"loss", "mse", "mae"}
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bert_recipes.columns import ID, LABEL, LOSS, PREDICTION, PREDICTION_AT_THRESHOLD
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, some
 from bert_recipes.evaluation.decoding import JOINT, predictions_of
 from bert_recipes.files import writing
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -152,7 +152,7 @@ class Predictions:
             raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): run it again.") from error
         first, last = len(FIXED), len(FIXED) + len(label_names)
         if tuple(header[:first]) != FIXED or header[first:last] != label_names:
-            raise UserError(f"{path} has not the columns {', '.join([*FIXED, *label_names])}: run it again.")
+            raise UserError(f"{path} has not the columns {some([*FIXED, *label_names], most=20)}: run it again.")
         # By position: a column of the data may be called as a label is.
         cells = [table.iloc[:, i] for i in range(len(header))]
         try:

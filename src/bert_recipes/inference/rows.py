@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from datasets import Dataset
 
-from bert_recipes.data.column_guessing import Columns, find_input_columns
+from bert_recipes.data.column_guessing import Columns, find_input_columns, joined
 from bert_recipes.data.delimited import DELIMITERS
 from bert_recipes.data.in_memory import dataset_of
 from bert_recipes.data.readers import id_text, open_table
@@ -33,7 +34,7 @@ class TextRow(NamedTuple):
 def read_stream(
     path: str,
     *,
-    text_column: str | None = None,
+    text_column: str | list[str] | None = None,
     text_pair_column: str | None = None,
     id_column: str | None = None,
     trained_on: Mapping[str, Any] | None = None,
@@ -44,7 +45,8 @@ def read_stream(
     Args:
         path: rows with named columns, as training takes them; `.txt` without the text's column, or `-`, has one text
             on each line.
-        text_column: its name; by default the one of `trained_on`, where the file has it, or one of the usual names.
+        text_column: its name, or several whose texts are joined; by default what `trained_on` says, where the file
+            has it, or one of the usual names.
         text_pair_column: of the second text of a pair, likewise.
         id_column: likewise; where there is none, the rows' numbers, from 0, are their ids.
         trained_on: the configuration of the run that made the model.
@@ -58,7 +60,7 @@ def read_stream(
         _refuse_pairs("standard input", trained_on)
         return _numbered(_stdin_lines(text_format.encoding))
     file = Path(path).expanduser()
-    asked = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
+    asked: dict[str, Any] = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
     trained = _trained_columns(trained_on)
     if is_saved_to_disk(file):
         splits = read_from_disk(file)
@@ -76,19 +78,22 @@ def read_stream(
     return _rows((row for batch in table.batches() for row in batch.to_pylist()), columns, path)
 
 
-def _has_columns(file: Path, text_format: TextFormat, text_column: str | None) -> bool:
-    """Whether the first line of a text file names the text's column, or has one of that number."""
+def _has_columns(file: Path, text_format: TextFormat, text_column: str | list[str] | None) -> bool:
+    """Whether the first line of a text file names the text's columns, or has those of their numbers."""
     with open_text(file, encoding_of(file, text_format.encoding)) as lines:
         cells = next(lines, "").split(text_format.delimiter or DELIMITERS[TEXT_FILE])
     names = [cell.strip() for cell in cells] if text_format.header else [str(number) for number in range(len(cells))]
-    return len(cells) > 1 and text_column in names
+    wanted = [text_column] if isinstance(text_column, str) else text_column
+    return len(cells) > 1 and wanted is not None and set(wanted) <= set(names)
 
 
 def _refuse_pairs(source: str, trained_on: Mapping[str, Any] | None) -> None:
-    if (trained_on or {}).get("text_pair_column"):
+    trained = _trained_columns(trained_on)
+    if trained["text_pair"]:
+        first = trained["text"] if isinstance(trained["text"], str) else " ".join(trained["text"])
         raise UserError(
             f"{source} has one text on each line, and the model was trained on pairs: give a file with a column for "
-            f"each, such as a .csv with {trained_on['text_column']} and {trained_on['text_pair_column']}."  # type: ignore[index]
+            f"each, such as a .csv with {first} and {trained['text_pair']}."
         )
 
 
@@ -122,20 +127,20 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
         yield TextRow(str(number), *parts)
 
 
-def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, str | None]:
+def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
     return {part: (configuration or {}).get(f"{part}_column") for part in ("text", "text_pair", "id")}
 
 
 def _rows(cells: Iterator[dict[str, Any]], columns: Columns, source: str) -> Iterator[TextRow]:
-    texts = [columns.text, *([columns.text_pair] if columns.text_pair else [])]
+    texts = [columns.text, *([[columns.text_pair]] if columns.text_pair else [])]
     for number, row in enumerate(cells):
-        for name in texts:
+        for name in itertools.chain(*texts):
             if not isinstance(row.get(name), str | None):
                 raise UserError(
                     f"{source}: row {number}, counted from 0, has {row[name]!r} in '{name}', which is no text."
                 )
         identifier = row.get(columns.id) if columns.id else number
-        yield TextRow(id_text(identifier), *(row.get(name) or "" for name in texts))
+        yield TextRow(id_text(identifier), *(joined([row.get(name) for name in names]) for names in texts))
 
 
 def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:

@@ -36,6 +36,8 @@ VARIABLES = {c: f"var(--c{i + 1})" for i, c in enumerate(COLOURS)} | {
     PAPER: "var(--paper)",
 }
 CURVE_POINTS = 400
+# Of a confusion matrix: more would be too small to read, and a drawing of a million cells.
+MOST_CLASSES = 40
 # Fonts with Chinese, Japanese and Korean in them, one of which most machines have.
 WIDE_FONTS = ("Noto Sans CJK KR", "Noto Sans CJK JP", "Apple SD Gothic Neo", "Malgun Gothic", "Arial Unicode MS")
 STYLE: dict[Any, Any] = {
@@ -156,7 +158,12 @@ def score_curves(log_histories: list[list[dict[str, Any]]], name: str, title: st
 
 @styled
 def confusion(matrix: np.ndarray, names: list[str]) -> Figure:
-    """Rows by label and prediction; each cell's depth is its share of the label's rows."""
+    """Rows by label and prediction; each cell's depth is its share of the label's rows.
+
+    Of more than `MOST_CLASSES` labels those with few rows are counted together.
+    """
+    if len(names) > MOST_CLASSES:
+        matrix, names = _rare_ones_together(matrix, names)
     n = len(names)
     side = min(9.0, max(3.0, 1.4 + 0.42 * n))
     figure, axes = _figure(side * 4.4 / 3 if n < 5 else side + 0.8, side)
@@ -181,6 +188,17 @@ def confusion(matrix: np.ndarray, names: list[str]) -> Figure:
     for spine in axes.spines.values():
         spine.set_visible(False)
     return figure
+
+
+def _rare_ones_together(matrix: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
+    """Return a confusion matrix and its names with the labels that have the fewest rows as one, the last."""
+    by_rows = np.argsort(-(matrix.sum(axis=0) + matrix.sum(axis=1)), kind="stable")
+    kept = np.sort(by_rows[: MOST_CLASSES - 1])
+    place = np.full(len(names), len(kept))
+    place[kept] = np.arange(len(kept))
+    together = np.zeros((len(kept) + 1, len(kept) + 1), dtype=matrix.dtype)
+    np.add.at(together, (place[:, None], place[None, :]), matrix)
+    return together, [*(names[i] for i in kept), f"{len(names) - len(kept)} others"]
 
 
 @styled

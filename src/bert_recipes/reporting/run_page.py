@@ -12,6 +12,7 @@ import yaml
 
 from bert_recipes.columns import FOLD, TEXT, TEXT_PAIR
 from bert_recipes.config.saved import RUN_FILE, saved_configuration
+from bert_recipes.errors import some
 from bert_recipes.evaluation.calibration import scaled
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.evaluation.titles import SCORED_SPLITS, TITLES
@@ -24,6 +25,8 @@ from bert_recipes.task import REGRESSION, SINGLE_LABEL
 MOST_WRONG = 40
 MOST_GROUPS = 20
 MOST_VALUES = 25
+# Figures of a regression, one for each target.
+MOST_TARGETS = 12
 # A column of the data speaks of groups if enough of its values have this many rows.
 LEAST_ROWS = 5
 
@@ -116,7 +119,9 @@ def _figures(
         if any(f"eval_{name}" in entry for entry in entries):
             drawn.add("score", plots.score_curves(histories, name, TITLES[name]))
     if rows.problem_type == REGRESSION:
-        for i, name in enumerate(rows.label_names):
+        if len(rows.label_names) > MOST_TARGETS:
+            missing.append(f"Of the {len(rows.label_names)} targets the first {MOST_TARGETS} are drawn.")
+        for i, name in enumerate(rows.label_names[:MOST_TARGETS]):
             drawn.add(f"values_{i + 1}", plots.residuals(rows.labels[:, i], rows.probabilities[:, i], name))
         return drawn, missing
     wrong = rows.wrong
@@ -133,7 +138,7 @@ def _draw_classes(rows: Predictions, scores: dict[str, Any], drawn: Drawings) ->
     absent = [name for i, name in enumerate(names) if not (labels == i).any()]
     if absent:
         missing.append(
-            f"No row of these has the label {', '.join(f'“{name}”' for name in absent)}: what needs every label, such "
+            f"No row of these has the label {some([f'“{name}”' for name in absent])}: what needs every label, such "
             "as ROC AUC, is undefined."
         )
     if (np.ptp(p, axis=0) < 1e-7).all():

@@ -17,7 +17,7 @@ from bert_recipes.columns import FOLD
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, differences, saved_configuration
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.devices import cores
-from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.errors import StoppedError, UserError, some
 from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
 from bert_recipes.evaluation.titles import in_a_line
 from bert_recipes.files import read_json, read_yaml, write_json, write_yaml
@@ -228,8 +228,8 @@ def _same_data(
     for what, key in (("task", "task"), ("labels", "names")):
         if labels_a[key] != labels_b[key]:
             raise UserError(
-                f"{there} and {here} cannot be compared: their {what} differ, {_listed(labels_a[key])} and "
-                f"{_listed(labels_b[key])}."
+                f"{there} and {here} cannot be compared: their {what} differ, {_listed(labels_a[key], labels_b[key])} "
+                f"and {_listed(labels_b[key], labels_a[key])}."
             )
     data_a, data_b = a["environment"]["data"], b["environment"]["data"]
     # A test split has no part in it, but other test rows mean other data all the same.
@@ -247,8 +247,9 @@ def _same_data(
         )
 
 
-def _listed(value: str | list[str]) -> str:
-    return value if isinstance(value, str) else ", ".join(value)
+def _listed(value: str | list[str], other: str | list[str]) -> str:
+    """Return a task, or labels: of many first those that the other has not."""
+    return value if isinstance(value, str) else some(sorted(value, key=lambda name: name in other))
 
 
 def compare_runs(groups: list[Group], folder: Path) -> None:

@@ -14,7 +14,7 @@ from bert_recipes import terminal
 from bert_recipes.columns import FOLD
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.loading import TextData
-from bert_recipes.data.splits import assign_folds
+from bert_recipes.data.splits import assign_folds, label_order
 from bert_recipes.evaluation.prediction_files import Predictions, read_probabilities
 from bert_recipes.files import read_json
 from bert_recipes.runs.run import Run
@@ -40,7 +40,8 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     if not k:
         yield whole
         return
-    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type)
+    order = label_order(data.task)
+    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type, order)
     parts = []
     for fold in range(k):
         training = copy.copy(args.training)
@@ -67,7 +68,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
 
 
 def _part_of(data: TextData, inside: np.ndarray) -> TextData:
-    return dataclasses.replace(data, splits=_cut(data.splits, inside), sample_submission=None, notes=[])
+    return dataclasses.replace(data, splits=_cut(data.splits, inside), sample=None, notes=[])
 
 
 def _cut(splits: DatasetDict, inside: np.ndarray) -> DatasetDict:

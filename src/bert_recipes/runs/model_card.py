@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.errors import some
 from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.modeling.losses import LOSSES
 from bert_recipes.modeling.own_code import file_of, is_own_code
@@ -40,6 +41,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
         metrics=["mse", "pearsonr"] if regression else ["accuracy", "f1"],
     )
     names, *rows = scores_table(scores)
+    names_of_labels = run.data.task.label_names
     environment = Environment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
@@ -51,7 +53,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
         source=run.data.source,
         splits=", ".join(f"{len(rows):,} rows of {split}" for split, rows in run.data.splits.items()),
         task=run.data.task.name,
-        labels=f"{'targets' if regression else 'labels'} {', '.join(f'`{n}`' for n in run.data.task.label_names)}",
+        labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
         head_and_loss=_head_and_loss(run) if run.model_dir else None,
         code_file=file_of(run.configuration["pooling"]).name if _has_own_code(run) else None,
         scores=markdown_table(names, rows),

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -215,13 +214,8 @@ class Run(RunSettings):
         with writing(self.folder.path / PREDICTIONS_FILE) as file:
             out = PredictionWriter(file, task.label_names, task.problem_type, at_threshold is not None)
             out.write(ids, predictions, probabilities, at_threshold)
-        if self.sample:
-            decided: Sequence[str] = predictions
-            if self.configuration["decision"] == "threshold" and at_threshold:
-                decided = at_threshold
-            elif self.configuration["decision"] == "threshold":
-                terminal.warn("No threshold could be chosen: submission.csv holds the likelier labels.")
-            self.sample.write(self.folder.submission, ids, decided, probabilities, task)
+        if self.submission:
+            self.submission.write(self.folder.submission, ids, predictions, probabilities, at_threshold)
 
     def _save_model(self, trainer: RecipeTrainer) -> None:
         beside, model = self.folder.path / ".model", self.folder.model
@@ -236,7 +230,7 @@ class Run(RunSettings):
     def _tell(self, scores: dict[str, Any]) -> None:
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
-        files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.sample else [])]
+        files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.submission else [])]
         files += [] if self.model_dir is None else ["folds/"] if self.configuration["folds"] else ["model/"]
         how = "; README.md there tells how to load the model" if self.model_dir else ""
         terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
@@ -245,8 +239,8 @@ class Run(RunSettings):
             terminal.say(f"Next: make recipe-{other}, the other side of the fork.")
         else:
             terminal.say("Next: make recipe-stock, which has this to beat.")
-        if self.sample:
-            terminal.say(f"To submit: kaggle competitions submit -c NAME -f {self.folder.submission} -m {self.recipe}")
+        if self.submission:
+            self.submission.tell(self.folder.submission, len(self.data.splits["test"]), self.recipe)
 
 
 def say_which_gpus_idle(recipe: str, training: Any) -> None:

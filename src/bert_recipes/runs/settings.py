@@ -14,7 +14,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.push import prepare_push
-from bert_recipes.runs.submission import SampleSubmission
+from bert_recipes.runs.submission import Submission
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
 
 
@@ -41,7 +41,7 @@ class RunSettings:
         self.folder = RunFolder(Path(args.training.output_dir))
         self.data = data
         self.model_dir = model_dir
-        self.sample = SampleSubmission.of(data)
+        self.submission = Submission.of(data, self.configuration)
         self.push = prepare_push(args, self.training)
 
     @cached_property
