@@ -71,22 +71,6 @@ def test_korean_and_english_have_the_same_stations_commands_and_figures():
     assert english.count("✓") == korean.count("✓")
 
 
-def test_the_korean_readme_has_the_commands_and_figures_of_the_english_one():
-    english, korean = ((ROOT / f"README{suffix}.md").read_text(encoding="utf-8") for suffix in ("", ".ko"))
-
-    def levels(text):
-        return [len(marks) for marks in re.findall(r"^(#+) ", text, flags=re.MULTILINE)]
-
-    def commands(text):
-        # What stands behind a # or beside a file's name in the listing is prose.
-        return [re.sub(r"(  +|  # ).*", "", line) for block in code_blocks(text) for line in block.splitlines()]
-
-    assert levels(english) == levels(korean)
-    assert commands(english) == commands(korean)
-    assert Counter(NUMBER.findall(english)) == Counter(NUMBER.findall(korean))
-    assert re.search("[가-힣]", korean)
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_documents_show_what_the_tour_says_was_measured(language):
     for table in measured().tables[language]:

@@ -39,7 +39,7 @@ class DataArguments:
         default=None, metadata={"help": "what the labels are (guessed from them)", "choices": list(TASKS)}
     )
     label_delimiter: str | None = field(
-        default=None, metadata={"help": "what parts the labels in one cell of a multi-label column (guessed)"}
+        default=None, metadata={"help": "separator of the labels in one cell of a multi-label column (guessed)"}
     )
     labels: list[str] | None = field(
         default=None, metadata={"help": "the labels in the order of their class ids (default: sorted)"}
@@ -49,7 +49,8 @@ class DataArguments:
     )
     encoding: str = field(default="utf-8", metadata={"help": "encoding of the text files that are not UTF-8"})
     delimiter: str | None = field(
-        default=None, metadata={"help": "what parts the cells of a row (the comma of .csv, the tab of .tsv and .txt)"}
+        default=None,
+        metadata={"help": "separator of the cells of a row (default: comma in .csv, tab in .tsv and .txt)"},
     )
     quoting: str | None = field(
         default=None,
@@ -63,11 +64,16 @@ class DataArguments:
     no_header: bool = field(
         default=False, metadata={"help": "the first row is data: columns are named by their numbers, from 0"}
     )
-    max_length: int = field(default=128, metadata={"help": "tokens a text is cut to, special tokens included"})
-    validation_size: float = field(default=0.1, metadata={"help": "share cut from train where there is no validation"})
-    split_seed: int = field(default=42, metadata={"help": "seed of that cut, apart from the seed of the training"})
+    max_length: int = field(
+        default=128, metadata={"help": "texts are truncated to this many tokens, special tokens included"}
+    )
+    validation_size: float = field(
+        default=0.1, metadata={"help": "share of train to validate on, where there is no validation split"}
+    )
+    split_seed: int = field(default=42, metadata={"help": "seed of that split; the training has its own"})
     folds: int | None = field(
-        default=None, metadata={"help": "cross-validate: cut train into that many folds, validate on each in turn"}
+        default=None,
+        metadata={"help": "cross-validate: split train into that many folds and validate on each in turn"},
     )
     decision: str = field(
         default="argmax",
@@ -145,14 +151,21 @@ class CustomArguments(ModelArguments):
 
     pooling: str = field(
         default="pooler",
-        metadata={"help": f"hidden states to one vector: {', '.join(POOLING_NAMES)}, or your own as file.py:Name"},
+        metadata={
+            "help": f"how the hidden states become one vector: {', '.join(POOLING_NAMES)}, or your own as file.py:Name"
+        },
     )
     head_layers: int = field(default=0, metadata={"help": "hidden layers between pooling and classifier"})
-    head_size: int | None = field(default=None, metadata={"help": "their width (the encoder's hidden size)"})
+    head_size: int | None = field(default=None, metadata={"help": "their width (default: the encoder's hidden size)"})
     head_activation: str = field(default="gelu", metadata={"help": "their activation"})
-    head_dropout: float | None = field(default=None, metadata={"help": "dropout in the head (the encoder's own)"})
+    head_dropout: float | None = field(
+        default=None, metadata={"help": "dropout in the head (default: the encoder's own)"}
+    )
     dropout_samples: int = field(
-        default=1, metadata={"help": "dropout masks over the classifier's input, whose losses are averaged"}
+        default=1,
+        metadata={
+            "help": "multi-sample dropout: number of masks over the classifier's input, whose losses are averaged"
+        },
     )
     loss: str | None = field(
         default=None,
@@ -168,16 +181,17 @@ class CustomArguments(ModelArguments):
         default=None, metadata={"help": "'balanced', or one weight per class in the order of the class ids"}
     )
     pos_weight: list[str] | None = field(
-        default=None, metadata={"help": "multi-label: 'balanced', or what each label counts where it holds"}
+        default=None, metadata={"help": "multi-label: 'balanced', or a weight for the positives of each label"}
     )
-    freeze_embeddings: bool = field(default=False, metadata={"help": "leave the embeddings as they are"})
-    freeze_layers: int = field(default=0, metadata={"help": "leave that many layers as they are, from below"})
-    reinit_layers: int = field(default=0, metadata={"help": "begin that many layers anew, from the top"})
+    freeze_embeddings: bool = field(default=False, metadata={"help": "freeze the embeddings"})
+    freeze_layers: int = field(default=0, metadata={"help": "freeze the lowest N layers"})
+    reinit_layers: int = field(default=0, metadata={"help": "reinitialise the top N layers"})
     layer_decay: float = field(
-        default=1.0, metadata={"help": "learning rate of a layer as a share of that of the layer above"}
+        default=1.0,
+        metadata={"help": "layer-wise learning rate decay: each layer's rate as a share of that of the layer above"},
     )
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "learning rate of pooling, head and classifier (that of the encoder)"}
+        default=None, metadata={"help": "learning rate of pooling, head and classifier (default: that of the encoder)"}
     )
     lora_rank: int | None = field(
         default=None, metadata={"help": "train low-rank matrices beside the frozen encoder (the extra 'lora')"}

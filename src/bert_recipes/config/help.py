@@ -58,20 +58,73 @@ def command_name() -> str:
     return f"python -m {spec.name}" if spec else f"python {sys.argv[0]}"
 
 
-def print_help(
-    doc: str | None,
-    own: tuple[type[DataArguments | ModelArguments], ...],
-    defaults: dict[str, Any],
-    refused: dict[str, Any],
-) -> None:
-    """Print a recipe's usage, its docstring and every flag with its default.
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag as it is told.
+
+    Attributes:
+        name: without its dashes.
+        default: as text; nothing where it is unset.
+        text: what it does.
+        choices: what it takes, where these are few.
+    """
+
+    name: str
+    default: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FlagGroup:
+    """Flags that belong together, under a title and with a sentence about them."""
+
+    title: str
+    text: str | None
+    flags: list[Flag]
+
+
+def flag_groups(
+    own: tuple[type[DataArguments | ModelArguments], ...], defaults: dict[str, Any], refused: dict[str, Any]
+) -> list[FlagGroup]:
+    """Return every flag of a recipe, by groups.
 
     Args:
-        doc: the recipe's docstring.
         own: the dataclasses of this project's own flags.
         defaults: of the flags of `TrainingArguments` that have another one here.
         refused: names of the flags of `TrainingArguments` that cannot be honoured.
     """
+    groups = []
+    for part in own:
+        flags = []
+        for field in dataclasses.fields(part):
+            if field.init:
+                default = field.default_factory() if callable(field.default_factory) else field.default
+                choices = tuple(field.metadata.get("choices") or ())
+                flags.append(Flag(field.name, _shown(default), field.metadata["help"], choices))
+        groups.append(FlagGroup(part.title, part.__doc__, flags))
+    of_trainer = {
+        name: Flag(name, _shown(default), text)
+        for name, (default, text) in (
+            (name, OTHERWISE.get(name, (defaults.get(name, default), text)))
+            for name, default, text in training_arguments()
+        )
+        if name not in refused.keys() - OTHERWISE.keys() | NO_MEANING | {"debug"}  # which is general
+    }
+    groups.append(FlagGroup("training", "What most runs set.", [of_trainer[name] for name in OFTEN]))
+    others = [flag for name, flag in of_trainer.items() if name not in OFTEN]
+    groups.append(FlagGroup("more training", "Every other flag of TrainingArguments that is honoured.", others))
+    return groups
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, list):
+        return " ".join(default)
+    return "" if default in (None, "None") else str(default)
+
+
+def print_help(doc: str | None, groups: list[FlagGroup]) -> None:
+    """Print a recipe's usage, its docstring and every flag with its default."""
     parser = argparse.ArgumentParser(
         prog=command_name(),
         usage="%(prog)s [--config FILE] [--FLAG VALUE ...]",
@@ -84,36 +137,15 @@ def print_help(
     general.add_argument("--overwrite", action="store_true", help="replace a run that stands in --output_dir")
     general.add_argument("--debug", action="store_true", help="show the traceback of an error")
     general.add_argument("-h", "--help", action="store_true", help="show this text")
-    for part in own:
-        group = parser.add_argument_group(part.title, part.__doc__)
-        for field in dataclasses.fields(part):
-            if not field.init:
-                continue
-            default = field.default_factory() if callable(field.default_factory) else field.default
-            _add(group, field.name, default, field.metadata["help"], field.metadata.get("choices"))
-    of_trainer = {
-        name: OTHERWISE.get(name, (defaults.get(name, default), text))
-        for name, default, text in training_arguments()
-        if name not in refused.keys() - OTHERWISE.keys() | NO_MEANING | {"debug"}  # which stands above
-    }
-    often = parser.add_argument_group("training", "What most runs set.")
-    for flag in OFTEN:
-        _add(often, flag, *of_trainer[flag])
-    others = parser.add_argument_group("more training", "Every other flag of TrainingArguments that is honoured.")
-    for flag, (default, text) in of_trainer.items():
-        if flag not in OFTEN:
-            _add(others, flag, default, text)
+    for group in groups:
+        shown = parser.add_argument_group(group.title, group.text)
+        for flag in group.flags:
+            choices = f"; {', '.join(flag.choices)}" if flag.choices else ""
+            default = f" [{flag.default}]" if flag.default else ""
+            # argparse takes % for a format.
+            text = textwrap.shorten(f"{flag.text}{choices}{default}", 400).replace("%", "%%")
+            shown.add_argument(f"--{flag.name}", metavar=flag.name.rsplit("_", 1)[-1].upper(), help=text)
     parser.print_help()
-
-
-def _add(group: argparse._ArgumentGroup, name: str, default: Any, text: str, choices: list[str] | None = None) -> None:
-    if isinstance(default, list):
-        default = " ".join(default)
-    shown = f"; {', '.join(choices)}" if choices else ""
-    unset = default in (None, "None", "")
-    # argparse takes % for a format.
-    text = textwrap.shorten(f"{text}{shown}{'' if unset else f' [{default}]'}", 400).replace("%", "%%")
-    group.add_argument(f"--{name}", metavar=name.rsplit("_", 1)[-1].upper(), help=text)
 
 
 def training_arguments() -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from bert_recipes.config.aliases import called_here
 from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
 from bert_recipes.config.defaults import DEFAULTS
-from bert_recipes.config.help import asks_for_help, print_help
+from bert_recipes.config.help import asks_for_help, flag_groups, print_help
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.config.start import Start
 from bert_recipes.config.unsupported import FIXED, NO_MEANING
@@ -78,7 +78,7 @@ def parse_arguments(
     name = name or model_class.recipe
     argv = list(sys.argv[1:] if argv is None else argv)
     if asks_for_help(argv):
-        print_help(doc, (DataArguments, model_class), DEFAULTS | {"output_dir": f"runs/{name}"}, FIXED)
+        print_help(doc, flag_groups((DataArguments, model_class), DEFAULTS | {"output_dir": f"runs/{name}"}, FIXED))
         sys.exit()
     from bert_recipes.config.training_arguments import FlagParser, RecipeTrainingArguments
 
