@@ -1,23 +1,58 @@
 """The model card tells how to load the model, and what code of the user's own it carries."""
 
+import csv
 import subprocess
 import sys
 
+import pytest
 import yaml
 from support.rows import sentence
 from support.scripts import predictions, recipe
 
 
-def test_the_model_card_tells_how_to_load_the_model(finished):
+def validation_rows(folder):
+    with (folder / "validation_predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("place", ["", "model"])
+def test_the_model_card_tells_how_to_load_the_model(place, finished):
     name, folder = finished
-    card = (folder / "README.md").read_text()
+    card = (folder / place / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["pipeline_tag"] == "text-classification"
     code = card.split("```python\n")[1].split("```")[0]
-    assert ("import bert_recipes" in code) == (name == "custom")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "import bert_recipes" not in code
+    assert ("trust_remote_code=True" in code) == (name == "custom")
+    shown = code.replace("\nclassify(", "\nprint(classify(").replace(".')\n", ".'))\n")
+    # A colleague's machine: neither this project's code nor the folders of this one.
+    lonely = "import sys; sys.modules['bert_recipes'] = None\n"
+    done = subprocess.run([sys.executable, "-c", lonely + shown], capture_output=True, text=True, cwd=folder / place)
     assert done.returncode == 0, done.stderr
-    assert "score" in done.stdout
+    assert "{'label': '" in done.stdout
+    assert code.splitlines()[-1].startswith("# [{'label': '0', 'score': …}, {'label': '1', 'score': …}]")
+
+
+def test_the_card_quotes_no_row_and_no_folder_of_this_machine(finished):
+    _, folder = finished
+    texts = [row["text"] for row in validation_rows(folder)]
+    for card in (folder / "README.md", folder / "model/README.md"):
+        content = card.read_text()
+        assert str(folder.parent) not in content
+        assert not [text for text in texts if text in content]
+
+
+def test_a_pair_model_is_shown_with_a_pair(tmp_path, tiny_bert):
+    rows = "".join(f"{sentence(i)} {i},{sentence(i + 1)},{i % 2}\n" for i in range(40))
+    (tmp_path / "train.csv").write_text(f"sentence1,sentence2,label\n{rows}")
+    recipe("stock", tmp_path / "run", tmp_path / "train.csv", tiny_bert, "--max_steps", "1")
+    assert "classify({'text': " in (tmp_path / "run/model/README.md").read_text()
+
+
+def test_the_model_is_readable_as_the_umask_says(finished):
+    _, folder = finished
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in (folder / "model").iterdir()}
+    assert set(modes.values()) == {oct((folder / "run.yaml").stat().st_mode & 0o777)}, modes
 
 
 def test_300_labels_are_shortened_in_the_card(tmp_path, tiny_bert):

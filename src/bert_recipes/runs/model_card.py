@@ -22,16 +22,18 @@ F1_NOTE = {
     "multi-class": "F1, precision and recall are macro averages over the labels.",
     "multi-label": "Accuracy is that of whole rows; F1, precision and recall are micro averages over all labels.",
 }
-MOST_OF_EXAMPLE = 80
+# No text of anybody's data.
+EXAMPLE, OTHER_EXAMPLE = "The text to classify.", "The second text of the pair."
+MOST_OF_EXAMPLE = 3  # labels
 
 
-def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
-    """Return the card of a finished run.
+def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
+    """Return the card of a finished run, which quotes no row of the data and names no folder of this machine.
 
     Args:
         run: whose model it is.
         scores: what metrics.json is to hold.
-        example: a text of the data, to be classified in the code that loads the model.
+        where: the model's folder as seen from the card, unless the model goes to the Hub.
     """
     regression = run.data.task.problem_type == REGRESSION
     header = ModelCardData(
@@ -50,7 +52,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
         card_data=header.to_yaml(),
         recipe=run.recipe,
         model=_model(run),
-        source=run.data.source,
+        source=_public(run.data.source),
         splits=", ".join(f"{len(rows):,} rows of {split}" for split, rows in run.data.splits.items()),
         task=run.data.task.name,
         labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
@@ -59,7 +61,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
         scores=markdown_table(names, rows),
         f1_note=F1_NOTE.get(run.data.task.name),
         how_validated=_how_validated(run),
-        **_how_to_load(run, example),
+        **_how_to_load(run, where),
         versions=", ".join(f"{name} {version}" for name, version in scores["environment"]["versions"].items()),
     )
 
@@ -67,7 +69,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], example: str) -> str:
 def _model(run: RunSettings) -> str:
     if run.model_dir is None:
         return "TF-IDF of words and characters under a linear model"
-    return f"`{run.configuration['model']}`, fine-tuned with seed {run.training.seed}"
+    return f"`{_public(run.configuration['model'])}`, fine-tuned with seed {run.training.seed}"
 
 
 def _how_validated(run: RunSettings) -> str:
@@ -78,22 +80,30 @@ def _how_validated(run: RunSettings) -> str:
             "was not trained on it; test predictions are the mean of theirs."
         )
     if run.keeps_the_best:
-        said.append("The best checkpoint was chosen by its score on these rows, which is a little too kind.")
+        said.append("The best checkpoint was chosen by its score on these rows, which makes it slightly optimistic.")
     else:
         said.append("No checkpoint was chosen by the rows that score it.")
     return " ".join(said)
 
 
-def _how_to_load(run: RunSettings, example: str) -> dict[str, Any]:
-    folder = run.folder.fold(1) if run.configuration["folds"] else run.folder
-    own_code = _has_own_code(run)
-    remote_code = own_code or run.configuration["trust_remote_code"] or bool(run.push and run.recipe == "custom")
-    address = run.push.repository if run.push else folder.model
+def _public(name: str) -> str:
+    """Return the name of a data set or a model without the folders of this machine in which it lies."""
+    path = Path(name).expanduser()
+    return path.resolve().name if path.exists() else name
+
+
+def _how_to_load(run: RunSettings, where: str) -> dict[str, Any]:
+    task = run.data.task
+    # The pipeline of transformers calls the values of a regression by the names of its targets too.
+    output = ", ".join(f"{{'label': {name!r}, 'score': …}}" for name in task.label_names[:MOST_OF_EXAMPLE])
+    pair = run.data.columns.text_pair is not None
     return {
-        "address": address if run.model_dir else None,
-        "remote_code": remote_code,
-        "registers": run.recipe == "custom" and not remote_code,
-        "example": repr(example[:MOST_OF_EXAMPLE]),
+        "address": (run.push.repository if run.push else where) if run.model_dir else None,
+        "is_folder": run.push is None,
+        # The folder of the custom recipe's model has the code of its architecture.
+        "remote_code": run.recipe == "custom" or run.configuration["trust_remote_code"],
+        "example": repr({"text": EXAMPLE, "text_pair": OTHER_EXAMPLE} if pair else EXAMPLE),
+        "output": f"[{output}{', …' if task.num_labels > MOST_OF_EXAMPLE else ''}]",
     }
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import stat
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from datasets import Dataset, DatasetDict
 from jinja2 import TemplateError
 
 from bert_recipes import terminal
-from bert_recipes.columns import FOLD, ID, LABELS, LENGTH, TEXT
+from bert_recipes.columns import FOLD, ID, LABELS, LENGTH
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
@@ -178,8 +179,7 @@ class Run(RunSettings):
         validation.write(self.folder.path)
         scores["environment"] = environment_of(self)
         if not self.whole:
-            with writing(self.folder.card) as file:
-                file.write(model_card(self, scores, validation.columns[TEXT][0]))
+            self._write_cards(scores)
             self._draw(scores)
         # The last one: a folder that has it is a finished run.
         write_json(self.folder.metrics_file, scores)
@@ -191,6 +191,14 @@ class Run(RunSettings):
                     terminal.say(f"Pushed to {self.push.push(self.folder)}.")
             finally:
                 self.folder.owned.release()
+
+    def _write_cards(self, scores: dict[str, Any]) -> None:
+        with writing(self.folder.card) as file:
+            file.write(model_card(self, scores, "folds/1/model" if self.configuration["folds"] else "model"))
+        if self.folder.model.is_dir():
+            # Whoever gets the model alone gets its card too.
+            with writing(self.folder.model / self.folder.card.name) as file:
+                file.write(model_card(self, scores, "."))
 
     def _draw(self, scores: dict[str, Any]) -> None:
         try:
@@ -224,6 +232,10 @@ class Run(RunSettings):
         trainer.save_model(str(beside))
         if PartialState().is_main_process:
             (beside / "training_args.bin").unlink(missing_ok=True)
+            # safetensors keeps its file from the group, whatever the umask says, by which run.yaml was made.
+            mode = stat.S_IMODE(self.folder.run_file.stat().st_mode)
+            for file in beside.iterdir():
+                file.chmod(mode)
             if model.exists():
                 shutil.rmtree(model)
             beside.replace(model)
