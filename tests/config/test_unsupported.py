@@ -33,6 +33,8 @@ def test_nothing_that_cannot_be_honoured_is_ignored(name, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "cure"),
     [
+        (["--early_stopping_patience", "2", "--load_best_model_at_end", "false"], None),
+        (["--early_stopping_threshold", "0.1"], ["--early_stopping_patience", "2"]),
         (["--run_name", "x"], ["--report_to", "all"]),
         (["--project", "x"], ["--report_to", "all"]),
         (["--trackio_space_id", "x"], ["--report_to", "all"]),

@@ -29,6 +29,7 @@ CALLED_HERE = {
     "separator": "delimiter",
     "data": "dataset",
     "data_dir": "dataset",
+    "patience": "early_stopping_patience",
     "label_smoothing": "label_smoothing_factor",
     "evaluation_strategy": "eval_strategy",
     "optimizer": "optim",
@@ -59,8 +60,6 @@ DONE_BY = {
     "warmup_ratio": ("warmup_steps", "which takes a share of all steps too, as in 0.1"),
     "warmup": ("warmup_steps", "which takes a number of steps, or a share of all below 1"),
     "group_by_length": ("train_sampling_strategy", "which is group_by_length unless another is given"),
-    "early_stopping_patience": ("load_best_model_at_end", "which keeps the best checkpoint; no run stops early"),
-    "patience": ("load_best_model_at_end", "which keeps the best checkpoint; no run stops early"),
     "resume": ("output_dir", "since an interrupted run goes on by itself from its own"),
     "mixed_precision": ("bf16", "or --fp16"),
 }

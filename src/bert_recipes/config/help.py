@@ -33,6 +33,8 @@ OFTEN = (
     "eval_strategy",
     "metric_for_best_model",
     "load_best_model_at_end",
+    "early_stopping_patience",
+    "early_stopping_threshold",
     "report_to",
     "push_to_hub",
 )
@@ -44,6 +46,11 @@ OTHERWISE = {
         "group_by_length",
         "The order of the rows: group_by_length, random or sequential.",
     ),
+}
+# What `RecipeTrainingArguments` adds to it.
+ADDED = {
+    "early_stopping_patience": ("None", "stop after this many evaluations in a row without a better score"),
+    "early_stopping_threshold": ("0.0", "what the score must change by to count as better"),
 }
 
 
@@ -107,7 +114,10 @@ def flag_groups(
         name: Flag(name, _shown(default), text)
         for name, (default, text) in (
             (name, OTHERWISE.get(name, (defaults.get(name, default), text)))
-            for name, default, text in training_arguments()
+            for name, default, text in (
+                *training_arguments(),
+                *((name, default, text) for name, (default, text) in ADDED.items()),
+            )
         )
         if name not in refused.keys() - OTHERWISE.keys() | NO_MEANING | {"debug"}  # which is general
     }

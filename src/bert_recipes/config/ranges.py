@@ -107,6 +107,8 @@ RANGES: dict[str, Range] = {
     "eval_steps": POSITIVE,
     "eval_delay": NOT_NEGATIVE,
     "eval_accumulation_steps": SIZE,
+    "early_stopping_patience": SIZE,
+    "early_stopping_threshold": Range(least=0, most=LARGEST),
     "save_steps": POSITIVE,
     "save_total_limit": COUNT,  # 0 keeps all
     # the machine

@@ -49,6 +49,8 @@ class RecipeTrainingArguments(TrainingArguments):
     ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
     bf16: bool | None = None  # type: ignore[assignment]  # until __post_init__ has asked the device
     overwrite: bool = False
+    early_stopping_patience: int | None = None
+    early_stopping_threshold: float = 0.0
     # Trainer would log 0.0 for a loss that is no number any more.
     logging_nan_inf_filter: bool = False
 

@@ -51,6 +51,13 @@ NEEDED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "hub_model_id": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
     "hub_token": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
     "hub_private_repo": (lambda args: args.push_to_hub, "it needs --push_to_hub"),
+    "early_stopping_patience": (
+        lambda args: (
+            args.load_best_model_at_end and str(getattr(args.eval_strategy, "value", args.eval_strategy)) != "no"
+        ),
+        "it needs --load_best_model_at_end and an --eval_strategy",
+    ),
+    "early_stopping_threshold": (lambda args: args.early_stopping_patience, "it needs --early_stopping_patience"),
     "run_name": (lambda args: _reports_to(args, None), "it needs --report_to"),
     "project": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
     "trackio_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),

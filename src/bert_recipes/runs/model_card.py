@@ -60,7 +60,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         code_file=file_of(run.configuration["pooling"]).name if _has_own_code(run) else None,
         scores=markdown_table(names, rows),
         f1_note=F1_NOTE.get(run.data.task.name),
-        how_validated=_how_validated(run),
+        how_validated=_how_validated(run, scores),
         **_how_to_load(run, where),
         versions=", ".join(f"{name} {version}" for name, version in scores["environment"]["versions"].items()),
     )
@@ -72,7 +72,7 @@ def _model(run: RunSettings) -> str:
     return f"`{_public(run.configuration['model'])}`, fine-tuned with seed {run.training.seed}"
 
 
-def _how_validated(run: RunSettings) -> str:
+def _how_validated(run: RunSettings, scores: dict[str, Any]) -> str:
     said = []
     if folds := run.configuration["folds"]:
         said.append(
@@ -83,6 +83,10 @@ def _how_validated(run: RunSettings) -> str:
         said.append("The best checkpoint was chosen by its score on these rows, which makes it slightly optimistic.")
     else:
         said.append("No checkpoint was chosen by the rows that score it.")
+    if patience := run.configuration.get("early_stopping_patience"):
+        step, of = scores["train"].get("stopped_early", (None, None))
+        ended = f" It stopped early, after step {step:,} of {of:,}." if step else ""
+        said.append(f"The training was to stop after {patience} evaluations in a row without a better score.{ended}")
     return " ".join(said)
 
 

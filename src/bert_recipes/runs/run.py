@@ -264,9 +264,14 @@ def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None
 
 
 def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
-    """Return what the Trainer logged of a whole training."""
+    """Return what the Trainer logged of a whole training, and at which step of how many it stopped early."""
     logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
-    return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}
+    found: dict[str, Any] = {
+        k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"
+    }
+    if trainer.early_stopping and trainer.state.global_step < trainer.state.max_steps:
+        found["stopped_early"] = [trainer.state.global_step, trainer.state.max_steps]
+    return found
 
 
 def cost_of(trainer: RecipeTrainer, train: Dataset) -> dict[str, float]:

@@ -23,6 +23,7 @@ from bert_recipes.modeling.building import merge_lora
 from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
 from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, StepLoader
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
+from bert_recipes.training.early_stopping import EarlyStopping
 from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
 from bert_recipes.training.layer_rates import parameter_groups
 from bert_recipes.training.progress import TrainingProgress
@@ -47,6 +48,11 @@ class RecipeTrainer(EvaluatingTrainer):
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
+        patience = getattr(self.args, "early_stopping_patience", None)
+        threshold = getattr(self.args, "early_stopping_threshold", 0.0)
+        self.early_stopping = EarlyStopping(patience, threshold) if patience else None
+        if self.early_stopping:
+            self.add_callback(self.early_stopping)
         if self.args.device.type == "cpu":
             cpu_kernels.quicken(self.model)
         elif isinstance(self.data_collator, DataCollatorWithPadding):
@@ -67,7 +73,7 @@ class RecipeTrainer(EvaluatingTrainer):
         # Trainer looks whether the steps are done after a step, and would make one more.
         self._total_loss_scalar += self.total_loss_before
         self.total_loss_before = 0.0
-        if self.state.global_step >= self.state.max_steps:
+        if self.state.global_step >= self.state.max_steps or (self.early_stopping and self.early_stopping.is_over):
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
