@@ -77,13 +77,22 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is printed. Asked anew each time: `notebook_launcher` forks the others from the kernel."""
+        return self._quiet or int(os.environ.get("RANK", "0")) > 0
+
+    @quiet.setter
+    def quiet(self, quiet: bool) -> None:
+        self._quiet = quiet
+
     def on_broken_pipe(self) -> None:
         """Let `run_main` end the process."""
         self.quiet = True
         raise
 
 
-console = _Console(quiet=int(os.environ.get("RANK", "0")) > 0, highlight=False)
+console = _Console(highlight=False)
 
 
 def in_notebook() -> bool:
