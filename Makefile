@@ -19,8 +19,8 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs flags-docs pictures choices exactness test \
-  test-slow fuzz kills lint format doctor clean
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs flags-docs pictures choices exactness bundle \
+  test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -51,6 +51,9 @@ test: $(STAMP) ## run the tests (about eight minutes)
 
 test-slow: $(STAMP) ## run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-bundle: $(STAMP) ## install the bundle without a network and go through docs/kaggle.md (ten minutes)
+	@$(BIN)/python -m pytest -m slow tests/end_to_end/test_bundle.py tests/end_to_end/test_kaggle_page.py $(ARGS)
 
 fuzz: $(STAMP) ## damage 3,000 inputs of each kind: all must end well or in one sentence (ten minutes)
 	@$(BIN)/python tests/robustness/fuzz.py --jobs 2 $(ARGS)
@@ -101,6 +104,9 @@ search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/s
 
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+
+bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
+	@$(BIN)/python recipes/bundle.py $(ARGS)
 
 bench: $(STAMP) ## measure training and prediction beside the usual defaults
 	@$(BIN)/python -m benchmarks.bench $(ARGS)

@@ -46,6 +46,14 @@ def test_what_would_do_something_is_shown(text, shown, capsys):
     assert capsys.readouterr().out == f"{shown}\nwarning: {shown}\n"
 
 
+def test_only_the_main_process_speaks_also_of_those_that_a_kernel_forks(capsys, monkeypatch):
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        say(f"by {rank}")
+        warn(f"of {rank}")
+    assert capsys.readouterr().out == "by 0\nwarning: of 0\n"
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_table_carries_none_of_it_out(text, capsys):
     table = Table(text)

@@ -149,6 +149,24 @@ def test_versions_are_held_against_the_constraints(wanted, tested, mark, text, p
     assert ("pip install -c constraints.txt -e ." in finding.cure) == (mark == "problem")
 
 
+@pytest.mark.parametrize(
+    ("wanted", "mark", "text", "cure"),
+    [
+        (["torch>=1.0", 'no-such-package>=1; extra == "lora"'], "ok", "packages: torch are new enough", ""),
+        (["torch>=99"], "problem", "is older than 99", 'install "torch>=99"\n'),
+        (["no-such-package>=1.5"], "problem", "no-such-package is not installed", 'install "no-such-package>=1.5"\n'),
+        (["torch>=1.0", 'pytest>=99; extra == "dev"'], "problem", "pytest", 'install "pytest>=99"\n'),
+    ],
+)
+def test_where_no_clone_is_the_installed_package_says_what_it_needs(wanted, mark, text, cure, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.requires", {doctor.PROJECT: wanted}.get)
+    (finding,) = doctor.packages(tmp_path)
+    assert finding.mark == mark
+    assert text in finding.text
+    assert cure in finding.cure
+    assert "constraints.txt" not in finding.cure
+
+
 @pytest.mark.parametrize(("wanted", "mark"), [("no-such-package>=1", "ok"), ("pytest>=99", "problem")])
 def test_an_extra_may_be_missing_and_may_not_be_too_old(wanted, mark, tmp_path):
     (tmp_path / "pyproject.toml").write_text(

@@ -17,7 +17,7 @@ def test_help_lists_what_there_is():
     out = make("help").stdout
     for target in ("setup", "recipe-stock", "recipe-custom", "recipe-baseline", "compare", "kaggle", "search"):
         assert f"make {target} " in out
-    for target in ("exactness", "test", "lint", "doctor", "clean"):
+    for target in ("exactness", "bundle", "test", "lint", "doctor", "clean"):
         assert f"make {target} " in out
     assert make().stdout == out
 

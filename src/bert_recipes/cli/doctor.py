@@ -1,4 +1,4 @@
-"""Checks the environment and names the cure for what is wrong: `make doctor`.
+"""Checks the environment and names the cure for what is wrong: `make doctor`, or `python -m bert_recipes.cli.doctor`.
 
 It has to run where the environment is broken, so it imports nothing but the standard library until it has to.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
+PROJECT = "bert-recipes"
 HUB_SECONDS = 5.0
 HUB_FILE = "google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
@@ -54,38 +55,60 @@ def python(version: tuple[Any, ...] = sys.version_info) -> Iterator[Finding]:
 
 def packages(root: Path = ROOT) -> Iterator[Finding]:
     """Are the packages there, new enough, and those this project was tested with?"""
-    pins = re.findall(r"^([\w.-]+)==(\S+)", (root / "constraints.txt").read_text(encoding="utf-8"), re.M)
-    tested = {_normal(name): version for name, version in pins}
+    tested = {_normal(name): version for name, version in _pins(root)}
     wanted = _requirements(root)
-    bad, other, extras = [], [], set()
+    bad, other, lacking, extras = [], [], [], set()
     for name, (least, extra) in wanted.items():
         here = next((found.version for found in importlib.metadata.distributions(name=name)), None)
         if here is None:
             if not extra:
                 bad.append(f"{name} is not installed")
+                lacking.append(f'"{name}>={least}"')
         elif not _at_least(here, least):
             bad.append(f"{name} {here} is older than {least}")
+            lacking.append(f'"{name}>={least}"')
             extras |= {extra} - {""}
         elif here.split("+")[0] != tested.get(_normal(name), here.split("+")[0]):
             other.append(f"{name} {here} (tested with {tested[_normal(name)]})")
     if bad:
         where = f"'.[{','.join(sorted(extras))}]'" if extras else "."
-        cure = f"$ {_pip()} install -c constraints.txt -e {where}\n{RESTART}"
-        yield Finding("problem", f"packages: {'; '.join(bad)}", cure)
+        what = f"-c constraints.txt -e {where}" if tested or _in_clone(root) else " ".join(lacking)
+        yield Finding("problem", f"packages: {'; '.join(bad)}", f"$ {_pip()} install {what}\n{RESTART}")
     if other:
         yield Finding("note", f"packages of other versions than the tested ones: {', '.join(other)}")
     if not bad and not other:
-        yield Finding("ok", f"packages: {', '.join(n for n, (_, extra) in wanted.items() if not extra)} as tested")
+        direct = ", ".join(name for name, (_, extra) in wanted.items() if not extra)
+        yield Finding("ok", f"packages: {direct} {'as tested' if tested else 'are new enough'}")
+
+
+def _in_clone(root: Path = ROOT) -> bool:
+    """Whether this is a clone of the repository, and no installed package."""
+    return (root / "pyproject.toml").is_file()
+
+
+def _pins(root: Path) -> list[tuple[str, str]]:
+    path = root / "constraints.txt"
+    return re.findall(r"^([\w.-]+)==(\S+)", path.read_text(encoding="utf-8"), re.M) if path.is_file() else []
 
 
 def _requirements(root: Path) -> dict[str, tuple[str, str]]:
     """The direct dependencies by name: the least version, and the extra that asks for it or an empty string."""
+    if not _in_clone(root):
+        found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:.*extra == .(\w+).)?", line) for line in _metadata()]
+        return {match[1]: (match[2], match[3] or "") for match in found if match}
     import tomllib  # Python 3.11
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project.get("optional-dependencies", {})}
     lines = [(line.partition(">="), extra) for extra, group in groups.items() for line in group]
     return {name.strip(): (least.strip(), extra) for (name, _, least), extra in lines}
+
+
+def _metadata() -> list[str]:
+    try:
+        return importlib.metadata.requires(PROJECT) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def _at_least(here: str, least: str) -> bool:
@@ -110,6 +133,10 @@ def _pip() -> str:
     return f"{shlex.quote(sys.executable if path.startswith('..') else path)} -m pip"
 
 
+def _torch() -> str:
+    return "-c constraints.txt torch" if _in_clone() else "torch"
+
+
 def _reason(error: BaseException) -> str:
     while error.__cause__:  # transformers wraps the import error that tells what is wrong
         error = error.__cause__
@@ -122,7 +149,8 @@ def imports() -> Iterator[Finding]:
         importlib.import_module("transformers").Trainer  # noqa: B018 - the import happens on access
     except BROKEN as error:
         reason = _reason(error)
-        text, cure = "", f"$ {_pip()} install --force-reinstall -c constraints.txt -e ."
+        what = "-c constraints.txt -e ." if _in_clone() else "--no-deps transformers accelerate"
+        text, cure = "", f"$ {_pip()} install --force-reinstall {what}"
         if "PartialState" in reason or "accelerate" in reason:
             text = ", since accelerate is too old for it or missing"
             least = _requirements(ROOT)["accelerate"][0]
@@ -137,7 +165,7 @@ def devices() -> Iterator[Finding]:
     try:
         torch = importlib.import_module("torch")
     except BROKEN as error:
-        cure = f"$ {_pip()} install --force-reinstall -c constraints.txt torch"
+        cure = f"$ {_pip()} install --force-reinstall {_torch()}"
         yield Finding("problem", f"torch cannot be imported: {_reason(error)}", cure)
         return
     hip = getattr(torch.version, "hip", None)
@@ -173,7 +201,7 @@ def _gpus(torch: Any) -> Iterator[Finding]:
 def _unused_driver(torch: Any) -> Finding:
     if torch.version.cuda is None:
         cure = (
-            f"$ {_pip()} install --force-reinstall -c constraints.txt torch\nif that brings a build for the CPU "
+            f"$ {_pip()} install --force-reinstall {_torch()}\nif that brings a build for the CPU "
             "again, pip is set to an index of such builds: see what 'pip config list' names"
         )
         return Finding("problem", "there is an NVIDIA driver, but this torch is built for the CPU", cure)
