@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs choices exactness test \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs notebooks choices exactness test \
   test-slow fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -113,6 +113,9 @@ anatomy: $(STAMP) ## take both models apart, station by station, on your own ver
 
 anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
 	@$(BIN)/python recipes/anatomy.py --write_docs
+
+notebooks: $(STAMP) ## execute the notebooks of recipes/notebooks and record them in both languages
+	@$(BIN)/python recipes/notebooks/build.py $(ARGS)
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)
