@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs flags-docs pictures choices exactness bundle \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs flags-docs pictures choices exactness bundle notebooks \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -120,11 +120,16 @@ anatomy: $(STAMP) ## take both models apart, station by station, on your own ver
 anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
 	@$(BIN)/python recipes/anatomy.py --write_docs
 
+<<<<<<< HEAD
 flags-docs: $(STAMP) ## write docs/flags.md, the page with every flag
 	@$(BIN)/python -m bert_recipes.cli.flags > docs/flags.md
 
 pictures: $(STAMP) ## draw the README's pictures, that of a report in a real browser (the extra 'pictures')
 	@$(BIN)/python docs/pictures/make.py $(ARGS)
+=======
+notebooks: $(STAMP) ## execute the notebooks of recipes/notebooks and record them in both languages
+	@$(BIN)/python recipes/notebooks/build.py $(ARGS)
+>>>>>>> wt-notebooks
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)

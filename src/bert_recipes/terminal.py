@@ -103,6 +103,8 @@ class _Console(Console):
 
 
 console = _Console(highlight=False)
+if console.is_jupyter and "JUPYTER_COLUMNS" not in os.environ:
+    console.width = 100  # what fits below a cell: rich takes 115
 
 
 def in_notebook() -> bool:

@@ -352,6 +352,7 @@ def test_a_sample_of_a_few_rows_is_said(competition, tmp_path, capsys):
         ("/kaggle/input/nlp-getting-started", "nlp-getting-started"),
         ("/kaggle/input/competitions/spooky-author/data", "spooky-author"),
         ("data/disaster-tweets", "nlp-getting-started"),
+        ("../../data/disaster-tweets/", "nlp-getting-started"),
         ("/kaggle/input", "NAME"),
         ("my-folder", "NAME"),
     ],

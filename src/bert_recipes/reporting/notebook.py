@@ -23,7 +23,7 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
     header, *rows = scores_table(metrics)
     recipe = saved_configuration(folder)["recipe"]
     return environment.get_template("notebook.html").render(
-        title=f"{folder.name}: {recipe}",
+        title=folder.name if folder.name == recipe else f"{folder.name}: {recipe}",
         page=(folder / PAGE).as_posix(),
         folder=folder,
         header=header,

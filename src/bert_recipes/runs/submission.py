@@ -26,8 +26,8 @@ JOINTS = (" | ", "|", "; ", ";", ", ", ",", " ")
 # How pandas and json write a list of labels.
 LISTS = {"list of Python": repr, "list of JSON": lambda held: json.dumps(held, ensure_ascii=False)}
 
-# Where this project itself sends the files of a competition.
-COMPETITIONS = {Path("data/disaster-tweets"): "nlp-getting-started"}
+# What this project calls the folder of a competition's files.
+COMPETITIONS = {"disaster-tweets": "nlp-getting-started"}
 # Where Kaggle's own machines have them, in a folder that is named by the competition.
 KAGGLE_INPUT = Path("/kaggle/input")
 
@@ -38,7 +38,7 @@ def competition_of(source: str) -> str:
     if folder.is_relative_to(KAGGLE_INPUT):
         names = [part for part in folder.relative_to(KAGGLE_INPUT).parts if part != "competitions"]
         return names[0] if names else "NAME"
-    return COMPETITIONS.get(folder, "NAME")
+    return COMPETITIONS.get(folder.name, "NAME")
 
 
 @dataclass(frozen=True)
