@@ -13,14 +13,14 @@ def charmaps(monkeypatch):
     """Give this machine the fonts that a test names, whatever it has."""
 
     def set_to(known, installed_since=()):
-        entries = [fonts.font_manager.FontEntry(name, name, "normal", "normal", 400) for name in (fonts.BASE, *known)]
+        entries = [fonts.font_manager.FontEntry(fname=name, name=name, weight=400) for name in (fonts.BASE, *known)]
         monkeypatch.setattr(fonts.font_manager.fontManager, "ttflist", entries)
         monkeypatch.setattr(fonts.font_manager, "findfont", lambda name: name)
         monkeypatch.setattr(fonts.font_manager, "findSystemFonts", lambda: list(installed_since))
         monkeypatch.setattr(
             fonts.font_manager.fontManager,
             "addfont",
-            lambda path: entries.append(fonts.font_manager.FontEntry(path, path, "normal", "normal", 400)),
+            lambda path: entries.append(fonts.font_manager.FontEntry(fname=path, name=path, weight=400)),
         )
         has = {fonts.BASE: frozenset("abc"), **known, **dict(installed_since)}
         monkeypatch.setattr(fonts, "_characters", has.__getitem__)
@@ -69,3 +69,8 @@ def test_labels_of_any_script_are_drawn_without_a_warning(tmp_path):
     rows = binary(60, names=("긍정", "\ue123 한국어"))
     run_page.write_report(tmp_path, run_folder(tmp_path, rows), list)
     assert "한국어" in (tmp_path / "plots/confusion.svg").read_text(encoding="utf-8")
+
+
+def test_there_are_stand_ins_for_all_letters_of_a_large_matrix():
+    assert set(plots.STAND_INS) <= fonts._characters(fonts.font_manager.findfont(fonts.BASE))
+    assert len(set(plots.STAND_INS)) == len(plots.STAND_INS) >= 18 * plots.MOST_CLASSES

@@ -58,7 +58,7 @@ def test_all_type_is_of_one_size_and_without_tex(name, tmp_path):
     texts = [text for text in figure.findobj(Text) if text.get_text()]
     assert {text.get_fontsize() for text in texts} == {plots.POINTS}
     svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
-    assert set(re.findall(r"font: ([\d.]+)px", svg)) == {str(plots.POINTS)}
+    assert set(re.findall(r"font(?:-size)?: ([\d.]+)px", svg)) == {str(plots.POINTS)}
     assert "mathdefault" not in svg
     assert "$" not in svg
 

@@ -38,7 +38,7 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
         means = {n: of[first].mean() for n, of in by_group.items()}
         drawn.add("cost", comparison_plots.cost_and_score(seconds, means, first, ends))
     page = environment.get_template("comparison.html").render(
-        title=" or ".join(group.name for group in groups) + "?",
+        title=_either([group.name for group in groups]) + "?",
         data=", ".join(saved_configuration(groups[0].folders[0])["dataset"]),
         rows=len(rows.ids),
         out_of_fold=FOLD in rows.columns,
@@ -64,6 +64,10 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
     )
     with writing(folder / PAGE) as file:
         file.write(page)
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]])
 
 
 def _spread(values: np.ndarray) -> float | None:

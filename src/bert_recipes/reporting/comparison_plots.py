@@ -30,7 +30,16 @@ def seeds_as_dots(scores: dict[str, np.ndarray], title: str, ends: tuple[float |
             bar = np.clip([values.mean() - half, values.mean() + half], *ends)
             axes.plot(bar, [i, i], color=colour, linewidth=7, alpha=0.22, solid_capstyle="butt")
         # Apart a little, so that like scores do not hide each other.
-        axes.plot(values, i + 0.09 * ((np.arange(k) % 3) - 1), "o", color=colour, alpha=0.7, markersize=6, mew=0)
+        axes.plot(
+            values,
+            i + 0.09 * ((np.arange(k) % 3) - 1),
+            "o",
+            color=colour,
+            alpha=0.7,
+            markersize=6,
+            mew=0,
+            clip_on=False,
+        )
         axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2)
     axes.set_yticks(range(len(scores)), [short(name) for name in scores])
     axes.set(xlabel=title, ylim=(len(scores) - 0.4, -0.6))
@@ -72,6 +81,7 @@ def cost_and_score(
             color=COLOURS[i % len(COLOURS)],
             markersize=8,
             alpha=0.85,
+            clip_on=False,
             label=short(name),
         )
     axes.set_xscale("log")

@@ -5,6 +5,7 @@ that one drawing serves light and dark.
 """
 
 import contextlib
+import functools
 import io
 import itertools
 import re
@@ -24,7 +25,7 @@ from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from bert_recipes.evaluation.calibration import reliability
@@ -46,7 +47,8 @@ MOST_CLASSES = 40
 # Every text of every figure has this size, and every figure but a large matrix this width, in inches.
 POINTS, WIDTH = 9.5, 4.2
 # Drawn in place of characters that no font here has, and put back in the SVG: a browser knows more fonts.
-STAND_INS = [chr(0x2801 + i) for i in range(255)]  # Braille, which DejaVu Sans has
+# Braille and Canadian syllabics, which DejaVu Sans has: enough for all letters of the names of a large matrix.
+STAND_INS = [chr(code) for code in (*range(0x2801, 0x2900), *range(0x1401, 0x1508), *range(0x1510, 0x1610))]
 STYLE: dict[Any, Any] = {
     "font.family": [fonts.BASE],
     "font.size": POINTS,
@@ -133,11 +135,22 @@ def _instead(figure: Figure, undrawn: set[str], *others: str) -> Iterator[dict[i
     there = dict(zip(sorted(undrawn), itertools.cycle(others), strict=False))
     table = str.maketrans(there)
     texts = {text: text.get_text() for text in _texts(figure)} if undrawn else {}
+    axes = [axis for of in figure.axes for axis in (of.xaxis, of.yaxis)] if undrawn else []
+    named = {axis: shown for axis in axes if isinstance(shown := axis.get_major_formatter(), FuncFormatter)}
     for text, content in texts.items():
         text.set_text(content.translate(table))
+    for axis, shown in named.items():
+        # Ticks take their text from here each time that they are drawn.
+        axis.set_major_formatter(FuncFormatter(functools.partial(_translated, shown, table)))
     yield {ord(other): ord(character) for character, other in there.items()}
+    for axis, shown in named.items():
+        axis.set_major_formatter(shown)
     for text, content in texts.items():
         text.set_text(content)
+
+
+def _translated(shown: FuncFormatter, table: dict[int, str], value: float, at: int | None) -> str:
+    return shown(value, at).translate(table)
 
 
 def _with_variables(style: str) -> str:

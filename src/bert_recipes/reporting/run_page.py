@@ -96,7 +96,8 @@ def _headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _badly_scaled(metrics: dict[str, Any]) -> str | None:
     """Say so where temperature scaling made the calibration worse; its temperature is chosen by cross entropy."""
-    worse, better = [], []
+    worse: list[str] = []
+    better: list[str] = []
     for split in SCORED_SPLITS:
         scores = metrics.get(split, {})
         for name in ("ece", "brier"):
