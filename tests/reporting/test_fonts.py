@@ -52,7 +52,7 @@ def test_the_last_resort_is_no_font(charmaps):
 @pytest.mark.filterwarnings("error")
 def test_without_a_font_the_page_has_the_letters_and_says_what_the_pictures_lack(tmp_path, monkeypatch):
     monkeypatch.setattr(fonts, "families_for", lambda texts: ([fonts.BASE], set("".join(texts)) & HANGUL))
-    rows = binary(60, names=("긍정", "부정"))
+    rows = binary(60, names=("긍정 ⠁", "부정"))
     said = run_page.write_report(tmp_path, run_folder(tmp_path, rows), list)
     assert "“긍”, “부”, “정”" in said[-1]
     assert "fonts-nanum" in said[-1]
@@ -61,7 +61,8 @@ def test_without_a_font_the_page_has_the_letters_and_says_what_the_pictures_lack
     for name in ("confusion", "roc"):
         svg = (tmp_path / f"plots/{name}.svg").read_text(encoding="utf-8")
         assert "부정" in svg
-        assert not set(plots.STAND_INS) & set(svg)
+        assert set(plots.STAND_INS) & set(svg) <= {"⠁"}
+    assert "긍정 ⠁" in (tmp_path / "plots/confusion.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.filterwarnings("error")

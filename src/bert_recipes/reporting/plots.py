@@ -47,8 +47,8 @@ MOST_CLASSES = 40
 # Every text of every figure has this size, and every figure but a large matrix this width, in inches.
 POINTS, WIDTH = 9.5, 4.2
 # Drawn in place of characters that no font here has, and put back in the SVG: a browser knows more fonts.
-# Braille and Canadian syllabics, which DejaVu Sans has: enough for all letters of the names of a large matrix.
-STAND_INS = [chr(code) for code in (*range(0x2801, 0x2900), *range(0x1401, 0x1508), *range(0x1510, 0x1610))]
+# Braille, arrows, operators and boxes, which DejaVu Sans has: enough for all letters of a large matrix.
+STAND_INS = [chr(code) for code in (*range(0x2801, 0x2900), *range(0x2190, 0x2300), *range(0x2500, 0x2600))]
 STYLE: dict[Any, Any] = {
     "font.family": [fonts.BASE],
     "font.size": POINTS,
@@ -132,9 +132,11 @@ def _choose_fonts(figure: Figure) -> set[str]:
 @contextlib.contextmanager
 def _instead(figure: Figure, undrawn: set[str], *others: str) -> Iterator[dict[int, int]]:
     """Draw others for the characters `undrawn`; yield what translates them back."""
-    there = dict(zip(sorted(undrawn), itertools.cycle(others), strict=False))
-    table = str.maketrans(there)
     texts = {text: text.get_text() for text in _texts(figure)} if undrawn else {}
+    taken = set().union(*texts.values())
+    free = [other for other in others if other not in taken] or others
+    there = dict(zip(sorted(undrawn), itertools.cycle(free), strict=False))
+    table = str.maketrans(there)
     axes = [axis for of in figure.axes for axis in (of.xaxis, of.yaxis)] if undrawn else []
     named = {axis: shown for axis in axes if isinstance(shown := axis.get_major_formatter(), FuncFormatter)}
     for text, content in texts.items():
