@@ -120,16 +120,14 @@ anatomy: $(STAMP) ## take both models apart, station by station, on your own ver
 anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
 	@$(BIN)/python recipes/anatomy.py --write_docs
 
-<<<<<<< HEAD
 flags-docs: $(STAMP) ## write docs/flags.md, the page with every flag
 	@$(BIN)/python -m bert_recipes.cli.flags > docs/flags.md
 
 pictures: $(STAMP) ## draw the README's pictures, that of a report in a real browser (the extra 'pictures')
 	@$(BIN)/python docs/pictures/make.py $(ARGS)
-=======
+
 notebooks: $(STAMP) ## execute the notebooks of recipes/notebooks and record them in both languages
 	@$(BIN)/python recipes/notebooks/build.py $(ARGS)
->>>>>>> wt-notebooks
 
 choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)

@@ -1,6 +1,5 @@
 """A run's page: complete, safe, legible, and honest about what is undefined."""
 
-import json
 import re
 import subprocess
 import sys
@@ -8,52 +7,16 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
+from support.reported import binary, run_folder
 from support.rows import write_csv
 from support.scripts import recipe
 
-from bert_recipes.evaluation import calibration
-from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.reporting import plots, run_page
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 SCRIPT = "<script>document.title = 'run'</script> & <b>bold</b>"
-
-
-def run_folder(folder, rows, history=True):
-    """Fill a folder as a run does, up to its report; return its metrics."""
-    rows.write(folder)
-    scores = scores_from_probabilities(rows.probabilities, rows.labels, rows.problem_type)
-    if rows.problem_type == SINGLE_LABEL:
-        scores |= calibration.choose(rows.labels, rows.probabilities)
-    labels = {"names": rows.label_names, "problem_type": rows.problem_type}
-    environment = {"versions": {"torch": "2.13.0"}, "device": "CPU", "seed": 1, "labels": labels}
-    train = {"train_runtime": 231.2, "train_tokens_per_second": 3300.0, "peak_memory_mib": 1123.0}
-    metrics = {"train": train, "validation": scores, "environment": environment}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "run.yaml").write_text(
-        yaml.safe_dump({"recipe": "stock", "model": "m", "dataset": ["d"], "output_dir": "runs/x", "labels": None})
-    )
-    if history:
-        log = [{"step": step, "loss": 1 / step} for step in range(1, 60)]
-        log += [{"step": step, "eval_loss": 0.5, "eval_f1": step / 60} for step in (20, 40, 60)]
-        (folder / "trainer_state.json").write_text(json.dumps({"log_history": log}))
-    return metrics
-
-
-def binary(n, names=("other", "fire"), text="words of a tweet"):
-    draw = np.random.default_rng(0)
-    labels = draw.integers(0, 2, n)
-    p = 1 / (1 + np.exp(-(draw.normal(size=n) * 2 + 2 * (2 * labels - 1))))
-    probabilities = np.stack([1 - p, p], axis=1)
-    columns = {
-        "text": [f"{text} {i} " + "word " * (i % 30) for i in range(n)],
-        "keyword": [f"k{i % 12}" for i in range(n)],
-    }
-    losses = -np.log(probabilities[np.arange(n), labels])
-    return Predictions([str(i) for i in range(n)], labels, probabilities, losses, list(names), SINGLE_LABEL, columns)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +56,7 @@ def test_the_figures_are_there_twice_and_in_the_page(reported):
         with Image.open(folder / "plots" / f"{name}.png") as image:
             assert image.width > 600
         ET.parse(folder / "plots" / f"{name}.svg")
-        assert f'<figure id="{name}"><svg viewBox=' in page
+        assert f'<figure id="{name}"><div class="drawing"><svg viewBox=' in page
     figures = page.split('<figure id="confusion">')[1].split("</figure>")[0]
     # Its colours are the page's, so that it is legible in the dark.
     assert "var(--c1)" in figures
@@ -147,6 +110,35 @@ def test_per_keyword_scores_are_those_of_its_rows(reported):
     _, rows, page = reported
     wrong = rows.wrong[np.array(rows.columns["keyword"]) == "k3"]
     assert f"<tr><td>k3</td><td>{len(wrong)}</td><td>{wrong.sum()}</td>" in page
+
+
+def test_keywords_encoded_as_in_a_url_are_decoded():
+    assert run_page._decoded(["body%20bags", "fire", "caf%C3%A9"]) == ["body bags", "fire", "café"]
+
+
+@pytest.mark.parametrize("values", [["body%20bags", "two words"], ["50%", "a%20b"], ["%ff", "a%20b"]])
+def test_what_only_looks_encoded_stays(values):
+    assert run_page._decoded(values) == values
+
+
+def test_temperature_scaling_that_made_calibration_worse_is_said(tmp_path):
+    rows = binary(60)
+    metrics = run_folder(tmp_path, rows, history=False)
+    metrics["validation"] |= {"ece": 0.02, "ece_scaled": 0.05, "brier": 0.1, "brier_scaled": 0.10001}
+    run_page.write_report(tmp_path, metrics, list)
+    page = (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
+    assert (
+        "Temperature scaling made the calibration worse here: calibration error (ECE) on validation from 0.0200 to "
+        "0.0500. So use the probabilities as they were predicted."
+    ) in page
+    metrics["validation"] |= {"ece_scaled": 0.01}
+    run_page.write_report(tmp_path, metrics, list)
+    assert "made the calibration worse" not in (tmp_path / run_page.PAGE).read_text(encoding="utf-8")
+
+
+def test_a_run_named_as_its_recipe_is_named_once(reported):
+    _, _, page = reported
+    assert "<h1>stock</h1>" in page
 
 
 def test_a_class_absent_from_validation_is_said(tmp_path):

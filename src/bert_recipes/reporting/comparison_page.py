@@ -9,9 +9,9 @@ import numpy as np
 from bert_recipes.columns import FOLD, TEXT
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.files import writing
-from bert_recipes.reporting import plots
+from bert_recipes.reporting import comparison_plots
 from bert_recipes.reporting.pages import PAGE, Drawings, environment, is_chosen_there
-from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of
+from bert_recipes.reporting.verdicts import Group, Verdict, ends_of, scores_for, scores_of
 from bert_recipes.task import REGRESSION
 
 MOST_DISAGREEMENTS = 8
@@ -28,19 +28,17 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
     """
     rows = groups[0].predictions[0]
     titles = list(scores_for(rows))
-    first = titles[0]
+    first, ends = titles[0], ends_of(rows)
     by_group = {group.name: {title: scores_of(group, title) for title in titles} for group in groups}
     seconds = {g.name: float(np.mean([m["train"].get("train_runtime", np.nan) for m in g.metrics])) for g in groups}
     drawn = Drawings(folder)
-    drawn.add("seeds", plots.seeds_as_dots({name: of[first] for name, of in by_group.items()}, first))
-    intervals = [
-        (f"{v.a} vs {v.b}", d.value, d.low, d.high, d.holm < 0.05) for v in verdicts if (d := v.differences[first])
-    ]
-    drawn.add("differences", plots.differences(intervals, first))
+    drawn.add("seeds", comparison_plots.seeds_as_dots({n: of[first] for n, of in by_group.items()}, first, ends))
+    drawn.add("differences", comparison_plots.differences([v.findings[first] for v in verdicts], first))
     if all(s > 0 for s in seconds.values()):
-        drawn.add("cost", plots.cost_and_score(seconds, {n: of[first].mean() for n, of in by_group.items()}, first))
+        means = {n: of[first].mean() for n, of in by_group.items()}
+        drawn.add("cost", comparison_plots.cost_and_score(seconds, means, first, ends))
     page = environment.get_template("comparison.html").render(
-        title=" or ".join(group.name for group in groups) + "?",
+        title=_either([group.name for group in groups]) + "?",
         data=", ".join(saved_configuration(groups[0].folders[0])["dataset"]),
         rows=len(rows.ids),
         out_of_fold=FOLD in rows.columns,
@@ -66,6 +64,10 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
     )
     with writing(folder / PAGE) as file:
         file.write(page)
+
+
+def _either(names: list[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]])
 
 
 def _spread(values: np.ndarray) -> float | None:

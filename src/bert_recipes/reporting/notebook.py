@@ -7,7 +7,7 @@ from typing import Any
 
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.evaluation.titles import scores_table
-from bert_recipes.reporting.pages import PAGE, PLOTS, environment
+from bert_recipes.reporting.pages import PAGE, PLOTS, environment, title_of
 from bert_recipes.reporting.verdicts import Verdict
 
 CURVES = ("loss", "score")
@@ -21,9 +21,8 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
         metrics: what its metrics.json holds.
     """
     header, *rows = scores_table(metrics)
-    recipe = saved_configuration(folder)["recipe"]
     return environment.get_template("notebook.html").render(
-        title=folder.name if folder.name == recipe else f"{folder.name}: {recipe}",
+        title=title_of(folder, saved_configuration(folder)["recipe"]),
         page=(folder / PAGE).as_posix(),
         folder=folder,
         header=header,
@@ -46,7 +45,7 @@ def comparison_html(folder: Path, scores: Mapping[str, Mapping[str, str]], verdi
         folder=folder,
         header=["", *titles],
         rows=[[name, *(of[title] for title in titles)] for name, of in scores.items()],
-        sentences=[sentence for v in verdicts for sentence in v.sentences.values()],
+        findings=[finding for v in verdicts for finding in v.findings.values()],
         drawings=_drawings(folder, ("differences",)),
     )
 

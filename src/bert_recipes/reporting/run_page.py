@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import yaml
@@ -19,7 +21,7 @@ from bert_recipes.evaluation.titles import SCORED_SPLITS, TITLES
 from bert_recipes.files import writing
 from bert_recipes.reporting import plots
 from bert_recipes.reporting.near_duplicates import clashes
-from bert_recipes.reporting.pages import PAGE, Drawings, environment, is_chosen_there
+from bert_recipes.reporting.pages import PAGE, Drawings, environment, is_chosen_there, shown_score, title_of
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
 
 MOST_WRONG = 40
@@ -51,8 +53,9 @@ def write_report(
     histories = _log_histories(folder)
     validation = metrics["validation"]
     figures, missing = _figures(rows, validation, histories, folder)
+    missing += figures.undrawn_said
     page = environment.get_template("run.html").render(
-        title=f"{folder.name}: {configuration['recipe']}",
+        title=title_of(folder, configuration["recipe"]),
         configuration={k: v for k, v in configuration.items() if v is not None},
         metrics=metrics,
         rows=len(rows.ids),
@@ -62,6 +65,7 @@ def write_report(
         figures=figures,
         missing=missing,
         headline=_headline(validation),
+        badly_scaled=_badly_scaled(metrics),
         per_label=_per_label(rows),
         per_value=_per_value(rows),
         most_wrong=_most_wrong(rows),
@@ -86,7 +90,26 @@ def _log_histories(folder: Path) -> list[list[dict[str, Any]]]:
 
 def _headline(scores: dict[str, Any]) -> list[tuple[str, str]]:
     names = ("f1", "accuracy", "roc_auc", "ece") if "f1" in scores else ("pearson", "spearman", "mae", "r2")
-    return [(TITLES[name], f"{scores[name]:.3f}") for name in names if scores.get(name) is not None]
+    found = [(TITLES[name], scores[name]) for name in names if scores.get(name) is not None]
+    return [(title, f"{value:.3f}" if abs(value) < 100 else shown_score(value)) for title, value in found]
+
+
+def _badly_scaled(metrics: dict[str, Any]) -> str | None:
+    """Say so where temperature scaling made the calibration worse; its temperature is chosen by cross entropy."""
+    worse: list[str] = []
+    better: list[str] = []
+    for split in SCORED_SPLITS:
+        scores = metrics.get(split, {})
+        for name in ("ece", "brier"):
+            before, after = scores.get(name), scores.get(f"{name}_scaled")
+            if before is None or after is None or shown_score(before) == shown_score(after):
+                continue
+            said = f"{TITLES[name]} on {split} from {shown_score(before)} to {shown_score(after)}"
+            (worse if after > before else better).append(said)
+    if not worse:
+        return None
+    advice = "its benefit is not certain" if better else "use the probabilities as they were predicted"
+    return f"Temperature scaling made the calibration worse here: {', '.join(worse)}. So {advice}."
 
 
 def _score_rows(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -200,11 +223,24 @@ def _per_value(rows: Predictions) -> dict[str, list[dict[str, Any]]]:
             continue
         errors = np.bincount(which, wrong, minlength=len(values))
         worst = sorted(usual, key=lambda i: (-errors[i], count[i]))[:MOST_VALUES]
+        shown = _decoded(values.tolist())
         tables[column] = [
-            {"value": values[i], "rows": int(count[i]), "wrong": int(errors[i]), "share": errors[i] / count[i]}
+            {"value": shown[i], "rows": int(count[i]), "wrong": int(errors[i]), "share": errors[i] / count[i]}
             for i in worst
         ]
     return tables
+
+
+def _decoded(values: list[str]) -> list[str]:
+    """Return a column's values as they were before they were encoded as in a URL (`body%20bags`), if they were."""
+    encoded = re.compile(r"%[0-9A-Fa-f]{2}")
+    # Whoever encodes a column encodes every blank in it, and every %.
+    if any(re.search(r"\s", value) or "%" in encoded.sub("", value) for value in values):
+        return values
+    try:
+        return [unquote(value, errors="strict") for value in values]
+    except UnicodeDecodeError:
+        return values
 
 
 def _most_wrong(rows: Predictions) -> list[dict[str, Any]]:
