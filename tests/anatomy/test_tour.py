@@ -5,22 +5,28 @@ import runpy
 import subprocess
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from support.encoders import FAMILY
 from support.paths import ROOT
-from transformers import AutoModel, AutoTokenizer
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from bert_recipes.anatomy import LANGUAGES, stations
 from bert_recipes.anatomy.markdown import markdown
 from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.page import page
+from bert_recipes.anatomy.probes import PROBES, script_of
 from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts, versions
 from bert_recipes.data import embedded
 from bert_recipes.reporting.documents import markdown_table
 
 NUMBER = re.compile(r"\d[\d.,]*\d|\d")
-COUNT = 16
+COUNT = len(stations.STATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +80,15 @@ def test_korean_and_english_have_the_same_stations_commands_and_figures():
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_documents_show_what_the_tour_says_was_measured(language):
     for table in measured().tables[language]:
-        shown = (ROOT / table.title.values["file"]).read_text(encoding="utf-8").splitlines()
-        header, _, *rows = markdown_table(table.header, table.rows).splitlines()
-        first = shown.index(header) + 2
-        assert shown[first : first + len(rows)] == rows
-        assert not shown[first + len(rows)].startswith("|")
+        shown = (ROOT / table.title.values["file"]).read_text(encoding="utf-8")
+        figures = {figure for row in table.rows for cell in row for figure in re.findall(r"0\.\d{4}", cell)}
+        assert figures <= set(NUMBER.findall(shown))
+    # The last is a table there too.
+    header, _, *rows = markdown_table(table.header, table.rows).splitlines()
+    lines = shown.splitlines()
+    first = lines.index(header) + 2
+    assert lines[first : first + len(rows)] == rows
+    assert not lines[first + len(rows)].startswith("|")
 
 
 def test_both_languages_say_the_same_things():
@@ -112,8 +122,79 @@ def test_another_model_is_told_what_is_not_so_for_it(family, tmp_path):
     verdicts = [station.verdict for station in seen]
     assert "broken" not in verdicts
     assert "elsewhere" in verdicts
-    assert "<script>alert(1)" not in page(tour, seen, "en")
-    assert markdown(tour, seen, "ko").count("\n## ") == COUNT - 1
+    assert "<script>alert(1)" not in page(tour, dict(enumerate(seen, 1)), "en")
+    assert markdown(tour, dict(enumerate(seen, 1)), "ko").count("\n## ") == COUNT - 1
+
+
+@pytest.fixture
+def korean_bert(tmp_path):
+    """A BERT of a Korean vocabulary whose checkpoint, saved after masked language modelling, stores no pooler."""
+    syllables = [chr(code) for code in range(0xAC00, 0xD7A4)]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", *syllables, *(f"##{each}" for each in syllables)]
+    made = Tokenizer(WordPiece({token: i for i, token in enumerate(tokens)}, unk_token="[UNK]"))
+    made.pre_tokenizer = BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    special = [("[CLS]", 2), ("[SEP]", 3)]
+    made.post_processor = TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", special)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    PreTrainedTokenizerFast(tokenizer_object=made, model_input_names=inputs, **names).save_pretrained(tmp_path)
+    config = BertConfig.from_dict(FAMILY["bert"].to_dict() | {"vocab_size": len(tokens)})
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    return str(tmp_path)
+
+
+def test_a_korean_model_without_a_pooler_is_probed_in_korean_and_not_blamed(korean_bert):
+    tour = begin(korean_bert, None, 2)
+    assert re.search("[가-힣]", tour.text)
+    seen = {station.__name__: station(tour) for station in stations.STATIONS if station.__name__ != "traps"}
+    verdicts = {name: station.verdict for name, station in seen.items()}
+    failed = {name: station.instead for name, station in seen.items() if station.verdict in ("broken", "changed")}
+    assert not failed
+    assert verdicts["tokenizer"] == "holds"
+    assert any(check.what.key == "word_in_pieces" for check in seen["tokenizer"].checks)
+    assert [seen[name].elsewhere.key for name in ("head", "which")] == ["new_pooler"] * 2
+    drawn = page(tour, dict(enumerate(seen.values(), 1)), "ko")
+    assert texts("ko")["common"]["new_pooler"].rstrip(".") in drawn
+
+
+def test_a_vocabulary_of_another_script_is_given_no_word():
+    assert script_of({"##лес": 0, "пожар": 1, "fire": 2}) == "CYRILLIC"
+    assert script_of({"[PAD]": 0, "1": 1}) == "LATIN"
+    assert "CYRILLIC" not in PROBES
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_text_of_a_station_hides_a_common_one(language):
+    said = texts(language)
+    hidden = [
+        (station, key) for station in said if station != "common" for key in {*said[station]} & {*said["common"]}
+    ]
+    assert {key for _, key in hidden} == {"title"}
+
+
+def test_what_the_three_numbers_of_a_token_are_is_written_beside_them(toured):
+    for suffix, names in (("", "id<br>type id<br>attention mask"), (".ko", "id<br>토큰 타입 id<br>어텐션 마스크")):
+        html = (toured[0] / f"anatomy{suffix}.html").read_text(encoding="utf-8")
+        assert html.count(f"<small>{names}</small>") == 3
+
+
+def test_one_station_is_visited_alone_under_its_own_number(tiny_bert, tmp_path, monkeypatch, capsys):
+    flags = ["--model", str(tiny_bert), "--output_dir", str(tmp_path), "--station", "8", "7"]
+    monkeypatch.setattr(sys, "argv", ["anatomy.py", *flags])
+    runpy.run_path(str(ROOT / "recipes/anatomy.py"))["main"]()
+    assert headings((tmp_path / "anatomy.ko.md").read_text(encoding="utf-8")) == [7, 8]
+    assert (tmp_path / "anatomy.html").read_text(encoding="utf-8").count("<section") == 2
+
+
+def test_a_pause_waits_between_stations(tiny_bert, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("builtins.input", lambda *prompt: waited.append(prompt) or "")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    flags = ["--model", str(tiny_bert), "--output_dir", str(tmp_path), "--station", "6", "7", "8", "--pause"]
+    monkeypatch.setattr(sys, "argv", ["anatomy.py", *flags])
+    runpy.run_path(str(ROOT / "recipes/anatomy.py"))["main"]()
+    assert len(waited) == 2
 
 
 def test_a_verdict_follows_the_checks():
@@ -131,7 +212,7 @@ def test_a_claim_that_fails_is_status_1(tiny_bert, tmp_path, monkeypatch):
     script = runpy.run_path(str(ROOT / "recipes/anatomy.py"))
 
     def broken(tour):
-        return Station("cls", checks=[Check(Said("same", count=1), False)])
+        return Station("cls", checks=[Check(Said("same", batch=1, hidden=1), False)])
 
     monkeypatch.setattr(stations, "STATIONS", (broken,))
     monkeypatch.setattr(sys, "argv", ["anatomy.py", "--model", str(tiny_bert), "--output_dir", str(tmp_path)])
@@ -146,12 +227,15 @@ def test_a_claim_that_fails_is_status_1(tiny_bert, tmp_path, monkeypatch):
         (["--model", "no/such/model/here"], "error: --model no/such/model/here is neither a model folder"),
         (["--text", " "], "error: --text is empty"),
         (["--num_labels", "1"], "error: --num_labels 1: give 2 or more"),
+        (["--station", "4", "99"], "error: --station 99: the stations are numbered 1 to "),
+        (["--station", "4", "--write_docs"], "error: --write_docs records the whole tour"),
+        (["--pause"], "error: --pause waits for Enter"),
         (["--output_dir", "/dev/null/x"], "error: --output_dir /dev/null/x cannot be written"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(flags, sentence):
     command = [sys.executable, str(ROOT / "recipes/anatomy.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 2
     assert done.stderr.startswith(sentence)
     assert done.stderr.count("\n") == 1

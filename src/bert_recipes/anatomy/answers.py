@@ -1,4 +1,4 @@
-"""Stations 8 to 12: from logits to answers and losses, and which rows may decide what."""
+"""The stations from logits to answers and losses, and which rows may decide what."""
 
 from typing import Any
 
@@ -8,8 +8,6 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from bert_recipes.anatomy.tour import Cell, Check, Code, Said, Station, Table, Tour, numbers, shape, source_of
 from bert_recipes.modeling.losses import cross_entropy, losses_and_weights
-
-# 8
 
 
 def answers(logits):
@@ -49,9 +47,6 @@ def decide(tour: Tour) -> Station:
     return Station("decide", source_of(answers), blocks, checks)
 
 
-# 9
-
-
 @torch.no_grad()
 def with_labels(stock, tokens, labels):
     """Take the stock model's loss, and the losses of the examples from its logits."""
@@ -77,9 +72,6 @@ def loss(tour: Tour) -> Station:
         Check(Said("kept"), ours.shape == (2,) and torch.equal(ours, per_example)),
     ]
     return Station("loss", source_of(with_labels), [Table(rows, [Said("value"), Said("shape"), Said("seen")])], checks)
-
-
-# 10
 
 
 def chosen_loss(num_labels, labels, model=None):
@@ -151,10 +143,55 @@ def problem(tour: Tour) -> Station:
         Check(Said("wrong_shape"), all(as_told[4:])),
         Check(Said("sticks"), (first, second) == (MULTI, MULTI) and then == "ValueError"),
     ]
-    return Station("problem", source_of(chosen_loss), [Table(rows, header, marked=[1, 6])], checks)
+    errors, as_said = _label_errors()
+    checks += [Check(Said("not_the_same"), _single_label_either_way()), Check(Said("messages"), as_said)]
+    blocks = [_kinds(), Table(rows, header, title=Said("cases"), marked=[1, 6]), errors]
+    return Station("problem", source_of(chosen_loss, error_of), blocks, checks)
 
 
-# 11
+def _kinds() -> Table:
+    """Return how many classes there are and how many a row has, and what each needs."""
+    rows: list[list[Cell]] = [
+        [Said("binary"), "2", "1", Code("int64 [batch]"), Code(SINGLE)],
+        [Said("multi_class"), "3 …", "1", Code("int64 [batch]"), Code(SINGLE)],
+        [Said("multi_label"), "2 …", "0 …", Code("float32 [batch, num_labels]"), Code(MULTI)],
+    ]
+    header: list[Cell] = [Said("task"), Said("classes"), Said("per_row"), Said("labels"), Code("problem_type")]
+    return Table(rows, header, title=Said("kinds"))
+
+
+def _single_label_either_way() -> bool:
+    """Return whether two classes and many are one kind to the model, and several labels a row another."""
+    two, many = (chosen_loss(n, torch.tensor([0, 1, 1, 0]))[:2] for n in (2, 3))
+    several = chosen_loss(2, torch.tensor([[1.0, 1.0], [0.0, 0.0]]))[:2]
+    return two == many == (NLL, SINGLE) and several == (BCE, MULTI)
+
+
+def error_of(num_labels, labels, problem_type):
+    """Return what a stock model says of labels that do not fit its problem type."""
+    model = BertForSequenceClassification(tiny_config(num_labels=num_labels, problem_type=problem_type))
+    try:
+        model(input_ids=torch.full((len(labels), 3), 5), labels=labels)
+    except (ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _label_errors() -> tuple[Table, bool]:
+    """Return what the wrong dtype and shape of labels are told, with the remedy, and whether each was refused."""
+    floats = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    cases = [
+        (floats, None, Said("make_long")),
+        (floats, SINGLE, Said("make_long")),
+        (torch.ones(4, 2).long(), MULTI, Said("make_float")),
+        (torch.ones(4).long(), MULTI, Said("unset")),
+    ]
+    rows: list[list[Cell]] = []
+    for labels, kind, remedy in cases:
+        given = f"{str(labels.dtype).removeprefix('torch.')} {list(labels.shape)}"
+        rows.append([Code(given), Code(kind), Code(error_of(2, labels, kind)), remedy])
+    header: list[Cell] = [Said("labels"), Code("problem_type"), Said("error"), Said("remedy")]
+    return Table(rows, header, title=Said("errors")), all(str(row[2]) for row in rows)
 
 
 @torch.no_grad()
@@ -171,11 +208,8 @@ def swallowed(tour: Tour) -> Station:
     answer = plain_with_labels(tour.plain, tour.tokens, torch.tensor([1, 0]))
     refused = answer == "TypeError"
     rows = [[Code("plain(**tokens, labels=labels)"), Code(answer if refused else ", ".join(answer))]]
-    checks = [Check(Said("refuses"), refused, None if refused or "loss" in answer else Said("swallows"))]
+    checks = [Check(Said("swallows"), not refused and "loss" not in answer, Said("refuses") if refused else None)]
     return Station("swallowed", source_of(plain_with_labels), [Table(rows)], checks)
-
-
-# 12
 
 
 def best_threshold(scores, labels):

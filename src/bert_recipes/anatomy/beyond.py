@@ -1,11 +1,13 @@
-"""Stations 13, 14 and 16: attention, the family, and which model to take."""
+"""The stations beyond the model: attention, the other classes, the family, and which model to take."""
 
 import inspect
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, set_seed
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING
 
+from bert_recipes.anatomy.answers import tiny_config
 from bert_recipes.anatomy.measured import measured
 from bert_recipes.anatomy.tour import (
     Bars,
@@ -14,6 +16,7 @@ from bert_recipes.anatomy.tour import (
     Check,
     Code,
     Heat,
+    Rays,
     Said,
     Station,
     Table,
@@ -24,8 +27,6 @@ from bert_recipes.anatomy.tour import (
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.modeling.building import build_classifier
 from bert_recipes.task import Task
-
-# 13
 
 
 @torch.no_grad()
@@ -44,10 +45,24 @@ def change_without(plain, encoding, word, mask_id):
     return torch.dist(before, after).item()
 
 
+@torch.no_grad()
+def cls_by_hand(plain, encoding):
+    """Take what the last layer's attention gathers for the first token: a weighted sum over all tokens' values."""
+    attention = plain.encoder.layer[-1].attention.self
+    gathered = []
+    hook = attention.register_forward_hook(lambda module, args, output: gathered.append(output[0]))
+    output = plain(**encoding, output_attentions=True, output_hidden_states=True)
+    hook.remove()
+    weights = output.attentions[-1][0, :, 0]  # [heads, length]
+    values = attention.value(output.hidden_states[-2])[0]  # [length, hidden]
+    by_head = values.view(len(values), len(weights), -1).transpose(0, 1)  # [heads, length, hidden / heads]
+    return (weights[:, None] @ by_head).flatten(), gathered[0][0, 0].flatten()
+
+
 def attention(tour: Tour) -> Station:
     """Attention of the first token over the words, drawn."""
     encoding = tour.tokenizer(tour.text, truncation=True, max_length=64, return_tensors="pt")
-    code = source_of(attention_of_cls, change_without)
+    code = source_of(cls_by_hand, attention_of_cls, change_without)
     attentions = attention_of_cls(tour.plain, encoding)
     word_ids = encoding.word_ids()
     words = sorted({i for i in word_ids if i is not None})
@@ -58,7 +73,9 @@ def attention(tour: Tour) -> Station:
     mean = of_word.mean(0)
     rows = [(Said("mean"), mean.tolist())]
     rows += [(Said("head", number=i), head.tolist()) for i, head in enumerate(of_word, start=1)]
-    blocks: list[Block] = [Heat(shown, rows, Said("heat"))]
+    first = tour.tokenizer.cls_token
+    rays = Rays(first, shown, mean.tolist(), Said("rays", cls=first))
+    blocks: list[Block] = [Said("why"), rays, Heat(shown, rows, Said("heat"))]
     special = attentions.mean(0)[[i for i, of in enumerate(word_ids) if of is None]].sum()
     checks = [
         Check(Said("sums_to_one"), torch.allclose(attentions.sum(-1), torch.ones(len(attentions)), atol=1e-5)),
@@ -67,6 +84,12 @@ def attention(tour: Tour) -> Station:
             torch.allclose(mean.sum() + special, torch.tensor(1.0), atol=1e-5),
         ),
     ]
+    elsewhere = None
+    if tour.plain.config.model_type == "bert":
+        by_hand, gathered = cls_by_hand(tour.plain, encoding)
+        checks.insert(0, Check(Said("weighted_sum"), torch.allclose(by_hand, gathered, atol=1e-5)))
+    else:
+        elsewhere = Said("not_by_hand")
     if tour.tokenizer.mask_token_id is not None and len(words) > 1:
         change = [change_without(tour.plain, encoding, i, tour.tokenizer.mask_token_id) for i in words]
         by_change = sorted(zip(shown, mean.tolist(), change, strict=True), key=lambda row: -row[2])
@@ -79,7 +102,7 @@ def attention(tour: Tour) -> Station:
             )
         )
         blocks.append(Said("rank", rank=numbers(_rank_correlation(mean, torch.tensor(change)), 2)))
-    return Station("attention", code, blocks, checks)
+    return Station("attention", code, blocks, checks, elsewhere=elsewhere)
 
 
 def _rank_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -87,7 +110,48 @@ def _rank_correlation(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.corrcoef(ranks)[0, 1]
 
 
-# 14
+CLASSES = {
+    "BertModel": ("for_features", 5, []),
+    "BertForSequenceClassification": ("for_text", 5, []),
+    "BertForTokenClassification": ("for_tokens", 5, []),
+    "BertForQuestionAnswering": ("for_answers", 2, []),
+    "BertForMultipleChoice": ("for_choices", 5, [3]),
+    "BertForNextSentencePrediction": ("for_next", 5, []),
+    "BertForMaskedLM": ("for_words", 5, []),
+    "BertForPreTraining": ("for_pretraining", 5, []),
+}
+
+
+@torch.no_grad()
+def ask(class_name, num_labels, choices):
+    """Build a class of the family on a tiny BERT, and give it a batch of 2 texts of 7 tokens."""
+    model = getattr(transformers, class_name)(tiny_config(num_labels=num_labels)).eval()
+    return model, model(input_ids=torch.full([2, *choices, 7], 5))
+
+
+def classes(tour: Tour) -> Station:
+    """The other classes on the same encoder."""
+    rows: list[list[Cell]] = []
+    encoders, outputs = [], {}
+    for name, (purpose, num_labels, choices) in CLASSES.items():
+        model, output = ask(name, num_labels, choices)
+        encoders.append(type(model.base_model).__name__)
+        tops = [child for child_name, child in model.named_children() if child is not model.base_model]
+        top = ", ".join(type(child).__name__ for child in tops) if model is not model.base_model else ""
+        outputs[name] = {key: list(value.shape) for key, value in output.items()}
+        shapes = ", ".join(f"{key} {size}" for key, size in outputs[name].items())
+        rows.append([Code(name), Said(purpose), Code(top), Code(shapes)])
+    header = [Said("class"), Said("purpose"), Said("on_top"), Said("returns")]
+    checks = [
+        Check(Said("same_encoder"), set(encoders) == {"BertModel"}),
+        Check(
+            Said("one_row_each"),
+            outputs["BertForSequenceClassification"]["logits"] == [2, 5]
+            and outputs["BertForTokenClassification"]["logits"] == [2, 7, 5],
+        ),
+    ]
+    return Station("classes", source_of(ask), [Table(rows, header, marked=[1])], checks)
+
 
 # What the configuration of each published checkpoint says where it differs from its class's defaults.
 BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
@@ -178,9 +242,6 @@ def _positions(config: PretrainedConfig) -> Said:
     return Said("rotary", most=most) if config.model_type == "modernbert" else Said("learned", most=most)
 
 
-# 16
-
-
 def zero_point(source, num_labels):
     """Build the stock model and the custom recipe's, each after the same seed."""
     labels = Task("multi-class" if num_labels > 2 else "binary", [f"LABEL_{i}" for i in range(num_labels)], ["label"])
@@ -193,11 +254,19 @@ def zero_point(source, num_labels):
 
 def which(tour: Tour) -> Station:
     """The advice, and what this project measured."""
-    advice: list[list[Cell]] = [
+    wish: list[list[Cell]] = [
         [Said("change_nothing"), Code("make recipe-stock")],
         [Said("change_anything"), Code("make recipe-custom")],
     ]
-    blocks: list[Block] = [Table(advice, [Said("you_want"), Said("take")])]
+    sure: list[list[Cell]] = [
+        [Said("unsure"), Said("stock_first"), Code("make recipe-stock")],
+        [Said("suspecting"), Said("then_compare"), Code("make compare")],
+        [Said("certain"), Said("plain_at_once"), Code("make recipe-custom")],
+    ]
+    blocks: list[Block] = [
+        Table(wish, [Said("you_want"), Said("take")]),
+        Table(sure, [Said("how_sure"), Said("advice"), Said("command")]),
+    ]
     blocks.append(measured())
     code, checks, elsewhere = source_of(zero_point), [], None
     if tour.has_bert_head and set(tour.about_stock["missing_keys"]) == {"classifier.weight", "classifier.bias"}:
@@ -205,6 +274,8 @@ def which(tour: Tour) -> Station:
         with torch.no_grad():
             same = torch.equal(stock(**tour.tokens).logits, custom(**tour.tokens).logits)
         checks.append(Check(Said("same_model"), same))
+    elif tour.has_bert_head and not tour.pooler_is_stored:
+        elsewhere = Said("new_pooler")
     else:
         elsewhere = Said("other_head")
     return Station("which", code, blocks, checks, elsewhere=elsewhere)

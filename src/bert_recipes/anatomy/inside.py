@@ -1,12 +1,11 @@
-"""Stations 1 to 7: what is loaded, what the modules are, and how a text becomes logits."""
+"""The stations inside the models: what is loaded, what the modules are, and how a text becomes logits."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from bert_recipes.anatomy.tour import (
     Block,
@@ -17,15 +16,12 @@ from bert_recipes.anatomy.tour import (
     Said,
     Station,
     Table,
-    Tokens,
     Tour,
     load,
     numbers,
     shape,
     source_of,
 )
-
-# 1
 
 
 def loaded(tour: Tour) -> Station:
@@ -91,9 +87,6 @@ def _names(keys: list[str]) -> Cell:
     return Code(shown if len(keys) <= 3 else f"{shown}, … ({len(keys)})")
 
 
-# 2
-
-
 def from_the_pooler_down(model: nn.Module) -> dict[str, nn.Module]:
     """Return by name the modules from the pooler down: the pooler, and what stands beside the encoder."""
     base = model.base_model
@@ -130,9 +123,10 @@ def trees(tour: Tour) -> Station:
     header = [Said("module"), Said("class"), Said("features"), Said("parameters"), Said("plain"), Said("stock")]
     table = Table(rows, header, marked=marked)
     code = source_of(from_the_pooler_down)
+    sizes = Said("sizes", hidden=hidden, labels=labels)
     if not tour.has_bert_head:
         names = ", ".join(f"`{name}`" for name in stock if name not in plain and "." not in name)
-        return Station("trees", code, [table], elsewhere=Said("other_head", head=names))
+        return Station("trees", code, [table, sizes], elsewhere=Said("other_head", head=names))
     more = {name for name in stock if name not in plain}
     checks = [
         Check(Said("only_more"), more == {"dropout", "classifier"} and set(plain) <= set(stock)),
@@ -141,15 +135,12 @@ def trees(tour: Tour) -> Station:
             total[1] - total[0] == hidden * labels + labels,
         ),
     ]
-    return Station("trees", code, [table], checks)
+    return Station("trees", code, [table, sizes], checks)
 
 
 def _count(model: nn.Module, without: str) -> str:
     parts = (p.numel() for name, p in model.named_parameters() if not name.startswith(f"{without}."))
     return f"{sum(parts):,}"
-
-
-# 3
 
 
 def what_changes(source: str, few: int, many: int) -> dict:
@@ -175,83 +166,12 @@ def more_labels(tour: Tour) -> Station:
     checks = [
         Check(Said("only_last", count=len(changed), all=len(tour.stock.state_dict())), bool(changed) and not outside),
         Check(Said("names", first=names[0], last=names[-1]), names == [f"LABEL_{i}" for i in range(tour.num_labels)]),
+        Check(Said("two_by_default"), type(tour.stock.config)().num_labels == 2),
     ]
     elsewhere = None
     if not checks[1].passed:
-        elsewhere, checks = Said("has_names"), checks[:1]
+        elsewhere, checks = Said("has_names"), [checks[0], checks[2]]
     return Station("more_labels", source_of(what_changes), [Table(rows, header)], checks, elsewhere=elsewhere)
-
-
-# 4
-
-UNSEEN_WORD = "tsunamigram"
-UNSEEN_SIGN = "🜚"
-MAX_LENGTH, SHORT = 16, 6
-
-
-def encode(tokenizer, text: str, second: str):
-    """Encode a text padded, the same text cut, and a pair of texts."""
-    padded = tokenizer(text, max_length=MAX_LENGTH, padding="max_length", truncation=True)
-    cut = tokenizer(text, max_length=SHORT, truncation=True)
-    pair = tokenizer(text, second)
-    return padded, cut, pair
-
-
-def tokenizer(tour: Tour) -> Station:
-    """From a sentence to ids, type ids and mask."""
-    made = tour.tokenizer
-    padded, cut, pair = encode(made, tour.text, PAIR)
-    special: list[list[Cell]] = [
-        [Code(getattr(made, f"{name}_token")), Code(getattr(made, f"{name}_token_id")), Said(name)]
-        for name in ("cls", "sep", "pad", "unk", "mask")
-        if getattr(made, f"{name}_token") is not None
-    ]
-    pieces, sign = made.tokenize(UNSEEN_WORD), made.tokenize(UNSEEN_SIGN)
-    unseen = [[Code(UNSEEN_WORD), Code(" ".join(pieces))], [Code(UNSEEN_SIGN), Code(" ".join(sign))]]
-    blocks: list[Block] = [
-        Tokens(_columns(made, padded), Said("padded", length=MAX_LENGTH)),
-        Tokens(_columns(made, cut), Said("cut", length=SHORT)),
-        Tokens(_columns(made, pair), Said("pair")),
-        Table(special, [Said("token"), Said("id"), Said("what_for")], title=Said("special")),
-        Table(unseen, [Said("unseen"), Said("pieces")], title=Said("outside")),
-    ]
-    is_pad = [token == made.pad_token_id for token in padded["input_ids"]]
-    joined = made.convert_tokens_to_string(pieces).strip()
-    checks = [
-        Check(
-            Said("mask_marks_padding", length=MAX_LENGTH),
-            len(is_pad) == MAX_LENGTH and [1 - pad for pad in is_pad] == padded["attention_mask"],
-        ),
-        Check(
-            Said("ends_kept", length=SHORT, cls=made.cls_token, sep=made.sep_token),
-            len(cut["input_ids"]) == SHORT
-            and (cut["input_ids"][0], cut["input_ids"][-1]) == (made.cls_token_id, made.sep_token_id),
-        ),
-        Check(Said("word_in_pieces"), len(pieces) > 1 and joined == UNSEEN_WORD),
-    ]
-    if made.unk_token is not None and made.unk_token in sign:
-        checks.append(Check(Said("sign_unknown", unk=made.unk_token), sign == [made.unk_token]))
-    blocks.append(Said("irreversible" if sign == [made.unk_token] else "reversible"))
-    if "token_type_ids" in pair:
-        types = pair["token_type_ids"]
-        seconds = [number == 1 for number in pair.sequence_ids()]
-        checks.append(Check(Said("types_tell"), all(t == 1 for t, s in zip(types, seconds, strict=True) if s)))
-        elsewhere = None
-    else:
-        elsewhere = Said("no_types")
-    return Station("tokenizer", source_of(encode), blocks, checks, elsewhere=elsewhere)
-
-
-PAIR = "Where is it?"
-
-
-def _columns(made: PreTrainedTokenizerBase, encoding: BatchEncoding) -> list[tuple[Any, ...]]:
-    tokens = made.convert_ids_to_tokens(encoding["input_ids"])
-    types = encoding.get("token_type_ids", [None] * len(tokens))
-    return list(zip(tokens, encoding["input_ids"], types, encoding["attention_mask"], strict=True))
-
-
-# 5
 
 
 @torch.no_grad()
@@ -291,9 +211,6 @@ def outputs(tour: Tour) -> Station:
     return Station("outputs", source_of(without_labels), blocks, checks, elsewhere=elsewhere)
 
 
-# 6
-
-
 @torch.no_grad()
 def pool_by_hand(plain, tokens):
     """Take the first token through the pooler's dense layer and tanh."""
@@ -314,11 +231,9 @@ def cls(tour: Tour) -> Station:
     ]
     close = torch.allclose(by_hand, pooled, atol=1e-6)
     steps = [("last_hidden_state[:, 0]", ""), ("dense", ""), ("tanh", ""), ("pooler_output", "")]
-    checks = [Check(Said("same", count=f"{by_hand.numel():,}"), close)]
+    batch, hidden = by_hand.shape
+    checks = [Check(Said("same", batch=batch, hidden=hidden), close)]
     return Station("cls", source_of(pool_by_hand), [Flow(steps, 4), Table(rows)], checks)
-
-
-# 7
 
 
 @torch.no_grad()
@@ -342,6 +257,8 @@ def head(tour: Tour) -> Station:
     code = source_of(logits_by_hand, twice_in_training)
     if not tour.has_bert_head:
         return Station("head", code, elsewhere=Said("other_head", model=type(tour.stock).__name__))
+    if not tour.pooler_is_stored:
+        return Station("head", code, elsewhere=Said("new_pooler"))
     was_training = tour.stock.training
     by_hand, logits = logits_by_hand(tour.plain, tour.stock, tour.tokens)
     torch.manual_seed(0)

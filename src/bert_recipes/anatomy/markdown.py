@@ -8,6 +8,8 @@ from bert_recipes.anatomy.tour import (
     Flow,
     Heat,
     PerLanguage,
+    Printed,
+    Rays,
     Said,
     Station,
     Table,
@@ -22,11 +24,11 @@ from bert_recipes.anatomy.tour import (
 from bert_recipes.reporting.documents import markdown_table
 
 
-def markdown(tour: Tour, stations: list[Station], language: str) -> str:
+def markdown(tour: Tour, stations: dict[int, Station], language: str) -> str:
     """Return the tour as one Markdown text."""
     words = texts(language)["common"]
     parts = [f"# {words['title']}", words["lead"].format(model=f"`{tour.model}`", **versions()), words["doc_note"]]
-    for number, station in enumerate(stations, start=1):
+    for number, station in stations.items():
         parts += [f"## {number}. {text_of(Said('title'), language, station.key)}"]
         parts += [text_of(Said("claim"), language, station.key)]
         if station.code:
@@ -77,6 +79,14 @@ def _block(block: Block, language: str, station: str) -> str:
             + "\n```"
         )
     title = f"{said(block.title)}:\n\n" if block.title else ""
+    if isinstance(block, Printed):
+        return f"{title}```text\n{block.text}\n```"
+    if isinstance(block, Rays):
+        most = max(block.weights)
+        rows = [
+            [_code(w), f"{each:.3f}", _bar(each / most)] for w, each in zip(block.words, block.weights, strict=True)
+        ]
+        return title + _rows(rows, [said(Said("word")), said(Said("attention")), ""])
     if isinstance(block, Table):
         header = None if block.header is None else [said(cell) for cell in block.header]
         return title + _rows([[said(cell) for cell in row] for row in block.rows], header)
@@ -85,12 +95,9 @@ def _block(block: Block, language: str, station: str) -> str:
         rows = [[_code(token), str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
         return title + _rows(rows, header)
     if isinstance(block, Heat):
-        mean = block.rows[0][1]
-        rows = [
-            [_code(word), f"{weight:.3f}", _bar(weight / max(mean))]
-            for word, weight in zip(block.words, mean, strict=True)
-        ]
-        return title + _rows(rows, [said(Said("word")), said(block.rows[0][0]), ""])
+        most = max(max(weights) for _, weights in block.rows)
+        rows = [[said(label), *(_shade(weight / most) for weight in weights)] for label, weights in block.rows]
+        return title + _rows(rows, ["", *(_code(word) for word in block.words)])
     assert isinstance(block, Bars)
     most = max(value for _, value, _, _ in block.rows)
     return title + _rows(
@@ -100,6 +107,10 @@ def _block(block: Block, language: str, station: str) -> str:
 
 def _bar(share: float, width: int = 24) -> str:
     return "█" * max(1, round(share * width))
+
+
+def _shade(share: float) -> str:
+    return "░▒▓█"[min(3, int(share * 4))]
 
 
 def _rows(rows: list[list[str]], header: list[str] | None) -> str:

@@ -16,6 +16,8 @@ from bert_recipes.anatomy.tour import (
     Flow,
     Heat,
     PerLanguage,
+    Printed,
+    Rays,
     Said,
     Station,
     Table,
@@ -31,21 +33,21 @@ from bert_recipes.anatomy.tour import (
 MARKS = {"holds": "✓", "changed": "≠", "broken": "✗", "elsewhere": "·"}
 
 
-def page(tour: Tour, stations: list[Station], language: str) -> str:
+def page(tour: Tour, stations: dict[int, Station], language: str) -> str:
     """Return the tour as an HTML page; all that comes from the model or the user is escaped."""
     words = texts(language)["common"]
     lead = _inline(words["lead"].format(model=f"`{tour.model}`", **versions()))
     entries = [
         f'<a href="#{s.key}"><b>{i}</b><span>{_text(Said("title"), language, s.key)}</span>'
         f'<i class="{s.verdict}">{MARKS[s.verdict]}</i></a>'
-        for i, s in enumerate(stations, start=1)
+        for i, s in stations.items()
     ]
-    verdicts = [station.verdict for station in stations]
+    verdicts = [station.verdict for station in stations.values()]
     summary = words["summary"].format(**{key: verdicts.count(key) for key in MARKS})
     light = HtmlFormatter(style="friendly", nobackground=True).get_style_defs("pre")
     dark = HtmlFormatter(style="github-dark", nobackground=True).get_style_defs("pre")
     style = files("bert_recipes.anatomy").joinpath("page.css").read_text(encoding="utf-8")
-    sections = "\n".join(_section(i, station, language) for i, station in enumerate(stations, start=1))
+    sections = "\n".join(_section(i, station, language) for i, station in stations.items())
     return f"""<!doctype html>
 <html lang="{language}">
 <meta charset="utf-8">
@@ -116,13 +118,13 @@ def _block(block: Block, language: str, station: str) -> str:
     if isinstance(block, Said):
         return f"<p>{said(block)}</p>"
     if isinstance(block, Table):
-        caption = f"<caption>{said(block.title)}</caption>" if block.title else ""
+        caption = f'<div class="caption">{said(block.title)}</div>' if block.title else ""
         header = "".join(f"<th>{said(cell)}</th>" for cell in block.header or [])
         rows = "".join(
             f"<tr{' class=marked' if i in block.marked else ''}>{''.join(f'<td>{said(c)}</td>' for c in row)}</tr>"
             for i, row in enumerate(block.rows)
         )
-        return f'<div class="scroll"><table>{caption}{f"<tr>{header}</tr>" if header else ""}{rows}</table></div>'
+        return f'{caption}<div class="scroll"><table>{f"<tr>{header}</tr>" if header else ""}{rows}</table></div>'
     if isinstance(block, Flow):
         boxes = []
         for i, (name, size) in enumerate(block.steps):
@@ -130,17 +132,45 @@ def _block(block: Block, language: str, station: str) -> str:
             boxes.append(box + (f"<small class=mono>{escape(size)}</small>" if size else "") + "</div>")
         return f'<div class="flow">{"<span>→</span>".join(boxes)}</div>'
     caption = f'<div class="caption">{said(block.title)}</div>'
+    if isinstance(block, Printed):
+        return f"{caption}{_lines(escape(block.text))}"
+    if isinstance(block, Rays):
+        return caption + _rays(block)
     if isinstance(block, Tokens):
-        chips = []
+        names = [said(Said(name)) for name in ("token", "id", "type", "mask")]
+        if block.columns[0][2] is None:
+            del names[2]
+        chips = [f'<div class="token names"><span>{names[0]}</span><small>{"<br>".join(names[1:])}</small></div>']
         for token, number, kind, mask in block.columns:
             name = f"token{' off' if not mask else ''} type-{kind or 0}"
             details = f"{number}" + ("" if kind is None else f"<br>{kind}") + f"<br>{mask}"
             chips.append(f'<div class="{name}"><span class=mono>{escape(token)}</span><small>{details}</small></div>')
-        return f'{caption}<div class="tokens">{"".join(chips)}</div>'
+        return f'{caption}<div class="tokens">{chips[0]}<div>{"".join(chips[1:])}</div></div>'
     if isinstance(block, Heat):
         return caption + _heat(block, language, station)
     assert isinstance(block, Bars)
     return caption + _bars(block, language, station)
+
+
+def _rays(block: Rays) -> str:
+    width = max(64, min(110, 760 // len(block.words)))
+    whole, most = width * len(block.words) + 20, max(block.weights)
+    middle = whole / 2
+    drawn = []
+    for i, (word, weight) in enumerate(zip(block.words, block.weights, strict=True)):
+        x, share = 10 + width * (i + 0.5), weight / most
+        drawn.append(
+            f'<line class="ray" x1="{x:.0f}" y1="128" x2="{middle:.0f}" y2="36" stroke-width="{1 + 7 * share:.1f}" '
+            f'stroke-opacity="{0.15 + 0.85 * share:.2f}"/>'
+            f'<text x="{x:.0f}" y="146" text-anchor="middle">{escape(word)}</text>'
+            f'<text class="soft" x="{x:.0f}" y="163" text-anchor="middle">{weight:.3f}</text>'
+        )
+    drawn.append(
+        f'<rect class="target" x="{middle - 34:.0f}" y="8" width="68" height="28" rx="7"/>'
+        f'<text x="{middle:.0f}" y="27" text-anchor="middle">{escape(block.target)}</text>'
+    )
+    box = f'viewBox="0 0 {whole} 172" style="min-width:{min(whole, 560)}px"'
+    return f'<div class="scroll"><svg {box} role="img" width="{whole}">{"".join(drawn)}</svg></div>'
 
 
 def _heat(block: Heat, language: str, station: str) -> str:
@@ -180,7 +210,17 @@ def _bars(block: Bars, language: str, station: str) -> str:
 
 def _code(code: str) -> str:
     lexer = PythonLexer() if "def " in code or " = " in code else BashLexer()
-    return f"<pre>{highlight(code, lexer, HtmlFormatter(nowrap=True))}</pre>"
+    return _lines(highlight(code, lexer, HtmlFormatter(nowrap=True)).rstrip("\n"))
+
+
+def _lines(code: str) -> str:
+    """Return code whose long lines go on indented where the page is narrow."""
+    lines = []
+    for line in code.split("\n"):
+        shown = re.sub("<[^>]+>", "", line)
+        indent = len(shown) - len(shown.lstrip()) + 4
+        lines.append(f'<span class="line" style="--indent:{indent}ch">{line}\n</span>')
+    return f"<pre>{''.join(lines)}</pre>"
 
 
 def _text(cell: Cell, language: str, station: str) -> str:

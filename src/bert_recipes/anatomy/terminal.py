@@ -22,6 +22,8 @@ from bert_recipes.anatomy.tour import (
     Flow,
     Heat,
     PerLanguage,
+    Printed,
+    Rays,
     Said,
     Station,
     Table,
@@ -82,69 +84,94 @@ def _code(code: str) -> Padding:
 
 
 def _block(block: Block, language: str, station: str) -> RenderableType:
-    def said(cell: Cell) -> Text:
-        return _cell(cell, language, station)
-
     if isinstance(block, PerLanguage):
         return Group(*(_block(table, language, station) for table in block.tables[language]))
     if isinstance(block, Said):
-        return said(block)
-    if isinstance(block, Table):
-        drawn = _titled(block, language, station)
-        drawn.show_header = block.header is not None
-        for name in block.header or block.rows[0]:
-            drawn.add_column(said(name) if block.header else "", overflow="fold")
-        for i, row in enumerate(block.rows):
-            drawn.add_row(*(said(cell) for cell in row), style="bold" if i in block.marked else None)
-        return drawn
+        return _cell(block, language, station)
     if isinstance(block, Flow):
-        parts = []
-        for i, (name, size) in enumerate(block.steps):
-            arrow = "" if i == 0 else " ⇢ " if i >= block.fork else " → "
-            parts += [
-                (arrow, "dim"),
-                (name, "magenta" if i >= block.fork else "cyan"),
-                (f" {size}" if size else "", "dim"),
-            ]
-        return Text.assemble(*parts)
-    if isinstance(block, Tokens):
-        cells = [[token, str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
-        lines: list[RenderableType] = [Text.assemble((text_of(block.title, language, station), "italic"))]
-        for start in range(0, len(cells), 9):
-            part = RichTable(box=None, padding=(0, 1, 0, 0), show_header=False)
-            for number, name in enumerate(("token", "id", "type", "mask")):
-                style = "cyan" if number == 0 else "dim"
-                part.add_row(
-                    _text(text_of(Said(name), language, "common")),
-                    *(Text(c[number], style) for c in cells[start : start + 9]),
-                )
-            lines.append(part)
-        return Group(*lines)
-    if isinstance(block, Heat):
-        drawn = _titled(block, language, station)
-        drawn.show_header = False
-        drawn.add_column(no_wrap=True)
-        for word, *_ in zip(block.words, strict=True):
-            drawn.add_column(min_width=min(len(word), 5))
-        drawn.add_row("", *(Text(word, "cyan") for word in block.words))
-        most = max(max(weights) for _, weights in block.rows)
-        for label, weights in block.rows:
-            drawn.add_row(said(label), *(Text(f" {w:.2f} ", _shade(w / most)) for w in weights))
+        return _flow(block)
+    drawn: RenderableType
+    if isinstance(block, Table):
+        drawn = _table(block, language, station)
+    elif isinstance(block, Tokens):
+        drawn = _tokens(block, language)
+    elif isinstance(block, Printed):
+        drawn = Text(block.text, "cyan")
+    elif isinstance(block, Rays):
+        drawn = _rays(block)
+    elif isinstance(block, Heat):
+        drawn = _heat(block, language, station)
+    else:
+        assert isinstance(block, Bars)
+        drawn = _bars(block, language, station)
+    if block.title is None:
         return drawn
-    assert isinstance(block, Bars)
-    drawn = _titled(block, language, station)
-    drawn.show_header = False
-    most = max(value for _, value, _, _ in block.rows)
-    for label, value, shown, marked in block.rows:
-        bar = Text("█" * max(1, round(28 * value / most)), "magenta" if marked else "blue")
-        drawn.add_row(said(label), Text(str(shown)), bar)
+    title = _cell(block.title, language, station)
+    title.style = "italic"
+    return Group(title, drawn)
+
+
+def _table(block: Table, language: str, station: str) -> RichTable:
+    drawn = RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=block.header is not None)
+    for name in block.header or block.rows[0]:
+        drawn.add_column(_cell(name, language, station) if block.header else "", overflow="fold")
+    for i, row in enumerate(block.rows):
+        style = "bold" if i in block.marked else None
+        drawn.add_row(*(_cell(cell, language, station) for cell in row), style=style)
     return drawn
 
 
-def _titled(block: Block, language: str, station: str) -> RichTable:
-    title = getattr(block, "title", None)
-    shown = None if title is None else _text(text_of(title, language, station))
-    return RichTable(box=None, padding=(0, 2, 0, 0), header_style="dim", title=shown, title_justify="left")
+def _flow(block: Flow) -> Text:
+    parts: list[tuple[str, str]] = []
+    for i, (name, size) in enumerate(block.steps):
+        arrow = "" if i == 0 else " ⇢ " if i >= block.fork else " → "
+        colour = "magenta" if i >= block.fork else "cyan"
+        parts += [(arrow, "dim"), (name, colour), (f" {size}" if size else "", "dim")]
+    return Text.assemble(*parts)
+
+
+def _tokens(block: Tokens, language: str, at_once: int = 9) -> Group:
+    names = [text_of(Said(name), language, "common") for name in ("token", "id", "type", "mask")]
+    cells = [[token, str(i), "-" if t is None else str(t), str(m)] for token, i, t, m in block.columns]
+    parts = []
+    for start in range(0, len(cells), at_once):
+        part = RichTable(box=None, padding=(0, 1, 0, 0), show_header=False)
+        for number, name in enumerate(names):
+            style = "dim" if number else "cyan"
+            part.add_row(_text(name), *(Text(cell[number], style) for cell in cells[start : start + at_once]))
+        parts.append(part)
+    return Group(*parts)
+
+
+def _rays(block: Rays) -> RichTable:
+    most = max(block.weights)
+    drawn = RichTable(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for word, weight in zip(block.words, block.weights, strict=True):
+        ray = "━" * max(1, round(28 * weight / most))
+        drawn.add_row(Text(word, "cyan"), Text(f"{weight:.3f}"), Text(f"{ray}▶ {block.target}", "magenta"))
+    return drawn
+
+
+def _heat(block: Heat, language: str, station: str) -> RichTable:
+    drawn = RichTable(box=None, padding=(0, 2, 0, 0), show_header=False)
+    drawn.add_column(no_wrap=True)
+    for word in block.words:
+        drawn.add_column(min_width=min(len(word), 5))
+    drawn.add_row("", *(Text(word, "cyan") for word in block.words))
+    most = max(max(weights) for _, weights in block.rows)
+    for label, weights in block.rows:
+        shades = (Text(f" {weight:.2f} ", _shade(weight / most)) for weight in weights)
+        drawn.add_row(_cell(label, language, station), *shades)
+    return drawn
+
+
+def _bars(block: Bars, language: str, station: str) -> RichTable:
+    drawn = RichTable(box=None, padding=(0, 2, 0, 0), show_header=False)
+    most = max(value for _, value, _, _ in block.rows)
+    for label, value, shown, marked in block.rows:
+        bar = Text("█" * max(1, round(28 * value / most)), "magenta" if marked else "blue")
+        drawn.add_row(_cell(label, language, station), Text(str(shown)), bar)
+    return drawn
 
 
 def _shade(share: float) -> str:
@@ -162,6 +189,12 @@ def _text(text: str) -> Text:
     styled = escape(text)
     styled = re.sub(r"`([^`]+)`", r"[cyan]\1[/cyan]", styled)
     return Text.from_markup(re.sub(r"\*\*(.+?)\*\*", r"[bold]\1[/bold]", styled))
+
+
+def wait(console: Console, language: str) -> None:
+    """Wait for Enter before the next station."""
+    console.print()
+    console.input(Text(texts(language)["common"]["pause"], "dim"))
 
 
 def show_summary(console: Console, stations: list[Station], path: Path, language: str) -> None:

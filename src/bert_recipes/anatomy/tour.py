@@ -20,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bert_recipes.anatomy.probes import PROBES, Probe, script_of
 from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.modeling.pretrained import resolve_model
 
@@ -73,6 +74,24 @@ class Tokens:
 
 
 @dataclass
+class Printed:
+    """What Python prints of a value, set as it comes."""
+
+    text: str
+    title: Said
+
+
+@dataclass
+class Rays:
+    """Weights from 0 to 1 that flow from words into one token, drawn as rays."""
+
+    target: str
+    words: list[str]
+    weights: list[float]
+    title: Said
+
+
+@dataclass
 class Heat:
     """Weights from 0 to 1 of words, one row each for what they were taken from."""
 
@@ -96,7 +115,7 @@ class PerLanguage:
     tables: dict[str, list[Table]]
 
 
-Block = PerLanguage | Table | Flow | Tokens | Heat | Bars | Said
+Block = PerLanguage | Table | Flow | Tokens | Printed | Rays | Heat | Bars | Said
 
 
 @dataclass
@@ -195,9 +214,19 @@ class Tour:
     about_stock: dict[str, Any]
 
     @property
+    def script(self) -> str:
+        """The script of the vocabulary."""
+        return script_of(self.tokenizer.get_vocab())
+
+    @property
+    def probe(self) -> Probe:
+        """Texts in that script, or else in the Latin one."""
+        return PROBES.get(self.script, PROBES["LATIN"])
+
+    @property
     def tokens(self) -> BatchEncoding:
         """The batch, padded: tensors `[2, length]`."""
-        return self.tokenizer([self.text, SECOND], padding=True, truncation=True, return_tensors="pt")
+        return self.tokenizer([self.text, self.probe.second], padding=True, truncation=True, return_tensors="pt")
 
     @property
     def has_bert_head(self) -> bool:
@@ -210,8 +239,11 @@ class Tour:
             and isinstance(self.stock.classifier, torch.nn.Linear)
         )
 
-
-SECOND = "Residents were asked to leave, and shelters are open in the next town."
+    @property
+    def pooler_is_stored(self) -> bool:
+        """Whether the pooler's weights come from the checkpoint, and so are the same in both models."""
+        missing = (*self.about_plain["missing_keys"], *self.about_stock["missing_keys"])
+        return not any("pooler." in key for key in missing)
 
 
 def load(source: str, num_labels: int) -> tuple[Any, ...]:
@@ -228,18 +260,16 @@ def load(source: str, num_labels: int) -> tuple[Any, ...]:
     return plain, stock, about_plain, about_stock
 
 
-def begin(model: str, text: str, num_labels: int) -> Tour:
-    """Load what the tour takes apart.
+def begin(model: str, text: str | None, num_labels: int) -> Tour:
+    """Load what the tour takes apart; without a text it takes one in the script of the tokenizer.
 
     Raises:
         UserError: the model is not there, or is no encoder that transformers can classify with.
     """
-    if not text.strip():
+    if text is not None and not text.strip():
         raise UserError("--text is empty: give a sentence.")
     if num_labels < 2:
-        raise UserError(
-            f"--num_labels {num_labels}: give 2 or more (one label would be a regression, see station 10)."
-        )
+        raise UserError(f"--num_labels {num_labels}: give 2 or more (one label would be a regression).")
     source = resolve_model(model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -250,7 +280,9 @@ def begin(model: str, text: str, num_labels: int) -> Tour:
         ) from error
     if tokenizer.pad_token is None or tokenizer.cls_token is None or not tokenizer.is_fast:
         raise UserError(f"--model {model} is no encoder like BERT: its tokenizer has no [PAD] or no [CLS].")
-    return Tour(model, source, text, num_labels, tokenizer, *loaded)
+    tour = Tour(model, source, text or "", num_labels, tokenizer, *loaded)
+    tour.text = text or tour.probe.text
+    return tour
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Steps of a tiny BERT on one process or on several, written as JSON: what the traps of station 15 are measured by.
+"""Steps of a tiny BERT on one process or on several, written as JSON: what the traps are measured by.
 
 accelerate launch --multi_gpu --num_processes 2 -m bert_recipes.anatomy.trap_steps OUT.json
 """

@@ -1,4 +1,4 @@
-"""Station 15: what plain `Trainer` and its companions do behind your back, and what this project does."""
+"""The traps: what plain `Trainer` and its companions do behind your back, and what this project does."""
 
 import contextlib
 import gc
