@@ -53,7 +53,7 @@ def test_a_run_for_each_seed_and_a_verdict_for_each_pair(compared):
     assert difference["a"] == pytest.approx(scores(folder, "baseline"))
     assert difference["b"] == pytest.approx(scores(folder, "mean"))
     assert difference["value"] == pytest.approx(np.mean(scores(folder, "baseline")) - np.mean(scores(folder, "mean")))
-    assert re.search(r"^(baseline|mean) is better|^no difference", found[0]["verdict"]["F1"])
+    assert re.search(r"^(baseline|mean) is better|^No visible difference", found[0]["verdict"]["F1"])
     made = yaml.safe_load((folder / "mean-seed-2/run.yaml").read_text())
     assert (made["pooling"], made["seed"], made["learning_rate"]) == ("mean", 2, 1e-3)
 
@@ -62,7 +62,9 @@ def test_the_page_has_the_verdicts_and_the_cost(compared):
     folder, _ = compared
     page = (folder / "report.html").read_text(encoding="utf-8")
     found = json.loads((folder / "comparison.json").read_text())
-    assert found[0]["verdict"]["F1"] in page
+    headline, *statistics = re.split(r"(?<=\.) (?=With |95 %)", found[0]["verdict"]["F1"])
+    assert f"<b>{headline}</b>" in page
+    assert all(sentence in page for sentence in statistics)
     assert {path.name for path in (folder / "plots").glob("*.svg")} == {"seeds.svg", "differences.svg", "cost.svg"}
     assert "seconds to train" in page
 
