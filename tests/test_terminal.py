@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
-from support.tokenizers import like_bertweet
+from support.trained_tokenizers import like_bertweet
 
 from bert_recipes.terminal import EscapingStream, console, printable, quiet_libraries, say, warn
 

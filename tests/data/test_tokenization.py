@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.encoders import FAMILY
 from support.reading import ROWS, read
 from support.rows import WORDS
-from support.tokenizers import like_bertweet, like_roberta, like_xlm_roberta
+from support.trained_tokenizers import like_bertweet, like_roberta, like_xlm_roberta
 from transformers import BertConfig, BertTokenizerFast
 
 from bert_recipes.columns import JOINT

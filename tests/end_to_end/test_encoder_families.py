@@ -8,7 +8,7 @@ from scipy.special import softmax
 from support.encoders import FAMILY
 from support.rows import sentence, write_csv
 from support.scripts import predictions, recipe
-from support.tokenizers import like_bertweet
+from support.trained_tokenizers import like_bertweet
 from transformers import AutoTokenizer, RobertaConfig, RobertaModel
 
 from bert_recipes.errors import UserError

@@ -7,6 +7,9 @@ import pytest
 from support.kernels import Kernel
 from support.paths import RECIPES, ROOT
 
+# Real kernels take minutes: make test-slow.
+pytestmark = pytest.mark.slow
+
 INLINE = "module://matplotlib_inline.backend_inline"
 FLAGS = {"max_length": 32, "max_steps": 4, "bf16": False, "eval_strategy": "epoch", "logging_steps": 1}
 SENTENCE = "--dataset nowhere: no such file or folder"
@@ -194,7 +197,7 @@ def test_two_processes_of_notebook_launcher_say_what_one_says(call, tmp_path):
         kernel.run("import bert_recipes as br, bert_recipes.terminal")
         code = f"def train():\n    {call('custom', output_dir='two', use_cpu=True)}\n"
         kernel.run("from accelerate import notebook_launcher")
-        outputs = kernel.run(f"{code}notebook_launcher(train, num_processes=2)")
+        outputs = kernel.run(f"{code}notebook_launcher(train, num_processes=2, use_port='29577')")
         check_finished(tmp_path / "two", outputs)
         assert outputs.text.count("on 2 x CPU") == 1
         assert outputs.text.count("validation accuracy") == 1

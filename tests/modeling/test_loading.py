@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from support.encoders import FAMILY
 from support.scripts import in_a_line, recipe
-from support.tokenizers import like_roberta
+from support.trained_tokenizers import like_roberta
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,

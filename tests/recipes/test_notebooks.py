@@ -110,6 +110,7 @@ def quick(tiny_bert):
     return {"model": str(tiny_bert), "max_length": 32, "max_steps": 2, "bf16": False}
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_competitions_files(cells, quick, competition, tmp_path):
     shutil.copytree(competition, tmp_path / "data/disaster-tweets")
     shown = execute(cells, tmp_path, quick)
@@ -127,6 +128,7 @@ def check_food(folder, shown):
     assert shown.split()[:2] == ["id", "prediction"]
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_embedded_reviews(cells, quick, tmp_path):
     check_food(tmp_path, execute(cells, tmp_path, quick))
 

@@ -31,6 +31,7 @@ RUN_FILES: tuple[str, ...] = (
     *(f"{folder}/*.{kind}" for folder in ("model", ".model") for kind in ("json", "safetensors", "txt", "py")),
     *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
     *("model/*.codes", ".model/*.codes"),  # BERTweet's
+    "model/README.md",
 )
 RUN_FILES += tuple(f"folds/*/{name}" for name in RUN_FILES)
 

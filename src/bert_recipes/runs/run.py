@@ -249,7 +249,7 @@ class Run(RunSettings):
         how = "; README.md there tells how to load the model" if self.model_dir else ""
         terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
         if self.submission:
-            terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])))
+            terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])), whole=True)
         for sentence in next_steps(self):
             terminal.say(sentence, whole=True)
 
