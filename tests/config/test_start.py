@@ -88,6 +88,7 @@ def test_what_is_nobody_elses_business_is_left_out(by_script):
     assert start.line("stock").endswith("stock.py --seed 3")
 
 
+@pytest.mark.slow
 def test_the_line_starts_the_other_recipe(competition, tiny_bert, tmp_path, monkeypatch):
     monkeypatch.delenv("MAKELEVEL", raising=False)
     flags = ["--dataset", str(competition), "--model", str(tiny_bert), "--max_length", "32", "--max_steps", "1"]

@@ -96,6 +96,7 @@ def test_the_bundle_is_what_make_bundle_writes(run):
     assert "recipes/bundle.py --python 3.11 3.12" in done.stdout
 
 
+@pytest.mark.slow
 def test_from_training_in_the_kernel_to_the_submission(trained, run, kaggle, competition):
     done, _ = run("Submit")
     assert done.returncode == 0, done.stderr
