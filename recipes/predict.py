@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.config.arguments import QUOTINGS
 from bert_recipes.config.ranges import check_ranges
 from bert_recipes.errors import UserError
 
@@ -32,7 +33,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--id_column", help="column of the id (likewise; else the row number)")
     parser.add_argument("--encoding", help="encoding of an input that is not UTF-8 (that of the training)")
     parser.add_argument("--delimiter", help="what parts the cells of a row (as in training)")
-    parser.add_argument("--quoting", choices=["double", "backslash", "none"], help="as in training")
+    parser.add_argument("--quoting", choices=QUOTINGS, help="as in training")
     parser.add_argument(
         "--no_header",
         nargs="?",

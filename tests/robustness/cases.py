@@ -25,10 +25,9 @@ import tiny
 import torch
 import yaml
 
-from bert_recipes.config.arguments import BaselineArguments, CustomArguments, DataArguments
+from bert_recipes.config.arguments import QUOTINGS, BaselineArguments, CustomArguments, DataArguments
 from bert_recipes.config.parsing import parse_arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
-from bert_recipes.data.delimited import QUOTINGS
 from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.splits import assign_folds

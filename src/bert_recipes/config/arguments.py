@@ -7,6 +7,8 @@ from typing import Any, ClassVar, cast
 from bert_recipes.config.ranges import check_ranges
 from bert_recipes.task import TASKS
 
+# What `--quoting` takes, in training and in prediction.
+QUOTINGS = ("double", "backslash", "none")
 # Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
 POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_last4", "layer_mix")
 
@@ -57,7 +59,7 @@ class DataArguments:
         metadata={
             "help": "how a quotation mark within a quoted cell is written: double or backslash (found out); none: a "
             "quotation mark is a character as any other",
-            "choices": ["double", "backslash", "none"],
+            "choices": list(QUOTINGS),
         },
     )
     decimal: str = field(default=".", metadata={"help": "decimal mark of numbers in labels", "choices": [".", ","]})

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bert_recipes.config.arguments import QUOTINGS
 from bert_recipes.data.stray_quotes import StrayQuotes
 from bert_recipes.data.text_files import TextFormat, encoding_of, kind_of, open_text
 from bert_recipes.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 USUAL_DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-QUOTINGS = ("double", "backslash", "none")
 HOW_TO_QUOTE = 'a mark that is part of a text is written twice, within quotation marks, as in "a ""good"" day"'
 # The csv module's own limit is 128 KiB a cell.
 csv.field_size_limit(2**31 - 1)

@@ -51,7 +51,7 @@ def files_of(folder: Path) -> FolderFiles:
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror or error}.") from error
         rows = [file for file in files if kind_of(file) in READERS or kind_of(file) in ELSEWHERE]
-        samples = [file for file in rows if SAMPLE.fullmatch(_stem(file).replace("-", "_").replace(" ", "_"))]
+        samples = [file for file in rows if _is_sample(file)]
         splits = _splits_among([file for file in rows if file not in samples], place)
         if splits:
             used = [file for found in splits.values() for file in found] + samples
@@ -70,8 +70,13 @@ def sample_submission_beside(file: Path) -> Path | None:
         UserError: there are several.
     """
     beside = sorted(other for other in file.parent.iterdir() if other.is_file() and kind_of(other) in READERS)
-    found = [other for other in beside if SAMPLE.fullmatch(_stem(other).replace("-", "_").replace(" ", "_"))]
+    found = [other for other in beside if _is_sample(other)]
     return _only(found, "sample submission", file.parent)
+
+
+def _is_sample(file: Path) -> bool:
+    """Whether a file is a sample submission by its name."""
+    return SAMPLE.fullmatch(re.sub("[- ]", "_", _stem(file))) is not None
 
 
 def _stem(file: Path) -> str:
