@@ -1,4 +1,4 @@
-"""What this process computes on: cores and threads, GPUs, bfloat16, memory."""
+"""What this process computes on: cores and threads, GPUs, half precision, memory."""
 
 import os
 import re
@@ -34,11 +34,24 @@ def has_native_bf16(use_cpu: bool = False) -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def half_precision(use_cpu: bool = False) -> str:
+    """Return the half precision that the device that training would use is fast in: `bf16`, `fp16` or `no`.
+
+    A GPU without bfloat16 has tensor cores for float16 since compute capability 7.0: V100 and T4 do, P100 does not.
+    """
+    if has_native_bf16(use_cpu):
+        return "bf16"
+    if torch.cuda.is_available() and not use_cpu and torch.cuda.get_device_capability() >= (7, 0):
+        return "fp16"
+    return "no"
+
+
 def describe_device(training: "TrainingArguments") -> str:
     """Name the devices of a training and its precision, as in `2 x NVIDIA H100 in bfloat16`."""
+    float16 = "float16 with loss scaling"
     name = torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper()
     count = f"{training.world_size} x {name}" if training.world_size > 1 else name
-    return f"{count} in {'bfloat16' if training.bf16 else 'float16' if training.fp16 else 'float32'}"
+    return f"{count} in {'bfloat16' if training.bf16 else float16 if training.fp16 else 'float32'}"
 
 
 def peak_memory() -> int:

