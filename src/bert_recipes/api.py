@@ -1,7 +1,7 @@
 """The recipes as functions: `train`, `load` and `compare`."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
         config: a YAML file that sets defaults, as `--config`.
         flags: the recipe's flags by name (`python -m bert_recipes.recipes.custom --help` lists them). `dataset` is
             what the flag takes, or a DataFrame, a `datasets.Dataset`, or a dict of these by split; `pooling` and
-            `loss` what the flags take, or the class or function itself, whose source is written into the run folder.
+            `loss` what the flags take, or the class or function itself, whose source is written into the run folder;
+            `callbacks` a list of what the flag takes, of classes and of objects (an object's class is what is
+            written down).
 
     Returns:
         The finished run.
@@ -41,9 +43,12 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
     objects = {name: flags[name] for name in OBJECTS if callable(flags.get(name))}
+    callbacks = flags.pop("callbacks", None) or []
     args: Arguments[Any] = make_arguments(RECIPES[recipe], flags | dict.fromkeys(objects, "given.py:object"), config)
     for name, given in objects.items():
         setattr(args.model, name, _named(name, given, Path(str(args.training.output_dir))))
+    if callbacks:
+        _take_callbacks(args, callbacks if isinstance(callbacks, list | tuple) else [callbacks])
     script = importlib.import_module(f"bert_recipes.recipes.{recipe}")
     run: FinishedRun = script.train(args)
     # Code that was given a moment ago need not be asked for again.
@@ -117,3 +122,24 @@ def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:
     known = [POOLINGS] if flag == "pooling" else list(LOSSES.values())
     names = (name for choices in known for name, choice in choices.items() if choice is given)
     return next(names, None) or keep_object(given, folder / CODE_FOLDER / f"own_{flag}.py", flag)
+
+
+def _take_callbacks(args: Arguments[Any], callbacks: Sequence[Any]) -> None:
+    """Write callbacks down as the flag takes them, and keep the objects among them."""
+    from transformers import TrainerCallback
+
+    from bert_recipes.modeling.own_code import keep_object
+    from bert_recipes.runs.folder import CODE_FOLDER
+
+    folder, specs, objects = Path(str(args.training.output_dir)) / CODE_FOLDER, [], {}
+    for i, given in enumerate(callbacks, start=1):
+        if isinstance(given, str):
+            specs.append(given)
+            continue
+        is_object = isinstance(given, TrainerCallback)
+        spec = keep_object(type(given) if is_object else given, folder / f"own_callback_{i}.py", "callbacks")
+        specs.append(spec)
+        if is_object:
+            objects[spec] = given
+    args.training.callbacks = args.training.given["callbacks"] = specs
+    args.training.callback_objects = objects

@@ -77,7 +77,7 @@ HONOURED = {
     *("log_level", "log_level_replica", "disable_tqdm", "report_to", "eval_strategy", "eval_steps", "eval_delay"),
     *("per_device_eval_batch_size", "eval_on_start", "eval_accumulation_steps", "save_strategy", "save_steps"),
     *("save_total_limit", "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
-    *("restore_callback_states_from_checkpoint", "full_determinism", "data_seed", "use_cpu", "dataloader_drop_last"),
+    *("full_determinism", "data_seed", "use_cpu", "dataloader_drop_last"),
     *("dataloader_num_workers", "dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_find_unused_parameters"),
     *("ddp_bucket_cap_mb", "ddp_broadcast_buffers", "ddp_static_graph", "ddp_backend", "fsdp", "fsdp_config"),
     *("deepspeed", "debug", "skip_memory_metrics", "push_to_hub"),

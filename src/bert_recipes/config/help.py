@@ -36,6 +36,7 @@ OFTEN = (
     "load_best_model_at_end",
     "early_stopping_patience",
     "early_stopping_threshold",
+    "callbacks",
     "report_to",
     "push_to_hub",
 )
@@ -56,6 +57,7 @@ OTHERWISE = {
 ADDED = {
     "early_stopping_patience": ("None", "stop after this many evaluations in a row without a better score"),
     "early_stopping_threshold": ("0.0", "what the score must change by to count as better"),
+    "callbacks": ("None", "your own callbacks of the Trainer, as file.py:Name; one or several"),
 }
 
 

@@ -4,7 +4,8 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn, cast
 
 import torch
 from accelerate.utils import str_to_bool
@@ -52,6 +53,9 @@ class RecipeTrainingArguments(TrainingArguments):
     overwrite: bool = False
     early_stopping_patience: int | None = None
     early_stopping_threshold: float = 0.0
+    callbacks: list[str] | None = None
+    # Callbacks that were given from Python as objects, by how `callbacks` names them.
+    callback_objects = cast(Any, MappingProxyType({}))
     # Trainer would log 0.0 for a loss that is no number any more.
     logging_nan_inf_filter: bool = False
 

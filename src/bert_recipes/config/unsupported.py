@@ -35,6 +35,7 @@ FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "accelerator_config": ((None,), "a recipe cuts its own batches"),
     "save_only_model": ((False,), "a run could not go on from such a checkpoint"),
     "ignore_data_skip": ((False,), "a run that goes on sees the rows that an undisturbed one would"),
+    "restore_callback_states_from_checkpoint": ((False,), "a run that goes on restores its callbacks by itself"),
     "enable_jit_checkpoint": ((False,), "SIGTERM saves a checkpoint here without it"),
     "save_on_each_node": ((False,), "all machines share one run folder"),
     "dataloader_in_order": ((True,), "a step must have the same rows whenever it is repeated"),

@@ -34,6 +34,8 @@ def source_of(found: Callable[..., Any], flag: str) -> str:
             f"{flag}: a class or a function with a name is needed, and a {type(found).__name__} came: define it with "
             "class or def."
         )
+    if _is_of_a_library(found):
+        return f"from {found.__module__} import {found.__name__}\n"
     parts = _Parts(flag, found.__name__)
     parts.add(found)
     head = [*dict.fromkeys(parts.imports), "", *parts.constants]
@@ -126,6 +128,8 @@ def _is_of_a_library(value: Any) -> bool:
     """Whether `from module import name` finds `value` wherever its library is installed."""
     module, name = getattr(value, "__module__", None), getattr(value, "__name__", None)
     if module is None or name is None or module == "__main__" or module not in sys.modules:
+        return False
+    if sys.modules[module].__spec__ is None:  # a notebook's
         return False
     # The saved model carries a file of its own in its place.
     if module == "bert_recipes.modeling.pooling" or getattr(sys.modules[module], name, None) is not value:

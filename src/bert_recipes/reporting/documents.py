@@ -1,9 +1,10 @@
 """Tables in Markdown, and the documents that they are put into, so that what was measured and what is told agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, some
 
 ALIGNMENTS = {"l": "---", "r": "--:"}
 
@@ -51,3 +52,22 @@ def put_between_marks(document: Path, target: str, text: str) -> None:
 
 def _marks(target: str) -> tuple[str, str]:
     return f"<!-- make {target}: begin -->", f"<!-- make {target}: end -->"
+
+
+def how_it_ended(configuration: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """Return, in sentences, what could end a training before its last step, and whether it did.
+
+    Args:
+        configuration: of the run, as run.yaml holds it.
+        metrics: as metrics.json holds them.
+    """
+    said = []
+    if patience := configuration.get("early_stopping_patience"):
+        evaluations = "1 evaluation" if patience == 1 else f"{patience} evaluations in a row"
+        said.append(f"The training was to stop after {evaluations} without a better score.")
+    if ended := metrics["train"].get("stopped_early"):
+        said.append(f"It stopped early, after step {ended[0]:,} of {ended[1]:,}.")
+    if callbacks := configuration.get("callbacks"):
+        names = some([f"`{spec.rpartition(':')[2]}`" for spec in callbacks])
+        said.append(f"Callbacks of its own took part in it: {names}.")
+    return said

@@ -20,6 +20,7 @@ from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.evaluation.titles import SCORED_SPLITS, TITLES
 from bert_recipes.files import writing
 from bert_recipes.reporting import plots
+from bert_recipes.reporting.documents import how_it_ended
 from bert_recipes.reporting.near_duplicates import clashes
 from bert_recipes.reporting.pages import PAGE, Drawings, environment, is_chosen_there, shown_score, title_of
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
@@ -63,6 +64,7 @@ def write_report(
         chosen_there=is_chosen_there(configuration),
         scores=_score_rows(metrics),
         figures=figures,
+        stopping=" ".join(how_it_ended(configuration, metrics)).replace("`", ""),
         missing=missing,
         headline=_headline(validation),
         badly_scaled=_badly_scaled(metrics),

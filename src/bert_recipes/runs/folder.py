@@ -187,7 +187,8 @@ class RunFolder:
 
     def _own_code(self, configuration: dict[str, Any]) -> dict[Path, str]:
         """Return the sources that stand in the folder itself, by file."""
-        specs = [spec for name in ("pooling", "loss") if is_own_code(spec := configuration.get(name) or "")]
+        named = [configuration.get(name) or "" for name in ("pooling", "loss")]
+        specs = [spec for spec in (*named, *(configuration.get("callbacks") or [])) if is_own_code(spec)]
         found = {file_of(spec): source_at(spec) for spec in specs if file_of(spec).parent == self.code}
         return {file: source for file, source in found.items() if source is not None}
 

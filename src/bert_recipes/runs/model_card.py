@@ -13,7 +13,7 @@ from bert_recipes.errors import some
 from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.modeling.losses import LOSSES
 from bert_recipes.modeling.own_code import file_of, is_own_code
-from bert_recipes.reporting.documents import markdown_table
+from bert_recipes.reporting.documents import how_it_ended, markdown_table
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import REGRESSION
 
@@ -83,10 +83,7 @@ def _how_validated(run: RunSettings, scores: dict[str, Any]) -> str:
         said.append("The best checkpoint was chosen by its score on these rows, which makes it slightly optimistic.")
     else:
         said.append("No checkpoint was chosen by the rows that score it.")
-    if patience := run.configuration.get("early_stopping_patience"):
-        step, of = scores["train"].get("stopped_early", (None, None))
-        ended = f" It stopped early, after step {step:,} of {of:,}." if step else ""
-        said.append(f"The training was to stop after {patience} evaluations in a row without a better score.{ended}")
+    said += how_it_ended(run.configuration, scores)
     return " ".join(said)
 
 

@@ -269,7 +269,7 @@ def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
     found: dict[str, Any] = {
         k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"
     }
-    if trainer.early_stopping and trainer.state.global_step < trainer.state.max_steps:
+    if trainer.state.global_step < trainer.state.max_steps:
         found["stopped_early"] = [trainer.state.global_step, trainer.state.max_steps]
     return found
 

@@ -16,6 +16,7 @@ from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.push import prepare_push
 from bert_recipes.runs.submission import Submission
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
+from bert_recipes.training.callbacks import check_callbacks
 
 
 class RunSettings:
@@ -44,6 +45,7 @@ class RunSettings:
         self.model_dir = model_dir
         self.submission = Submission.of(data, self.configuration)
         self.push = prepare_push(args, self.training)
+        check_callbacks(self.training)
 
     @cached_property
     def digests(self) -> dict[str, str]:

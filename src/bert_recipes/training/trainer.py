@@ -22,6 +22,7 @@ from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.building import merge_lora
 from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
 from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes.training.callbacks import own_callbacks, restore_states
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.training.early_stopping import EarlyStopping
 from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
@@ -53,8 +54,8 @@ class RecipeTrainer(EvaluatingTrainer):
         patience = getattr(self.args, "early_stopping_patience", None)
         threshold = getattr(self.args, "early_stopping_threshold", 0.0)
         self.early_stopping = EarlyStopping(patience, threshold) if patience else None
-        if self.early_stopping:
-            self.add_callback(self.early_stopping)
+        for own in [*([self.early_stopping] if self.early_stopping else []), *own_callbacks(self.args)]:
+            self.add_callback(own)
         if self.args.device.type == "cpu":
             cpu_kernels.quicken(self.model)
         elif isinstance(self.data_collator, DataCollatorWithPadding):
@@ -70,6 +71,10 @@ class RecipeTrainer(EvaluatingTrainer):
         finally:
             self.progress.close()
             self.signals.close()
+
+    def _load_callback_state(self) -> None:
+        # Trainer's own puts new callbacks in the place of these, and a signal's request to stop in force again.
+        restore_states(self.callback_handler.callbacks, self.state)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Trainer looks whether the steps are done after a step, and would make one more.

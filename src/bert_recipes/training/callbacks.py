@@ -1,0 +1,67 @@
+"""Callbacks of the user's own: `--callbacks file.py:Name`, or classes and objects given from Python."""
+
+import inspect
+from typing import Any
+
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import ExportableState, TrainerState
+
+from bert_recipes.errors import UserError, in_one_line
+from bert_recipes.modeling.own_code import CODE_ERRORS, load_object
+
+FLAG = "--callbacks"
+
+
+def callback_class(spec: str) -> type[TrainerCallback]:
+    """Return the class that `file.py:Name` names.
+
+    Raises:
+        UserError: there is none, it is no `TrainerCallback`, or it cannot be made without arguments.
+    """
+    found: Any = load_object(spec, FLAG)
+    if not (isinstance(found, type) and issubclass(found, TrainerCallback)):
+        raise UserError(f"{FLAG} {spec}: it is no class derived from transformers.TrainerCallback.")
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise UserError(f"{FLAG} {spec}: a callback is made without arguments, and it has some: {error}.") from error
+    return found
+
+
+def check_callbacks(args: TrainingArguments) -> None:
+    """Check that `args` name callbacks, without making one.
+
+    Raises:
+        UserError: they do not.
+    """
+    given = getattr(args, "callback_objects", {})
+    for spec in getattr(args, "callbacks", None) or []:
+        if spec not in given:
+            callback_class(spec)
+
+
+def own_callbacks(args: TrainingArguments) -> list[TrainerCallback]:
+    """Return the callbacks that `args` name: those that were given as objects, and new ones of the others' classes.
+
+    Raises:
+        UserError: one cannot be made.
+    """
+    given: dict[str, TrainerCallback] = getattr(args, "callback_objects", {})
+    return [given.get(spec) or _made(spec) for spec in getattr(args, "callbacks", None) or []]
+
+
+def _made(spec: str) -> TrainerCallback:
+    kind = callback_class(spec)
+    try:
+        return kind()
+    except CODE_ERRORS as error:
+        raise UserError(f"{FLAG} {spec}: it cannot be made: {type(error).__name__}: {in_one_line(error)}") from error
+
+
+def restore_states(callbacks: list[TrainerCallback], state: TrainerState) -> None:
+    """Give callbacks that export their state (`ExportableState`) what they had when a checkpoint was written."""
+    exported: Any = state.stateful_callbacks  # by name, once a checkpoint has been read
+    for name, saved in exported.items():
+        there = [one for one in callbacks if isinstance(one, ExportableState) and type(one).__name__ == name]
+        for callback, values in zip(there, saved if isinstance(saved, list) else [saved], strict=False):
+            vars(callback).update(values.get("attributes", {}))
