@@ -61,6 +61,7 @@ class RecipeTrainingArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_ranges(vars(self))
+        self.report_to = _trackers(self.report_to)
         self.given = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init and f.name not in SECRETS
         }
@@ -121,6 +122,21 @@ class RecipeTrainingArguments(TrainingArguments):
         return chosen | {"bf16": self.bf16, "fp16": self.fp16}
 
 
+def _trackers(given: str | list[str] | None) -> str | list[str]:
+    """Return the trackers that are named in a list, or in a text with commas or spaces between them.
+
+    Raises:
+        ValueError: `none` stands beside others.
+    """
+    names = [given] if isinstance(given, str) else given or []
+    found = list(dict.fromkeys(name for text in names for name in text.replace(",", " ").split()))
+    if "none" in found and len(found) > 1:
+        raise ValueError(f"--report_to {' '.join(found)}: none stands alone.")
+    if "all" in found:
+        return "all"
+    return found if len(found) > 1 else found[0] if found else "none"
+
+
 class FlagParser(HfArgumentParser):
     """A parser of the fields of dataclasses, `--config` and `--debug`, whose errors are a `UserError`."""
 
@@ -130,6 +146,7 @@ class FlagParser(HfArgumentParser):
         # A flag that may be left out for the device to decide would always ask for a value.
         for name in ("--bf16", "--fp16"):
             self.add_argument(name, nargs="?", const=True, type=string_to_bool)
+        self.add_argument("--report_to", nargs="+")
         # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for a traceback.
         self.add_argument("--debug", nargs="*", default=[])
 

@@ -19,6 +19,7 @@ from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
 from bert_recipes.modeling.weights import weight_files
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
 from bert_recipes.training.checkpoints import half_removed, last_sound, remove
+from bert_recipes.training.trackers import TRACKED
 
 # Where the source of a pooling or a loss that was given from Python stands.
 CODE_FOLDER = "code"
@@ -27,7 +28,7 @@ RUN_FILES: tuple[str, ...] = (
     *(RUN_FILE, METRICS_FILE, "trainer_state.json", PREDICTIONS_FILE, VALIDATION_FILE, "submission.csv"),
     *("README.md", "report.html", "plots/*.png", "plots/*.svg", f"{CODE_FOLDER}/own_*.py"),
     *("logs/events.out.tfevents.*", "logs/*/events.out.tfevents.*"),
-    *("checkpoints/checkpoint-*/**", "checkpoints/data.json"),
+    *("checkpoints/checkpoint-*/**", "checkpoints/data.json", f"checkpoints/{TRACKED}"),
     *(f"{folder}/*.{kind}" for folder in ("model", ".model") for kind in ("json", "safetensors", "txt", "py")),
     *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
     *("model/*.codes", ".model/*.codes"),  # BERTweet's

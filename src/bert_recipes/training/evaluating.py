@@ -18,6 +18,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
 from bert_recipes.task import SINGLE_LABEL
 from bert_recipes.training.batches import COUNT, EvaluationBatches
+from bert_recipes.training.trackers import untracked
 
 
 class EvaluatingTrainer(Trainer):
@@ -132,7 +133,7 @@ class EvaluatingTrainer(Trainer):
     ) -> PredictionOutput:
         """As `Trainer.predict`, in float32, with logits and labels in the order of the rows of `test_dataset`."""
         # What is written down must be what the saved model gives wherever it is loaded: no autocast.
-        with self._full_precision():
+        with self._full_precision(), untracked(self.callback_handler):
             output = super().predict(test_dataset, ignore_keys, metric_key_prefix)
         logits, labels = _in_order(output.predictions, output.label_ids)
         return PredictionOutput(predictions=logits, label_ids=labels, metrics=output.metrics)

@@ -29,6 +29,7 @@ from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengt
 from bert_recipes.training.layer_rates import parameter_groups
 from bert_recipes.training.loss_scaling import lower_scale, overflows
 from bert_recipes.training.progress import TrainingProgress
+from bert_recipes.training.trackers import tracked
 
 
 class RecipeTrainer(EvaluatingTrainer):
@@ -67,7 +68,8 @@ class RecipeTrainer(EvaluatingTrainer):
         total_loss = Path(str(resume_from_checkpoint)) / TOTAL_LOSS
         self.total_loss_before = read_json(total_loss)["total_loss"] if total_loss.is_file() else 0.0
         try:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
+            with tracked(self.args, self.callback_handler):
+                return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             self.progress.close()
             self.signals.close()
