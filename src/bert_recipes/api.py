@@ -113,6 +113,6 @@ def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:
     from bert_recipes.modeling.pooling import POOLINGS
     from bert_recipes.runs.folder import CODE_FOLDER
 
-    known = {"pooling": [POOLINGS], "loss": [*LOSSES.values()]}.get(flag, [])
+    known: list[dict[str, Any]] = [POOLINGS] if flag == "pooling" else [*LOSSES.values()] if flag == "loss" else []
     names = (name for choices in known for name, choice in choices.items() if choice is given)
     return next(names, None) or keep_object(given, folder / CODE_FOLDER / f"own_{flag}.py", flag)

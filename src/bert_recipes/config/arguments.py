@@ -15,8 +15,10 @@ POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_l
 # The flags that take code of the user's own: `file.py:name`, or the class or function itself from Python.
 OWN_CODE = ("classifier", "pooling", "loss")
 # What a classifier of the user's own takes the place of.
-OF_THE_HEAD = ("pooling", "head_layers", "head_size", "head_activation", "head_dropout", "dropout_samples")
-OF_THE_HEAD += ("reinit_layers", "lora_rank")
+OF_THE_HEAD = {
+    *("pooling", "head_layers", "head_size", "head_activation", "head_dropout", "dropout_samples"),
+    *("reinit_layers", "lora_rank"),
+}
 
 
 @dataclass

@@ -139,8 +139,7 @@ class Predictor:
     def notes(self) -> list[str]:
         """What should be known of the rows that were predicted last, as sentences."""
         return [
-            f"Column '{name}': in {count:,} rows the model was told nothing by it: they have none, or one that its "
-            "training rows did not have."
+            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
             for name, count in self.strange.items()
             if count
         ]

@@ -125,7 +125,7 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
         if len(parts) != 1 + pairs or not all(isinstance(part, str) for part in parts):
             wanted = "a pair of texts" if pairs else "a text"
             raise UserError(f"row {number}, counted from 0, is {text!r}: the model was trained on {wanted} each.")
-        yield TextRow(str(number), *parts)
+        yield TextRow(str(number), parts[0], parts[1] if pairs else None)
 
 
 def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _rows(cells: Iterator[dict[str, Any]], columns: Columns, source: str) -> Ite
                 )
         identifier = row.get(columns.id) if columns.id else number
         both = {part: joined([row.get(name) for name in names]) for part, names in texts.items()}
-        yield TextRow(id_text(identifier), **both, cells=row)
+        yield TextRow(id_text(identifier), both["text"], both.get("text_pair"), row)
 
 
 def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:

@@ -220,11 +220,11 @@ class OwnClassifier(PreTrainedModel):
         saved = load_file(str(cached_file(name, WEIGHTS, **hub)))
         model.load_state_dict(saved | {other: saved[first] for other, first in model._same.items()})
         if isinstance(dtype, torch.dtype):
-            model.to(dtype)
+            nn.Module.to(model, dtype)
         if attn_implementation:
             model.set_attn_implementation(attn_implementation)
         kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
-        info = {kind: set() for kind in kinds} | {"error_msgs": []}
+        info: dict[str, Any] = {kind: set() for kind in kinds} | {"error_msgs": []}
         return (model.eval(), info) if output_loading_info else model.eval()
 
 
@@ -234,10 +234,10 @@ def make(found: Any, folder: str, config: OwnClassifierConfig) -> nn.Module:
     The task has `name`, `label_names`, `problem_type`, `num_labels`, `id2label` and `label2id`; of the columns it is
     told how many numbers `encode_columns` may give, 0 included, or None where a column holds numbers as they are.
     """
-    names = [config.id2label[i] for i in range(config.num_labels)]
+    names: dict[Any, str] = config.id2label or {}
     task = SimpleNamespace(
         name=config.task_name,
-        label_names=names,
+        label_names=[names[i] for i in range(len(names))],
         problem_type=config.problem_type,
         num_labels=config.num_labels,
         id2label=config.id2label,
