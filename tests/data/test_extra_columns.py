@@ -56,13 +56,13 @@ def test_rows_that_say_nothing_are_counted():
     train, other = rows(["a", "b", ""]), rows(["a", "c", None, "c"])
     known = learn_column(train, "x")
     assert describe_column("x", known, {"train": train, "test": other}) == (
-        "Column 'x': 2 categories, learned from train; 1 rows of train, 3 rows of test have none of them, and take "
+        "Column 'x': 2 categories, learned from train; 1 row of train, 3 rows of test without one of them, which take "
         "category 0."
     )
     assert describe_column("x", known, {"train": rows(["a"])}) == "Column 'x': 2 categories, learned from train."
     numbers = rows([1, 2])
     assert describe_column("x", learn_column(numbers, "x"), {"train": numbers, "test": rows(["1", "?"])}) == (
-        "Column 'x': numbers, as they are; 1 rows of test have none, and take the mean of train, 1.5."
+        "Column 'x': numbers, as they are; 1 row of test without one, which take the mean of train, 1.5."
     )
     bare = Dataset.from_dict(
         {"id": ["1"], "y": ["a"]}, features=Features({"id": Value("string"), "y": Value("string")})

@@ -52,8 +52,8 @@ def test_it_is_made_of_the_folder_the_task_and_the_columns(tiny_bert, capsys):
     assert model.own.classifier.out_features == 3
     assert model.unused == ["own.encoder.pooler.dense.weight", "own.encoder.pooler.dense.bias"]
     said = " ".join(capsys.readouterr().out.split())
-    assert "Column 'keyword': 2 categories, learned from train; 1 rows of train, 1 rows of test have none" in said
-    assert "1 rows of train, 1 rows of test have none, and take the mean of train, 1.5." in said
+    assert "Column 'keyword': 2 categories, learned from train; 1 row of train, 1 row of test without one" in said
+    assert "1 row of train, 1 row of test without one, which take the mean of train, 1.5." in said
     assert "no gradient reaches encoder.pooler.dense.weight, encoder.pooler.dense.bias, which stay as they are" in said
 
 

@@ -78,13 +78,13 @@ def describe_column(name: str, known: Known, splits: Mapping[str, Dataset]) -> s
                 f"{some(columns_to_choose_from(rows)) or 'none beside the texts'}."
             )
         counts[split] = unknown_cells(_cells(rows, name), known)
-    rows_of = some([f"{count:,} rows of {split}" for split, count in counts.items() if count])
+    rows_of = some([f"{count:,} row{'s' * (count > 1)} of {split}" for split, count in counts.items() if count])
     if "mean" in known:
         said = f"Column '{name}': numbers, as they are"
-        gap = f"; {rows_of} have none, and take the mean of train, {known['mean']:.6g}"
+        gap = f"; {rows_of} without one, which take the mean of train, {known['mean']:.6g}"
     else:
         said = f"Column '{name}': {len(known['categories']):,} categories, learned from train"
-        gap = f"; {rows_of} have none of them, and take category 0"
+        gap = f"; {rows_of} without one of them, which take category 0"
     return f"{said}{gap if rows_of else ''}."
 
 
