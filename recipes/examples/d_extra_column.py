@@ -1,8 +1,7 @@
 """Step d: an extra column beside the text. The tweets' `keyword` becomes a vector that the linear layer sees too.
 
-    python recipes/examples/d_extra_column.py --config recipes/configs/disaster_tweets.yaml
-    python recipes/custom.py --classifier recipes/examples/d_extra_column.py:WithKeyword --output_dir runs/d \
-        --config recipes/configs/disaster_tweets.yaml
+    python recipes/examples/d_extra_column.py --dataset data/disaster-tweets
+    python recipes/custom.py --classifier recipes/examples/d_extra_column.py:WithKeyword --dataset data/disaster-tweets
 
 Both commands do the same. Columns of the files that play no other part are the model's to take: it is given those
 that `forward` names. One of texts arrives as the numbers of its categories, learned from the training rows alone, with

@@ -117,6 +117,11 @@ class OwnClassifier(PreTrainedModel):
         self._no_split_modules = getattr(self.encoder, "_no_split_modules", None)  # what FSDP shards one by one
 
     @property
+    def waits_for_gradients(self) -> bool:
+        """Whether some of its weights are to be trained and have no part in the logits."""
+        return any(weight.requires_grad for name, weight in self.named_parameters() if name in self.unused)
+
+    @property
     def encoder(self) -> PreTrainedModel | None:
         """The pretrained encoder, where the user's class calls it so."""
         found = getattr(self.own, "encoder", None)

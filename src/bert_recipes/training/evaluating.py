@@ -1,6 +1,7 @@
 """Evaluation in the order of the rows, in batches of like length, on any number of processes."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -31,6 +32,10 @@ class EvaluatingTrainer(Trainer):
     _signature_columns: Any
 
     def __init__(self, model: nn.Module | None = None, args: TrainingArguments | None = None, **kwargs: Any) -> None:
+        if args is not None and isinstance(model, OwnClassifier) and model.waits_for_gradients:
+            # Else several processes would wait for gradients that never come.
+            args = copy.copy(args)
+            args.ddp_find_unused_parameters = True
         super().__init__(model, args, compute_metrics=self._scores, **kwargs)
         if self.columns and isinstance(self.data_collator, DataCollatorWithPadding):
             self.data_collator = ColumnCollator(self.data_collator.tokenizer, config=self.model.config)

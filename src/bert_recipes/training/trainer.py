@@ -208,10 +208,6 @@ class PerExampleTrainer(RecipeTrainer):
         self.layer_decay = layer_decay
         self.head_learning_rate = head_learning_rate
         super().__init__(*args, **kwargs)
-        if unused := getattr(self.model, "unused", None):
-            # Else several processes would wait for gradients that never come.
-            trained = {name for name, weight in self.model.named_parameters() if weight.requires_grad}
-            self.args.ddp_find_unused_parameters = not trained.isdisjoint(unused)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """As `Trainer.create_optimizer`, with a learning rate for each layer where that is asked for."""
