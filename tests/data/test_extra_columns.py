@@ -19,7 +19,9 @@ def rows(cells):
         ([1, None, 4], {"mean": 2.5}),
         ([True, False], {"mean": 0.5}),
         ([0.5, float("nan")], {"mean": 0.5}),
-        (["1", "2b"], {"categories": ["1", "2b"]}),
+        (["1", "NaN", "2", "n/a"], {"mean": 1.5}),
+        (["1", "2b", "NA"], {"categories": ["1", "2b", "NA"]}),
+        (["none", "none"], {"categories": ["none"]}),
     ],
 )
 def test_numbers_are_numbers_and_texts_are_categories(cells, known):

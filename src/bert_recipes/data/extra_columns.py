@@ -11,6 +11,8 @@ from bert_recipes.columns import RESERVED
 from bert_recipes.data.cells import as_number, plain_text
 from bert_recipes.errors import UserError, some
 
+# How files write that there is no number. In a column of texts any of them may be a name.
+NO_NUMBER = {"nan", "na", "n/a", "null", "none"}
 # What is known of a column: the sorted `categories` of texts, or the `mean` of numbers.
 Known = dict[str, Any]
 
@@ -43,12 +45,13 @@ def learn_column(train: Dataset, name: str) -> Known:
             continue
         texts.add(plain_text(cell))
         number = as_number(cell) if numeric else None
-        numeric = number is not None
         if number is not None:
             count, total = count + 1, total + number
+        elif str(cell).strip().lower() not in NO_NUMBER:
+            numeric = False
     if not texts:
         raise UserError(f"--classifier takes the column '{name}', which is empty in every row of train: fill it in.")
-    return {"mean": total / count} if numeric else {"categories": sorted(texts)}
+    return {"mean": total / count} if numeric and count else {"categories": sorted(texts)}
 
 
 def read_cells(cells: Iterable[Any], known: Known) -> list[Any]:
