@@ -41,8 +41,15 @@ CHOICES = {
 HEADER = ("choice", "flags", "validation F1", "over the seeds", "against stock, points", "accuracy")
 
 
-def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
+def metrics_of(name: str, seed: int, folder: Path, more: list[str], choices: dict[str, list[str]] = CHOICES) -> dict:
     """Return the metrics of one run, made now unless it is there.
+
+    Args:
+        name: of a choice.
+        seed: of the training.
+        folder: where the runs go.
+        more: flags beside those of the choice.
+        choices: the flags of each.
 
     Raises:
         UserError: the run failed.
@@ -51,7 +58,7 @@ def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
     if not (run / "metrics.json").is_file():
         script = ROOT / "recipes" / ("stock.py" if name == "stock" else "custom.py")
         own = ["--seed", str(seed), "--output_dir", str(run)]
-        status = subprocess.run([sys.executable, script, *FLAGS, *CHOICES[name], *own, *more]).returncode
+        status = subprocess.run([sys.executable, script, *FLAGS, *choices[name], *own, *more]).returncode
         if status:
             raise UserError(f"the run in {run} ended with status {status}: mend what it says and start again.")
     for part in ("checkpoints", "model"):
@@ -59,22 +66,23 @@ def metrics_of(name: str, seed: int, folder: Path, more: list[str]) -> dict:
     return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
 
 
-def rows_of(runs: dict[str, list[dict]]) -> list[list[str]]:
+def rows_of(runs: dict[str, list[dict]], choices: dict[str, list[str]] = CHOICES) -> list[list[str]]:
     """Return the table's rows, one for each choice: means over the seeds, the best and the worst, and the mean and
-    standard deviation of the differences from the stock runs with the same seeds.
+    standard deviation of the differences from the runs of the first choice with the same seeds.
     """
+    first = next(iter(choices))
     scores = {name: [run["validation"] for run in of_seeds] for name, of_seeds in runs.items()}
     rows = []
     for name, of_seeds in scores.items():
         f1 = [score["f1"] for score in of_seeds]
-        apart = [100 * (score - stock["f1"]) for score, stock in zip(f1, scores["stock"], strict=True)]
+        apart = [100 * (score - base["f1"]) for score, base in zip(f1, scores[first], strict=True)]
         rows.append(
             [
                 name,
-                f"`{' '.join(CHOICES[name])}`" if CHOICES[name] else "",
+                f"`{' '.join(choices[name])}`" if choices[name] else "",
                 f"{statistics.mean(f1):.4f}",
                 f"{min(f1):.4f} to {max(f1):.4f}",
-                "" if name == "stock" else f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}",
+                "" if name == first else f"{statistics.mean(apart):+.1f} ± {statistics.stdev(apart):.1f}",
                 f"{statistics.mean(score['accuracy'] for score in of_seeds):.4f}",
             ]
         )

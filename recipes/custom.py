@@ -35,7 +35,7 @@ def train(args: Arguments[CustomArguments]) -> FinishedRun:
         set_seed(args.training.seed)
         labels = run.tokenized["train"]["labels"]
         loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, labels)
-        model = build_classifier(model_dir, args.model, data.task, args.training.gradient_checkpointing)
+        model = build_classifier(model_dir, args.model, data.task, args.training.gradient_checkpointing, run.tokenized)
         run.open()
         trainer = PerExampleTrainer(
             model,

@@ -58,6 +58,14 @@ def check_output(source: str, output: str) -> None:
             raise UserError(f"--output {output} is the file that --input reads: name another.")
 
 
+def say_notes(notes: list[str]) -> None:
+    """Say what should be known of the rows; standard output is for the predictions."""
+    from bert_recipes.terminal import printable
+
+    for note in notes:
+        print(printable(note), file=sys.stderr)
+
+
 def main() -> None:
     args = parse_arguments()
     if args.max_length is not None:
@@ -92,12 +100,14 @@ def main() -> None:
     if args.output == "-":
         for _ in write_predictions(standard_output(), predictor, rows):
             sys.stdout.flush()
+        say_notes(predictor.notes)
         return
     with writing(Path(args.output).expanduser()) as file:
         for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
             print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
     print(f"\r{written:,} rows are in {printable(args.output)}.{' ' * 20}", file=sys.stderr)
+    say_notes(predictor.notes)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def search(args: Arguments[SearchArguments]) -> Path:
     search = Search(args, data, model_dir)
     trainer = search.trainer(
         lambda trial: build_classifier(
-            model_dir, search.model_arguments(trial), data.task, args.training.gradient_checkpointing
+            model_dir, search.model_arguments(trial), data.task, args.training.gradient_checkpointing, tokenized
         ),
         train_dataset=tokenized["train"],
         eval_dataset=tokenized["validation"],

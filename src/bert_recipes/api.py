@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bert_recipes.config.arguments import RECIPES
+from bert_recipes.config.arguments import OWN_CODE, RECIPES
 from bert_recipes.config.parsing import Arguments, make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 # The recipes that end in a run.
 TRAINED = ("stock", "custom", "baseline")
-# What may be given as a class or a function itself.
-OBJECTS = ("pooling", "loss")
 
 
 def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> FinishedRun:
@@ -28,10 +26,10 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
         recipe: `stock`, `custom` or `baseline`.
         config: a YAML file that sets defaults, as `--config`.
         flags: the recipe's flags by name (`python -m bert_recipes.recipes.custom --help` lists them). `dataset` is
-            what the flag takes, or a DataFrame, a `datasets.Dataset`, or a dict of these by split; `pooling` and
-            `loss` what the flags take, or the class or function itself, whose source is written into the run folder;
-            `callbacks` a list of what the flag takes, of classes and of objects (an object's class is what is
-            written down).
+            what the flag takes, or a DataFrame, a `datasets.Dataset`, or a dict of these by split; `classifier`,
+            `pooling` and `loss` what the flags take, or the class or function itself, whose source is written into
+            the run folder; `callbacks` a list of what the flag takes, of classes and of objects (an object's class is
+            what is written down).
 
     Returns:
         The finished run.
@@ -42,7 +40,7 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     quiet_libraries()
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
-    objects = {name: flags[name] for name in OBJECTS if callable(flags.get(name))}
+    objects = {name: flags[name] for name in OWN_CODE if callable(flags.get(name))}
     callbacks = flags.pop("callbacks", None) or []
     args: Arguments[Any] = make_arguments(RECIPES[recipe], flags | dict.fromkeys(objects, "given.py:object"), config)
     for name, given in objects.items():
@@ -113,13 +111,13 @@ def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/comp
 
 
 def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:
-    """Return what the flag takes for a pooling or loss that was given as an object."""
+    """Return what the flag takes for a classifier, pooling or loss that was given as an object."""
     from bert_recipes.modeling.losses import LOSSES
     from bert_recipes.modeling.own_code import keep_object
     from bert_recipes.modeling.pooling import POOLINGS
     from bert_recipes.runs.folder import CODE_FOLDER
 
-    known = [POOLINGS] if flag == "pooling" else list(LOSSES.values())
+    known: list[dict[str, Any]] = [POOLINGS] if flag == "pooling" else [*LOSSES.values()] if flag == "loss" else []
     names = (name for choices in known for name, choice in choices.items() if choice is given)
     return next(names, None) or keep_object(given, folder / CODE_FOLDER / f"own_{flag}.py", flag)
 

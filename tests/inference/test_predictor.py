@@ -160,7 +160,10 @@ def test_other_tasks(problem_type, columns, tiny_bert, tmp_path):
 def test_pairs_are_read_together(model, tiny_bert, tmp_path):
     write_csv(tmp_path / "new.csv", [["premise", "hypothesis"], ["fire", "cake"], ["storm", ""]])
     rows = list(read_stream(str(tmp_path / "new.csv")))
-    assert rows == [TextRow("0", "fire", "cake"), TextRow("1", "storm", "")]
+    assert [row[:3] for row in rows] == [("0", "fire", "cake"), ("1", "storm", "")]
+    assert [row.cells for row in rows] == [
+        {"premise": premise, "hypothesis": hypothesis} for _, premise, hypothesis in (row[:3] for row in rows)
+    ]
     ((_, logits),) = Predictor.load(str(model), bf16=False).logits(rows)
     tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
     loaded = AutoModelForSequenceClassification.from_pretrained(model / "model").eval()

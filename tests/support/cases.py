@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from support.paths import OWN_CLASSIFIERS
+
 KINDS = (
     {"kind": "stock"},
     {"kind": "stock", "smoothing": 0.2},
@@ -17,7 +19,9 @@ KINDS = (
     {"kind": "custom", "task": "multi-label", "choices": {"pos_weight": ["2", "0.5"]}},
     {"kind": "custom", "task": "multi-label", "choices": {"loss": "asymmetric", "pooling": "max"}},
     {"kind": "custom", "task": "regression", "choices": {"loss": "huber"}},
+    {"kind": "custom", "choices": {"classifier": f"{OWN_CLASSIFIERS}:WithColumns", "loss": "r_drop"}},
 )
+OWN = KINDS[-1]
 WEIGHTED = next(kind for kind in KINDS if "choices" in kind)
 STRATEGIES = ("random", "sequential", "group_by_length")
 

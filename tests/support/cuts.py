@@ -36,6 +36,9 @@ def rows_of(count, tokenizer, task):
     return Dataset.from_dict(
         {
             **tokens,
+            # For a classifier of the user's own; a row has none of each.
+            "keyword": [["fire", "storm", None][i % 3] for i in range(count)],
+            "price": [None if i % 5 == 4 else float(i) for i in range(count)],
             "labels": [label_of(i, task) for i in range(count)],
             "row": list(range(count)),
             "length": [len(ids) for ids in tokens["input_ids"]],
@@ -79,7 +82,7 @@ def trainer_of(case, folder, output_dir, dropout=0.0, **options):
         trainer = RecipeTrainer(model, args, **shared)
     else:
         choices = CustomArguments(**case.get("choices", {}))
-        model = build_classifier(str(folder), choices, task)
+        model = build_classifier(str(folder), choices, task, splits={"train": rows})
         loss = make_loss(choices, case.get("smoothing", 0.0), task, rows["labels"][:])
         trainer = PerExampleTrainer(
             model,

@@ -7,3 +7,4 @@ RECIPES = ROOT / "recipes"
 # These two are scripts besides.
 CUTS = Path(__file__).with_name("cuts.py")
 KILLED = Path(__file__).with_name("killed.py")
+OWN_CLASSIFIERS = Path(__file__).with_name("own_classifiers.py")

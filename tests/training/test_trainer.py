@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
+from support.cases import KINDS, OWN, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
 from support.cuts import predict, train, train_in_float32, trainer_of
+from support.paths import OWN_CLASSIFIERS
 
 from bert_recipes.data import embedded
 from bert_recipes.errors import UserError
@@ -26,6 +27,30 @@ from bert_recipes.training.trainer import PerExampleTrainer
 def test_a_step_does_not_depend_on_its_accumulation(kind, strategy, batch, accumulation, rows, tiny_bert, tmp_path):
     case = {**kind, "strategy": strategy, "batch": batch, "accumulation": accumulation, "rows": rows}
     assert_same_steps(train(case, tiny_bert, tmp_path), train(uncut(case, 1), tiny_bert, tmp_path))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nor_does_that_of_a_classifier_of_ones_own_with_columns(strategy, tiny_bert, tmp_path):
+    case = {**OWN, "strategy": strategy, "batch": 3, "accumulation": 4, "rows": 31}
+    assert_same_steps(train(case, tiny_bert, tmp_path), train(uncut(case, 1), tiny_bert, tmp_path))
+
+
+def test_a_classifier_of_ones_own_learns_as_the_same_pooling_does(tiny_bert, tmp_path):
+    shared = {"kind": "custom", "batch": 4, "accumulation": 2, "rows": 40}
+    own = {"classifier": f"{OWN_CLASSIFIERS}:TextAlone"}
+    runs = {}
+    for name, choices in {"own": own, "cls": {"pooling": "cls"}}.items():
+        trainer = trainer_of({**shared, "choices": choices}, tiny_bert, tmp_path, max_steps=8)
+        if name == "cls":
+            head = runs["own"][0]
+            trainer.model.classifier.load_state_dict(head)
+        else:
+            head = {key: value.clone() for key, value in trainer.model.own.classifier.state_dict().items()}
+        trainer.train()
+        logged = [(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e]
+        runs[name] = head, logged, trainer.predict(trainer.eval_dataset).predictions
+    assert runs["own"][1] == runs["cls"][1]
+    np.testing.assert_array_equal(runs["own"][2], runs["cls"][2])
 
 
 @pytest.mark.parametrize("kind", [KINDS[0], WEIGHTED], ids=["stock", "weighted"])

@@ -1,6 +1,6 @@
 """What can be set beside what `TrainingArguments` has: dataclasses whose fields are flags and keys of YAML files."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any, ClassVar, cast
 
@@ -11,6 +11,14 @@ from bert_recipes.task import TASKS
 QUOTINGS = ("double", "backslash", "none")
 # Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
 POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_last4", "layer_mix")
+
+# The flags that take code of the user's own: `file.py:name`, or the class or function itself from Python.
+OWN_CODE = ("classifier", "pooling", "loss")
+# What a classifier of the user's own takes the place of.
+OF_THE_HEAD = {
+    *("pooling", "head_layers", "head_size", "head_activation", "head_dropout", "dropout_samples"),
+    *("reinit_layers", "lora_rank"),
+}
 
 
 @dataclass
@@ -151,6 +159,16 @@ class CustomArguments(ModelArguments):
     title: ClassVar[str] = "custom"
     recipe: ClassVar[str] = "custom"
 
+    classifier: str | None = field(
+        default=None,
+        metadata={
+            "help": "a classifier of your own as file.py:Name, made from the encoder's folder and the task, in place "
+            "of pooling and head; columns of the data that its forward names are given to it"
+        },
+    )
+    extra_columns: list[str] | None = field(
+        default=None, metadata={"help": "columns of the data that --classifier takes (all that its forward names)"}
+    )
     pooling: str = field(
         default="pooler",
         metadata={
@@ -202,6 +220,15 @@ class CustomArguments(ModelArguments):
 
     def __post_init__(self) -> None:
         check_ranges(vars(self))
+        if isinstance(self.extra_columns, str):
+            self.extra_columns = [self.extra_columns]
+        if self.extra_columns is not None and self.classifier is None:
+            raise ValueError("--extra_columns are of a classifier of your own: give --classifier too.")
+        if self.classifier is not None:
+            of_the_head = {field.name: field.default for field in fields(CustomArguments) if field.name in OF_THE_HEAD}
+            for name, default in of_the_head.items():
+                if getattr(self, name) != default:
+                    raise ValueError(f"--classifier brings its own pooling and head: leave out --{name}.")
         if self.head_layers == 0 and (self.head_size is not None or self.head_activation != "gelu"):
             raise ValueError("--head_size and --head_activation are of hidden layers: give --head_layers too.")
         if self.lora_rank is not None:

@@ -15,16 +15,21 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bert_recipes import terminal
 from bert_recipes.columns import PREDICTION
 from bert_recipes.config.saved import configuration_of_model
+from bert_recipes.data.extra_columns import unknown_cells
 from bert_recipes.data.tokenization import TextTokenizer, most_tokens
 from bert_recipes.devices import has_native_bf16
+from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.prediction_files import PredictionWriter, probability_columns
 from bert_recipes.inference.rows import TextRow, rows_from_python
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.loading import load_finished, load_tokenizer, scoring_layer
-from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.modeling.own_classifier import encode_cells
+from bert_recipes.modeling.pretrained import is_own_classifier, resolve_model
+from bert_recipes.modeling.wrapper import OwnClassifierConfig
 from bert_recipes.task import SINGLE_LABEL
 
 # A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
@@ -58,6 +63,9 @@ class Predictor:
     ):
         self.trained_on = trained_on or {}
         self.model = model.eval()
+        is_own = model.config.model_type == OwnClassifierConfig.model_type
+        self.columns: dict[str, dict[str, Any]] = model.config.columns if is_own else {}
+        self.strange: dict[str, int] = {}
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.to_tokens = TextTokenizer(tokenizer, model.config, max_length)
@@ -75,7 +83,8 @@ class Predictor:
         Args:
             name: a run folder, a model folder or a Hub id.
             max_length: by default what the run was trained with, or else the most that the model takes.
-            bf16: whether to compute in bfloat16; by default where the device has it natively.
+            bf16: whether to compute in bfloat16; by default where the device has it natively, and never for a
+                classifier of the user's own, which may hold numbers as they are.
             trust_remote_code: whether code that the model carries may run.
 
         Raises:
@@ -86,7 +95,7 @@ class Predictor:
         configuration = configuration_of_model(name)
         tokenizer = load_tokenizer(model_dir, trust_remote_code)
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-        half = has_native_bf16() if bf16 is None else bf16
+        half = has_native_bf16() and not is_own_classifier(model_dir) if bf16 is None else bf16
         model: Any = load_finished(
             AutoModelForSequenceClassification,
             model_dir,
@@ -109,6 +118,8 @@ class Predictor:
             UserError: it is something else, or the text's column is not found in it.
         """
         found = [part for _, part in self.probabilities(rows_from_python(rows, self.trained_on))]
+        for note in self.notes:
+            terminal.say(note)
         probabilities = np.concatenate(found) if found else np.empty((0, len(self.label_names)))
         columns = probability_columns(self.label_names, self.problem_type)
         frame = pd.DataFrame(probabilities[:, : len(columns)], columns=columns)
@@ -120,8 +131,18 @@ class Predictor:
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
+        self.strange = {}
         for window in windows(rows):
-            yield window, self._logits_of_window(self._tokenize(window))
+            yield window, self._logits_of_window(self._tokenize(window), self._columns(window))
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be known of the rows that were predicted last, as sentences."""
+        return [
+            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
+            for name, count in self.strange.items()
+            if count
+        ]
 
     @property
     def label_names(self) -> list[str]:
@@ -142,21 +163,42 @@ class Predictor:
         pairs = None if window[0].text_pair is None else [row.text_pair or "" for row in window]
         return self.to_tokens([row.text for row in window], pairs)[0]
 
-    def _logits_of_window(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
+    def _columns(self, window: list[TextRow]) -> dict[str, torch.Tensor]:
+        """Return the columns that the model takes beside the text, `[rows]` each."""
+        cells: dict[str, list[Any]] = {}
+        for name in self.columns:
+            if any(row.cells is None or name not in row.cells for row in window):
+                raise UserError(
+                    f"the model was trained with the column '{name}' beside the text, and the rows do not have it: "
+                    "give rows that do, as a .csv or a DataFrame."
+                )
+            cells[name] = [row.cells[name] for row in window if row.cells]
+        encoded = encode_cells(self.model.config, cells) if cells else {}
+        for name, known in self.columns.items():
+            strange = unknown_cells(cells[name], known)
+            self.strange[name] = self.strange.get(name, 0) + strange
+        return encoded
+
+    def _logits_of_window(self, tokens: dict[str, list[list[int]]], columns: dict[str, torch.Tensor]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.model.config.num_labels), dtype=np.float32)
         for batch in batches_of_tokens(lengths, self.tokens_per_batch):
-            out[batch] = self._logits_of_batch(tokens, batch, lengths[batch])
+            part = {name: values[batch.tolist()] for name, values in columns.items()}
+            out[batch] = self._logits_of_batch(tokens, part, batch, lengths[batch])
         return out
 
     @torch.inference_mode()
     def _logits_of_batch(
-        self, tokens: dict[str, list[list[int]]], batch: np.ndarray, lengths: np.ndarray
+        self,
+        tokens: dict[str, list[list[int]]],
+        columns: dict[str, torch.Tensor],
+        batch: np.ndarray,
+        lengths: np.ndarray,
     ) -> np.ndarray:
         multiple = self.pad_to_multiple_of
         longest = min(-(-lengths.max() // multiple) * multiple, self.max_length)
         real = np.arange(longest) < lengths[:, None]
-        inputs = {}
+        inputs = {name: values.to(self.model.device) for name, values in columns.items()}
         for name in tokens:
             padding = self.tokenizer.pad_token_id if name == "input_ids" else 0
             padded = np.full(real.shape, padding, dtype=np.int64)

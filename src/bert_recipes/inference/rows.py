@@ -24,11 +24,12 @@ TEXT_FILE = ".txt"
 
 
 class TextRow(NamedTuple):
-    """A row to predict: its id, its text and, for pairs, the second text."""
+    """A row to predict: its id, its text, for pairs the second text, and all its cells where they have names."""
 
     id: str
     text: str
     text_pair: str | None = None
+    cells: Mapping[str, Any] | None = None
 
 
 def read_stream(
@@ -124,7 +125,7 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
         if len(parts) != 1 + pairs or not all(isinstance(part, str) for part in parts):
             wanted = "a pair of texts" if pairs else "a text"
             raise UserError(f"row {number}, counted from 0, is {text!r}: the model was trained on {wanted} each.")
-        yield TextRow(str(number), *parts)
+        yield TextRow(str(number), parts[0], parts[1] if pairs else None)
 
 
 def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -132,15 +133,16 @@ def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _rows(cells: Iterator[dict[str, Any]], columns: Columns, source: str) -> Iterator[TextRow]:
-    texts = [columns.text, *([[columns.text_pair]] if columns.text_pair else [])]
+    texts = {"text": columns.text} | ({"text_pair": [columns.text_pair]} if columns.text_pair else {})
     for number, row in enumerate(cells):
-        for name in itertools.chain(*texts):
+        for name in itertools.chain(*texts.values()):
             if not isinstance(row.get(name), str | None):
                 raise UserError(
                     f"{source}: row {number}, counted from 0, has {row[name]!r} in '{name}', which is no text."
                 )
         identifier = row.get(columns.id) if columns.id else number
-        yield TextRow(id_text(identifier), *(joined([row.get(name) for name in names]) for names in texts))
+        both = {part: joined([row.get(name) for name in names]) for part, names in texts.items()}
+        yield TextRow(id_text(identifier), both["text"], both.get("text_pair"), row)
 
 
 def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:

@@ -1,13 +1,13 @@
 """A pretrained encoder made ready for the custom recipe: under a head, in part frozen, begun anew or adapted."""
 
-import ast
 import importlib.util
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers.activations import ACT2FN
@@ -17,8 +17,10 @@ from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError, in_one_line, nearest
 from bert_recipes.modeling.loading import begin_anew, is_carried, load_pretrained
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig, leave_out_pooler
-from bert_recipes.modeling.own_code import CODE_ERRORS, file_of, is_own_code, load_object, source_at
+from bert_recipes.modeling.own_classifier import build_own_classifier
+from bert_recipes.modeling.own_code import CODE_ERRORS, is_own_code, load_carried
 from bert_recipes.modeling.pooling import POOLINGS
+from bert_recipes.modeling.wrapper import OwnClassifier
 from bert_recipes.task import Task
 
 # The modules that travel with every saved model, beside a pooling of the user's own.
@@ -26,15 +28,31 @@ CARRIED = ("models", "pooling")
 
 
 def build_classifier(
-    model_dir: str, args: CustomArguments, task: Task, checkpointing: bool | None = False
-) -> EncoderClassifier:
-    """Return the encoder in the folder `model_dir` under the head that `args` ask for.
+    model_dir: str,
+    args: CustomArguments,
+    task: Task,
+    checkpointing: bool | None = False,
+    splits: Mapping[str, Dataset] | None = None,
+) -> EncoderClassifier | OwnClassifier:
+    """Return the encoder in the folder `model_dir` under the head that `args` ask for, or the user's own classifier.
 
-    The pooling is tried on two short texts, so that what it returns is known before anything is trained.
+    The pooling or the classifier is tried on two short texts, so that what it returns is known before anything is
+    trained.
+
+    Args:
+        model_dir: the encoder's folder.
+        args: of the recipe.
+        task: of the data.
+        checkpointing: whether activations are computed again in the backward pass.
+        splits: the rows, of which a user's own classifier may take columns; of those of train their categories.
 
     Raises:
-        UserError: a choice does not fit the encoder, or a pooling of the user's own does not work.
+        UserError: a choice does not fit the encoder, or a pooling or a classifier of the user's own does not work.
     """
+    if args.classifier:
+        own = build_own_classifier(model_dir, args, task, splits or {})
+        _fit_encoder_of(own, args, checkpointing)
+        return own
     pooling_class = _pooling_class(args.pooling)
     _check_head(args)
     encoder = load_pretrained(AutoModel, model_dir, trust_remote_code=args.trust_remote_code)
@@ -64,6 +82,25 @@ def build_classifier(
     if args.lora_rank is not None:
         model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)
     return model
+
+
+def _fit_encoder_of(own: OwnClassifier, args: CustomArguments, checkpointing: bool | None) -> None:
+    """Do to the encoder in a user's own classifier what the flags say."""
+    asked = {
+        "freeze_embeddings": args.freeze_embeddings,
+        "freeze_layers": args.freeze_layers,
+        "layer_decay": args.layer_decay != 1.0,
+        "head_learning_rate": args.head_learning_rate is not None,
+        "gradient_checkpointing": checkpointing,
+    }
+    if own.encoder is not None:
+        _check_encoder(own.encoder, args, checkpointing)
+        _freeze(own.encoder, args)
+    elif flags := [flag for flag, value in asked.items() if value]:
+        raise UserError(
+            f"--{flags[0]} cannot be honoured: --classifier {args.classifier} has no attribute `encoder` that is a "
+            "model of transformers."
+        )
 
 
 def _check_encoder(encoder: PreTrainedModel, args: CustomArguments, checkpointing: bool | None) -> None:
@@ -128,37 +165,13 @@ def embeddings_of(encoder: PreTrainedModel) -> list[nn.Module]:
 
 def _pooling_class(name: str) -> Callable[..., Any]:
     if is_own_code(name):
-        path = file_of(name)
-        file = path.stem
-        if file in CARRIED:
-            raise UserError(f"--pooling {name}: a saved model carries a file {file}.py of its own: rename yours.")
-        if not file.isidentifier():
-            raise UserError(f"--pooling {name}: {file}.py cannot be imported by that name: rename it.")
-        found = load_object(name, "--pooling")
-        for needed in _imports_of(source_at(name) or ""):
-            if path.with_name(f"{needed}.py").is_file():
-                raise UserError(
-                    f"--pooling {name}: {file}.py imports {needed}.py beside it, which a saved model would not carry: "
-                    "put both into one file."
-                )
-        return found
+        return load_carried(name, "--pooling", CARRIED)
     if name not in POOLINGS:
         raise UserError(
             f"--pooling {name} is not known{nearest(name, POOLINGS)}: take one of {', '.join(POOLINGS)}, or your own "
             "as file.py:Name."
         )
     return POOLINGS[name]
-
-
-def _imports_of(source: str) -> set[str]:
-    tree = ast.parse(source)
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").partition(".")[0])
-    return names
 
 
 def _check_head(args: CustomArguments) -> None:

@@ -1,8 +1,9 @@
-"""A user's own pooling or loss: `file.py:name`, loaded from where the user says, or an object given from Python."""
+"""A user's own classifier, pooling or loss: `file.py:name`, loaded from where the user says, or given from Python."""
 
+import ast
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,6 +56,44 @@ def load_object(spec: str, flag: str) -> Callable[..., Any]:
     if not callable(found):
         raise UserError(f"{flag} {spec}: {name} is a {type(found).__name__}, and a class or a function is needed.")
     return found
+
+
+def load_carried(spec: str, flag: str, others: Collection[str]) -> Callable[..., Any]:
+    """As `load_object`, of a file that goes along with a saved model: it must stand alone.
+
+    Args:
+        spec: `path/to/file.py:name`.
+        flag: that it was given with, for the sentence of an error.
+        others: names, without `.py`, of the files of this project that go along too.
+
+    Raises:
+        UserError: as `load_object`; or the file's name is taken, cannot be imported, or it needs a file beside it.
+    """
+    path = file_of(spec)
+    file = path.stem
+    if file in others:
+        raise UserError(f"{flag} {spec}: a saved model carries a file {file}.py of its own: rename yours.")
+    if not file.isidentifier():
+        raise UserError(f"{flag} {spec}: {file}.py cannot be imported by that name: rename it.")
+    found = load_object(spec, flag)
+    for needed in _imports_of(source_at(spec) or ""):
+        if path.with_name(f"{needed}.py").is_file():
+            raise UserError(
+                f"{flag} {spec}: {file}.py imports {needed}.py beside it, which a saved model would not carry: put "
+                "both into one file."
+            )
+    return found
+
+
+def _imports_of(source: str) -> set[str]:
+    tree = ast.parse(source)
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
 
 
 def keep_object(found: Callable[..., Any], path: Path, flag: str) -> str:

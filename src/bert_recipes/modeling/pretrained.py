@@ -16,6 +16,7 @@ from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.models import EncoderClassifierConfig
 from bert_recipes.modeling.weights import check_weights
+from bert_recipes.modeling.wrapper import OwnClassifierConfig
 
 TOKENIZER_FILES = (
     *("tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "vocab.json"),
@@ -38,6 +39,12 @@ def resolve_model(name: str, *, finished: bool = False, trust_remote_code: bool 
     # The main process asks the network, the others then find the files in the cache.
     with PartialState().main_process_first():
         return _resolve(name, finished, trust_remote_code)
+
+
+def is_own_classifier(model_dir: str) -> bool:
+    """Whether the model in a folder that `resolve_model` returned is a classifier of a user's own."""
+    config = json.loads((Path(model_dir) / "config.json").read_text(encoding="utf-8"))
+    return bool(config.get("model_type") == OwnClassifierConfig.model_type)
 
 
 def _resolve(name: str, finished: bool, trust_remote_code: bool) -> str:
@@ -96,10 +103,15 @@ def _tell(note: str, finished: bool) -> None:
 
 def _check_kind(config: dict[str, Any], name: str, finished: bool, trust_remote_code: bool) -> None:
     kind, carried = config.get("model_type"), config.get("auto_map")
-    if kind == EncoderClassifierConfig.model_type:
+    if kind in (EncoderClassifierConfig.model_type, OwnClassifierConfig.model_type):
         if not finished:
             raise UserError(
                 f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
+            )
+        if kind == OwnClassifierConfig.model_type and not trust_remote_code:
+            raise UserError(
+                f"--model {name} is code that it carries, {config.get('classifier')}: read it, and give "
+                "--trust_remote_code (from Python trust_remote_code=True) to let it run."
             )
         return
     if not carried:

@@ -11,17 +11,18 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from bert_recipes import terminal
+from bert_recipes.config.arguments import OWN_CODE
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, check_same_configuration, saved_configuration
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE
 from bert_recipes.files import read_json, write_json, write_yaml, writing
-from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
+from bert_recipes.modeling.own_code import is_own_code, source_at
 from bert_recipes.modeling.weights import weight_files
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
 from bert_recipes.training.checkpoints import half_removed, last_sound, remove
 from bert_recipes.training.trackers import TRACKED
 
-# Where the source of a pooling or a loss that was given from Python stands.
+# Where the source of the user's own code stands as it was when the run began.
 CODE_FOLDER = "code"
 # All that a run writes.
 RUN_FILES: tuple[str, ...] = (
@@ -120,7 +121,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not is_fold:
                 self.owned.hold()
-            self._begin(configuration, data, overwrite, used)
+            self._begin(configuration, data, overwrite, used, is_fold)
         except (OSError, UserError) as error:
             self.owned.release()
             if created and self.path.is_dir() and not any(self.path.iterdir()):
@@ -130,7 +131,12 @@ class RunFolder:
             raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
 
     def _begin(
-        self, configuration: dict[str, Any], data: dict[str, str] | None, overwrite: bool, used: Iterable[Path]
+        self,
+        configuration: dict[str, Any],
+        data: dict[str, str] | None,
+        overwrite: bool,
+        used: Iterable[Path],
+        is_fold: bool,
     ) -> None:
         self.owned.undo_setting_aside()
         if not self.run_file.is_file():
@@ -150,7 +156,7 @@ class RunFolder:
         self.owned.remove_temporary_files()
         # First of all: a folder that has it is a run's, and without checkpoints it protects nothing yet.
         write_yaml(self.run_file, configuration)
-        for file, source in self._own_code(configuration).items():
+        for file, source in self._own_code(configuration).items() if not is_fold else ():
             file.parent.mkdir(parents=True, exist_ok=True)
             with writing(file) as opened:
                 opened.write(source)
@@ -187,10 +193,10 @@ class RunFolder:
         self.owned.remove_temporary_files()
 
     def _own_code(self, configuration: dict[str, Any]) -> dict[Path, str]:
-        """Return the sources that stand in the folder itself, by file."""
-        named = [configuration.get(name) or "" for name in ("pooling", "loss")]
-        specs = [spec for spec in (*named, *(configuration.get("callbacks") or [])) if is_own_code(spec)]
-        found = {file_of(spec): source_at(spec) for spec in specs if file_of(spec).parent == self.code}
+        """Return the sources of the user's own code that has been loaded, by the file for each."""
+        specs = {name: spec for name in OWN_CODE if is_own_code(spec := configuration.get(name) or "")}
+        specs |= {f"callback_{i}": spec for i, spec in enumerate(configuration.get("callbacks") or [], start=1)}
+        found = {self.code / f"own_{name}.py": source_at(spec) for name, spec in specs.items()}
         return {file: source for file, source in found.items() if source is not None}
 
     def check_same_run(self, configuration: dict[str, Any]) -> None:

@@ -57,7 +57,8 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         task=run.data.task.name,
         labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
         head_and_loss=_head_and_loss(run) if run.model_dir else None,
-        code_file=file_of(run.configuration["pooling"]).name if _has_own_code(run) else None,
+        carried=_carried_code(run),
+        columns=run.configuration.get("extra_columns") or [],
         scores=markdown_table(names, rows),
         f1_note=F1_NOTE.get(run.data.task.name),
         how_validated=_how_validated(run, scores),
@@ -103,13 +104,17 @@ def _how_to_load(run: RunSettings, where: str) -> dict[str, Any]:
         "is_folder": run.push is None,
         # The folder of the custom recipe's model has the code of its architecture.
         "remote_code": run.recipe == "custom" or run.configuration["trust_remote_code"],
+        "cells": repr({name: [None] for name in run.configuration.get("extra_columns") or ()}),
+        "example_texts": ", ".join(map(repr, [EXAMPLE] + [OTHER_EXAMPLE] * pair)),
         "example": repr({"text": EXAMPLE, "text_pair": OTHER_EXAMPLE} if pair else EXAMPLE),
         "output": f"[{output}{', …' if task.num_labels > MOST_OF_EXAMPLE else ''}]",
     }
 
 
-def _has_own_code(run: RunSettings) -> bool:
-    return is_own_code(run.configuration.get("pooling") or "")
+def _carried_code(run: RunSettings) -> tuple[str, str] | None:
+    """Return what of the model is code of the user's own, and the name of its file."""
+    specs = {part: run.configuration.get(part) or "" for part in ("classifier", "pooling")}
+    return next(((part, file_of(spec).name) for part, spec in specs.items() if is_own_code(spec)), None)
 
 
 def _head_and_loss(run: RunSettings) -> str:
@@ -118,16 +123,17 @@ def _head_and_loss(run: RunSettings) -> str:
 
 
 def _own_choices(run: RunSettings) -> dict[str, Any]:
-    """Return what the custom recipe has of its own: pooling and loss, and all else that is not as by default."""
+    """Return what the custom recipe has of its own: classifier or pooling, loss, and all that is not as by default."""
     configuration = run.configuration
     if "pooling" not in configuration:
         return {}
     loss = configuration["loss"] or next(iter(LOSSES[run.data.task.problem_type]))
     # Where a file of the user's lies is nobody else's business.
-    pooling, loss = (Path(name).name if is_own_code(name) else name for name in (configuration["pooling"], loss))
+    head = "pooling" if configuration["classifier"] is None else "classifier"
+    made, loss = (Path(name).name if is_own_code(name) else name for name in (configuration[head], loss))
     others = {
         field.name: configuration[field.name]
         for field in dataclasses.fields(CustomArguments)
-        if field.name not in ("model", "pooling", "loss") and configuration[field.name] != field.default
+        if field.name not in ("model", head, "loss", "extra_columns") and configuration[field.name] != field.default
     }
-    return {"pooling": pooling, "loss": loss, **others}
+    return {head: made, "loss": loss, **others}

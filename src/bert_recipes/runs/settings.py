@@ -5,13 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bert_recipes.config.arguments import ModelArguments
+from bert_recipes.config.arguments import CustomArguments, ModelArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.digests import digests
+from bert_recipes.data.extra_columns import columns_to_choose_from
 from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
+from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.push import prepare_push
 from bert_recipes.runs.submission import Submission
@@ -49,8 +51,8 @@ class RunSettings:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """A digest of each split's ids, texts and labels."""
-        return digests(self.data)
+        """A digest of each split's ids, texts and labels, and of each column that the model takes beside them."""
+        return digests(self.data, self.configuration.get("extra_columns") or ())
 
     @property
     def inputs(self) -> list[Path]:
@@ -85,6 +87,8 @@ def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrain
         "label_delimiter": task.delimiter,
         "labels": task.label_names if one_column else None,
     }
+    if isinstance(args.model, CustomArguments) and args.model.classifier:
+        configuration["extra_columns"] = own_columns(args.model, columns_to_choose_from(data.splits["train"]))
     if training.label_smoothing_factor and task.problem_type != SINGLE_LABEL:
         raise UserError(
             f"--label_smoothing_factor smooths the classes of a binary or multi-class task: a {task.name} task "

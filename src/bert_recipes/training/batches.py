@@ -6,11 +6,15 @@ same step whether it is cut into one batch or into many, on one process or on ma
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
+from transformers import DataCollatorWithPadding
+
+from bert_recipes.modeling.own_classifier import encode_cells
 
 COUNT = "count"
 # Rows of like length are looked for among those of this many steps: enough to pad tweets by about 2 %, few enough that
@@ -132,6 +136,24 @@ class EvaluationBatches(Sampler[list[int]]):
         size = self.batch_size * self.processes
         for start in range(0, len(self.order), size):
             yield self.order[start + self.process : start + size : self.processes].tolist()
+
+
+@dataclass
+class ColumnCollator(DataCollatorWithPadding):
+    """Pads a batch, and encodes the columns that the model takes beside the text, `[batch]` each.
+
+    Args:
+        config: of an `OwnClassifier`.
+    """
+
+    config: Any = None
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the padded batch with its columns."""
+        names = self.config.columns
+        columns = encode_cells(self.config, {name: [row[name] for row in features] for name in names})
+        tokens = [{name: value for name, value in row.items() if name not in names} for row in features]
+        return {**super().__call__(tokens), **columns}
 
 
 class StandInCollator:

@@ -1,6 +1,7 @@
 """Evaluation in the order of the rows, in batches of like length, on any number of processes."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -10,14 +11,15 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
 from bert_recipes.columns import LABELS, LENGTH, ROW
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
+from bert_recipes.modeling.wrapper import OwnClassifier
 from bert_recipes.task import SINGLE_LABEL
-from bert_recipes.training.batches import COUNT, EvaluationBatches
+from bert_recipes.training.batches import COUNT, ColumnCollator, EvaluationBatches
 from bert_recipes.training.trackers import untracked
 
 
@@ -31,7 +33,18 @@ class EvaluatingTrainer(Trainer):
     _signature_columns: Any
 
     def __init__(self, model: nn.Module | None = None, args: TrainingArguments | None = None, **kwargs: Any) -> None:
+        if args is not None and isinstance(model, OwnClassifier) and model.waits_for_gradients:
+            # Else several processes would wait for gradients that never come.
+            args = copy.copy(args)
+            args.ddp_find_unused_parameters = True
         super().__init__(model, args, compute_metrics=self._scores, **kwargs)
+        if self.columns and isinstance(self.data_collator, DataCollatorWithPadding):
+            self.data_collator = ColumnCollator(self.data_collator.tokenizer, config=self.model.config)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the data that the model takes beside the text."""
+        return [*self.model.config.columns] if isinstance(self.model, OwnClassifier) else []
 
     @property
     def problem_type(self) -> str:
@@ -50,7 +63,7 @@ class EvaluatingTrainer(Trainer):
         super()._set_signature_columns_if_needed()
         # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
         taken = set(self._signature_columns) - {"label", "label_ids"}
-        self._signature_columns = sorted(taken | {ROW, LABELS})
+        self._signature_columns = sorted(taken | {ROW, LABELS, *self.columns})
 
     def _loading(self) -> dict[str, Any]:
         args = self.args

@@ -16,11 +16,13 @@ from bert_recipes.config.arguments import CustomArguments, SearchArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.saved import check_same_configuration
 from bert_recipes.data.digests import digests
+from bert_recipes.data.extra_columns import columns_to_choose_from
 from bert_recipes.data.loading import TextData
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
 from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.owned_folder import OwnedFolder, holding
 from bert_recipes.training.checkpoints import StopOnSignal
@@ -57,7 +59,9 @@ class Search:
         if args.training.world_size > 1:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
         self.args = args
-        self.digests = digests(data)
+        own = args.model.classifier
+        columns = own_columns(args.model, columns_to_choose_from(data.splits["train"])) if own else []
+        self.digests = digests(data, columns)
         self.poolings = fitting_poolings(
             AutoConfig.from_pretrained(model_dir, trust_remote_code=args.model.trust_remote_code)
         )
@@ -81,12 +85,16 @@ class Search:
         }
 
     def model_arguments(self, trial: "optuna.Trial | None") -> CustomArguments:
-        """Draw a trial's other settings into the recipe's own arguments; without a trial these are as they were."""
+        """Draw a trial's other settings into the recipe's own arguments; without a trial these are as they were.
+
+        Of a classifier of the user's own there are none: what its parts are is its own affair.
+        """
         if trial is None:
             return self.args.model
         drawn = copy.copy(self.args.model)
-        drawn.pooling = str(trial.suggest_categorical("pooling", self.poolings))
-        drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
+        if drawn.classifier is None:
+            drawn.pooling = str(trial.suggest_categorical("pooling", self.poolings))
+            drawn.layer_decay = trial.suggest_float("layer_decay", 0.7, 1.0)
         return drawn
 
     def trainer(self, model_init: Callable[..., Any], **kwargs: Any) -> "SearchTrainer":

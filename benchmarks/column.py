@@ -1,0 +1,47 @@
+"""What is an extra column worth? The tweets' keyword beside the text, against the text alone, with five seeds.
+
+    python -m benchmarks.column                  data/disaster-tweets, the embedded model, one epoch
+    python -m benchmarks.column --write_docs     put the table into docs/customising.md too
+
+The two are the examples a and d of recipes/examples, which differ in the column alone. Other flags go to the recipe. A
+finished run is not made again, and an interrupted one is resumed.
+"""
+
+from pathlib import Path
+
+from benchmarks.choices import DOCUMENTS, HEADER, metrics_of, rows_of
+from bert_recipes.cli.main import run_main
+from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.reporting.documents import markdown_table, put_between_marks
+
+SEEDS = (1, 2, 3, 4, 5)
+# What is new is to be learned in one epoch.
+SHARED = ["--num_train_epochs", "1", "--head_learning_rate", "1e-3"]
+CHOICES = {
+    "text": ["--classifier", "recipes/examples/a_linear_layer.py:LinearOnCls", *SHARED],
+    "keyword": ["--classifier", "recipes/examples/d_extra_column.py:WithKeyword", *SHARED],
+}
+
+
+def table(runs: dict[str, list[dict]]) -> str:
+    """Return the table in Markdown."""
+    header = [title.replace("stock", "text") for title in HEADER]
+    return markdown_table(header, rows_of(runs, CHOICES), "llrrrr")
+
+
+def main():
+    parser = ScriptParser(__doc__)
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/column"), help="where the runs go")
+    parser.add_argument(
+        "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
+    )
+    args, more = parser.parse_known_args()  # other flags are the recipe's
+    runs = {name: [metrics_of(name, seed, args.output_dir, more, CHOICES) for seed in SEEDS] for name in CHOICES}
+    print(table(runs))
+    if args.write_docs:
+        for document in DOCUMENTS:
+            put_between_marks(document, "column", table(runs))
+
+
+if __name__ == "__main__":
+    run_main(main)
