@@ -72,6 +72,18 @@ def test_what_is_wrong_is_said(argv, sentence):
     assert "\n" not in str(caught.value)
 
 
+def test_a_classifier_takes_the_place_of_a_files_head_and_of_no_flag(tmp_path, capsys):
+    written = config(tmp_path, "pooling: cls\nhead_layers: 1\nlayer_decay: 0.9\n")
+    model = parse(*written, "--classifier", "mine.py:Mine").model
+    assert (model.pooling, model.head_layers, model.layer_decay) == ("pooler", 0, 0.9)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--classifier takes the place of head_layers, pooling in" in said
+    with pytest.raises(UserError, match="brings its own pooling and head: leave out --pooling"):
+        parse(*written, "--classifier", "mine.py:Mine", "--pooling", "mean")
+    with pytest.raises(UserError, match="brings its own pooling and head: leave out --pooling"):
+        parse(*config(tmp_path, "pooling: cls\nclassifier: mine.py:Mine\n"))
+
+
 def test_a_flag_of_the_other_recipe_says_so():
     with pytest.raises(UserError, match="no flag --pooling in this recipe: it is one of the custom recipe's"):
         parse("--pooling", "mean", recipe="stock")

@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from bert_recipes.config.aliases import called_here
-from bert_recipes.config.arguments import RECIPES, DataArguments, ModelArguments
+from bert_recipes.config.arguments import OF_THE_HEAD, RECIPES, DataArguments, ModelArguments
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import asks_for_help, flag_groups, print_help
 from bert_recipes.config.shipped import find_configuration
@@ -85,9 +85,9 @@ def parse_arguments(
     classes = (DataArguments, model_class, RecipeTrainingArguments)
     parser = FlagParser(classes)
     valid = {action.dest for action in parser._actions}
-    given = any(word.split("=")[0] == "--dataset" for word in argv)
+    given = {word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
     config = _ConfigParser().path(argv)
-    parser.set_defaults(**_defaults(config, valid, name, classes, other_dataset=given))
+    parser.set_defaults(**_defaults(config, valid, name, classes, given))
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
@@ -137,22 +137,28 @@ def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str 
     for key in values:
         if key not in valid:
             raise UserError(f"there is no argument '{key}'{_nearest(key, valid, '')}.")
-    defaults = _defaults(config, valid, model_class.recipe, classes, other_dataset="dataset" in values)
+    laid_over = {key for key, value in values.items() if value is not None}
+    defaults = _defaults(config, valid, model_class.recipe, classes, laid_over)
     given = checked_values(values, classes, "the arguments")
     start = Start(str(config) if config else None, values, from_python=True)
     return _build(model_class, model_class.recipe, defaults | given, start)
 
 
 def _defaults(
-    config: str | Path | None, valid: set[str], name: str, parts: tuple[type, ...], *, other_dataset: bool
+    config: str | Path | None, valid: set[str], name: str, parts: tuple[type, ...], given: Collection[str]
 ) -> dict[str, Any]:
-    """Return the defaults, with the YAML file's values over them."""
+    """Return the defaults, with the YAML file's values over them; `given` are the names of what is laid over these."""
     defaults: dict[str, Any] = {"output_dir": None}
     if config:
         defaults |= _read_configuration(Path(config), valid, name, parts)
-        if other_dataset:
+        if "dataset" in given:
             # Those of the file's own data set: the one that is given has its own.
             defaults.pop("labels", None)
+        if "classifier" in given and (replaced := OF_THE_HEAD & defaults.keys() - set(given)):
+            from bert_recipes import terminal  # --help needs no rich
+
+            defaults = {key: value for key, value in defaults.items() if key not in replaced}
+            terminal.say(f"--classifier takes the place of {', '.join(sorted(replaced))} in {config}.")
     return {key: value for key, value in defaults.items() if key in valid}
 
 
