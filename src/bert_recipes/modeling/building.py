@@ -15,6 +15,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError, in_one_line, nearest
+from bert_recipes.modeling.going_on import keep_head
 from bert_recipes.modeling.loading import begin_anew, is_carried, load_pretrained
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig, leave_out_pooler
 from bert_recipes.modeling.own_code import CODE_ERRORS, file_of, is_own_code, load_object, source_at
@@ -30,7 +31,8 @@ def build_classifier(
 ) -> EncoderClassifier:
     """Return the encoder in the folder `model_dir` under the head that `args` ask for.
 
-    The pooling is tried on two short texts, so that what it returns is known before anything is trained.
+    The pooling is tried on two short texts, so that what it returns is known before anything is trained. Of a model of
+    the custom recipe pooling and head are kept as far as they are what `args` ask for.
 
     Raises:
         UserError: a choice does not fit the encoder, or a pooling of the user's own does not work.
@@ -60,6 +62,7 @@ def build_classifier(
         pad_token_id=getattr(encoder.config, "pad_token_id", None),
     )
     model = EncoderClassifier.from_encoder(encoder, config, pooling)
+    keep_head(model, model_dir, args.pooling, args.trust_remote_code)
     _freeze(encoder, args)
     if args.lora_rank is not None:
         model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)

@@ -29,7 +29,7 @@ def resolve_model(name: str, *, finished: bool = False, trust_remote_code: bool 
     Args:
         name: a model folder, the folder of a run, `embedded:minilm`, or a Hub id as `owner/name` or
             `owner/name@revision`.
-        finished: whether a model that the custom recipe made will do, as it does for predicting.
+        finished: whether it is to predict rather than to be trained, so that standard output is for predictions.
         trust_remote_code: whether code that the model carries may run.
 
     Raises:
@@ -97,11 +97,7 @@ def _tell(note: str, finished: bool) -> None:
 def _check_kind(config: dict[str, Any], name: str, finished: bool, trust_remote_code: bool) -> None:
     kind, carried = config.get("model_type"), config.get("auto_map")
     if kind == EncoderClassifierConfig.model_type:
-        if not finished:
-            raise UserError(
-                f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
-            )
-        return
+        return  # this project's own; whether code of a pooling or an encoder in it may run is seen to where it would
     if not carried:
         if kind not in CONFIG_MAPPING:
             raise UserError(f"--model {name} is of a kind that transformers does not know (model_type {kind}).")
