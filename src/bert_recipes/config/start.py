@@ -11,7 +11,7 @@ from typing import Any
 
 from bert_recipes.config.arguments import RECIPES, ModelArguments
 from bert_recipes.config.help import command_name
-from bert_recipes.config.saved import NOT_COMPARED
+from bert_recipes.config.saved import NOT_COMPARED, OF_A_START
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.files import read_yaml
 
@@ -87,7 +87,7 @@ class Start:
 
 def _is_of_a_run(flag: str) -> bool:
     """Whether a flag is of one run alone: where it stands, how it is shown, what is pushed and by whose token."""
-    return flag in NOT_COMPARED | {"overwrite", "debug"} or flag.startswith(("hub_", "push_to_"))
+    return flag in NOT_COMPARED | OF_A_START | {"debug"} or flag.startswith(("hub_", "push_to_"))
 
 
 def _own(part: type[ModelArguments]) -> set[str]:

@@ -10,7 +10,6 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from bert_recipes import terminal
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, check_same_configuration, saved_configuration
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE
@@ -18,7 +17,7 @@ from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.own_code import file_of, is_own_code, source_at
 from bert_recipes.modeling.weights import weight_files
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
-from bert_recipes.training.checkpoints import half_removed, last_sound, remove
+from bert_recipes.runs.resuming import go_on_from
 
 # Where the source of a pooling or a loss that was given from Python stands.
 CODE_FOLDER = "code"
@@ -217,20 +216,21 @@ class RunFolder:
                 f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
             )
 
-    def last_checkpoint(self, processes: int) -> str | None:
-        """Return the last sound checkpoint, if there is one; unsound ones are removed.
+    def last_checkpoint(self, processes: int, chosen: Path | None = None) -> str | None:
+        """Return the checkpoint to go on from, the last sound one or the chosen one; what it rules out is removed.
 
         The main process finds it, the others take its word; so this is also their wait for an open folder.
 
         Args:
             processes: how many this run has.
+            chosen: what `resuming.chosen_checkpoint` returned.
 
         Raises:
             UserError: a process does not see the folder.
         """
         found: list[str | None] = [None]
         if PartialState().is_main_process:
-            found = [_last_sound(self.checkpoints, processes)]
+            found = [go_on_from(self.checkpoints, processes, chosen)]
         broadcast_object_list(found)
         if not self.run_file.is_file():
             raise UserError(
@@ -238,22 +238,3 @@ class RunFolder:
                 "process sees it: name a folder on a file system that all machines share."
             )
         return found[0]
-
-
-def _last_sound(checkpoints: Path, processes: int) -> str | None:
-    sound, unsound = last_sound(checkpoints)
-    start = sound.name if sound else "the start"
-    for checkpoint, wrong in unsound.items():
-        terminal.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
-        remove(checkpoint)
-    for checkpoint in half_removed(checkpoints):
-        remove(checkpoint)
-    if sound is None:
-        return None
-    before = len(list(sound.glob("rng_state*.pth")))
-    if processes != before:
-        terminal.warn(
-            f"{sound.name} was left by {before} processes, and this run has {processes}: it goes on, though not "
-            "as if it had never stopped."
-        )
-    return str(sound)

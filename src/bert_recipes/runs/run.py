@@ -63,7 +63,7 @@ class Run(RunSettings):
         whole: the run that this one is a fold of.
 
     Raises:
-        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
+        UserError: as `RunSettings`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Run(RunSettings):
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.folder.path / "logs")
         if PartialState().is_main_process:
             self._open_folder()
-        self.checkpoint = self.folder.last_checkpoint(self.training.world_size)
+        self.checkpoint = self.folder.last_checkpoint(self.training.world_size, self.chosen)
         if self.whole:
             terminal.say(self.title, style="bold")
             return
