@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from bert_recipes import terminal
-from bert_recipes.config.saved import RUN_FILE, saved_configuration
+from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, saved_configuration
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
@@ -67,6 +67,29 @@ def _model_of_run(path: Path, name: str) -> Path:
     if not (path / "model" / "config.json").is_file():
         raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
     return path / "model"
+
+
+def folds_of(name: str) -> list[str]:
+    """Return the folders of the folds where `name` is a run with a model for each and none of all rows, or nothing.
+
+    Raises:
+        UserError: not all of them are finished.
+    """
+    path = Path(name).expanduser()
+    models = (path, path / "model")
+    if not (path / RUN_FILE).is_file() or any((folder / "config.json").is_file() for folder in models):
+        return []
+    configuration = saved_configuration(path)
+    count = configuration.get("folds")
+    if not count or configuration.get("recipe") == "baseline":
+        return []
+    if not (path / METRICS_FILE).is_file():
+        raise UserError(
+            f"--model {name} is a run whose folds are not all finished: finish it by the command that began it, or "
+            f"name one that is, as in {path}/folds/1."
+        )
+    _tell(f"--model {name} has a model for each of {count} folds: the mean of what they predict is taken.", True)
+    return [str(path / "folds" / str(number)) for number in range(1, count + 1)]
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:

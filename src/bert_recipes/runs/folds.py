@@ -15,6 +15,7 @@ from bert_recipes.columns import FOLD
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import assign_folds, label_order
+from bert_recipes.evaluation.decoding import mean_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions, read_probabilities
 from bert_recipes.files import read_json
 from bert_recipes.runs.run import Run
@@ -98,7 +99,7 @@ def _pool(whole: Run, parts: list[Run], fold_of: np.ndarray) -> None:
     test = None
     if "test" in whole.data.splits:
         of_folds = [read_probabilities(part.folder.path, task.label_names, task.problem_type) for part in parts]
-        test = np.mean(of_folds, axis=0)
+        test = mean_probabilities(of_folds)
     pooled = {"train": _pooled_cost([s["train"] for s in scores]), "folds": [s["validation"] for s in scores]}
     whole.write(pooled, validation, test)
 
