@@ -1,6 +1,9 @@
 """A finished run is the start of another: of either recipe, repeated by its run.yaml, and interrupted as any other."""
 
+import json
+import shlex
 import shutil
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -10,6 +13,7 @@ from safetensors.torch import load_file
 from support.paths import RECIPES
 from support.scripts import in_a_line, predictions, recipe, run_script
 
+import bert_recipes as br
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.training.trainer import RecipeTrainer
 
@@ -104,6 +108,56 @@ def test_what_lora_learned_is_a_part_of_what_it_goes_on_from(competition, tiny_b
     assert same(weights(tmp_path / "next"), weights(tmp_path / "lora"))
     recipe("custom", tmp_path / "more", competition, tmp_path / "lora/model", *STEPS, *UNMOVED, "--lora_rank", "2")
     assert same(weights(tmp_path / "more"), weights(tmp_path / "lora"))
+
+
+# More epochs in a folder whose run is finished
+
+
+@pytest.fixture
+def by_script(monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+
+
+ASKED = [
+    (("--max_steps", "10", "--learning_rate", "1e-5"), "--max_steps 6"),
+    ((), "--max_steps 4"),
+    (("--model", "{run}", "--max_steps", "3", "--learning_rate", "1e-5"), "--max_steps 3"),
+]
+
+
+@pytest.mark.parametrize(("flags", "steps"), ASKED)
+def test_more_steps_of_a_finished_run_are_a_command_that_works(flags, steps, first, competition, tiny_bert, by_script):
+    run = first / "custom"
+    own = ("--pooling", "attention", "--head_layers", "1", "--head_size", "24")
+    with pytest.raises(UserError, match="its model is trained on, with a schedule of its own, by: ") as caught:
+        recipe("custom", run, competition, tiny_bert, *STEPS, *own, *(flag.format(run=run) for flag in flags))
+    command = str(caught.value).partition(" by: ")[2]
+    assert command.startswith(f"python {RECIPES}/custom.py --dataset {competition} --model {run} ")
+    assert steps in command
+    assert command.endswith(f" --output_dir {run}-2")
+    run_script(RECIPES / "custom.py", *shlex.split(command)[2:], "--debug")
+    done = json.loads((first / "custom-2/trainer_state.json").read_text())["global_step"]
+    assert done == int(steps.split()[1])
+    shutil.rmtree(first / "custom-2")
+
+
+@pytest.mark.parametrize(
+    "flags", [("--max_steps", "2"), ("--max_steps", "9", "--seed", "3"), ("--max_steps", "9", "--max_length", "16")]
+)
+def test_another_run_than_a_longer_one_is_no_reason_to_go_on(flags, first, competition, tiny_bert, by_script):
+    with pytest.raises(UserError, match=r"another configuration .* with --overwrite\.$"):
+        recipe("stock", first / "stock", competition, tiny_bert, *STEPS, *flags)
+
+
+def test_from_python_the_command_is_a_call(competition, tiny_bert, tmp_path):
+    given = {"dataset": str(competition), "model": str(tiny_bert), "max_length": 32, "output_dir": tmp_path / "run"}
+    br.train("stock", max_steps=1, bf16=False, **given)
+    with pytest.raises(UserError) as caught:
+        br.train("stock", max_steps=3, bf16=False, **given)
+    call = f"dataset='{competition}', model='{tmp_path}/run', max_length=32, output_dir='{tmp_path}/run-2')"
+    said = str(caught.value).partition(" by: ")[2]
+    assert said == f'br.train("stock", max_steps=2, bf16=False, {call}'
 
 
 # A chosen checkpoint

@@ -95,6 +95,7 @@ class RunFolder:
         used: Iterable[Path] = (),
         room: int = 0,
         is_fold: bool = False,
+        onward: str = "",
     ) -> None:
         """Take the folder for a run, and write what it begins with, unless what is there forbids it.
 
@@ -105,6 +106,7 @@ class RunFolder:
             used: what the run reads from, which replacing must not take.
             room: bytes that the run will need.
             is_fold: whether the folder of the whole run is held already.
+            onward: what can be done about a finished run that is there, for the end of a sentence.
 
         Raises:
             UserError: it holds a finished run, another configuration's or other data's run or something else, is in
@@ -118,7 +120,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not is_fold:
                 self.owned.hold()
-            self._begin(configuration, data, overwrite, used)
+            self._begin(configuration, data, overwrite, used, onward)
         except (OSError, UserError) as error:
             self.owned.release()
             if created and self.path.is_dir() and not any(self.path.iterdir()):
@@ -128,7 +130,12 @@ class RunFolder:
             raise UserError(f"--output_dir {self.path} cannot be written ({error.strerror}): name another.") from error
 
     def _begin(
-        self, configuration: dict[str, Any], data: dict[str, str] | None, overwrite: bool, used: Iterable[Path]
+        self,
+        configuration: dict[str, Any],
+        data: dict[str, str] | None,
+        overwrite: bool,
+        used: Iterable[Path],
+        onward: str,
     ) -> None:
         self.owned.undo_setting_aside()
         if not self.run_file.is_file():
@@ -139,10 +146,11 @@ class RunFolder:
             self.owned.check_replaceable(used)
             self.owned.set_aside(self.is_finished)
         elif self.protects:
-            self.check_same_run(configuration)
+            self.check_same_run(configuration, onward)
             if self.is_finished:
                 raise UserError(
-                    f"{self.path} holds a finished run: name another --output_dir, or replace it with --overwrite."
+                    f"{self.path} holds a finished run: name another --output_dir, or replace it with "
+                    f"--overwrite{onward or '.'}"
                 )
             self.check_same_data(read_json(self.data_file) if self.data_file.is_file() else {}, data or {})
         self.owned.remove_temporary_files()
@@ -190,13 +198,18 @@ class RunFolder:
         found = {file_of(spec): source_at(spec) for spec in specs if file_of(spec).parent == self.code}
         return {file: source for file, source in found.items() if source is not None}
 
-    def check_same_run(self, configuration: dict[str, Any]) -> None:
+    def check_same_run(self, configuration: dict[str, Any], onward: str = "") -> None:
         """Check that the run that is there has this configuration.
+
+        Args:
+            configuration: the one that is asked for.
+            onward: as `open` takes it.
 
         Raises:
             UserError: it has another one, or own code that differs.
         """
-        check_same_configuration(self.path, "a run", saved_configuration(self.path), configuration)
+        there = saved_configuration(self.path)
+        check_same_configuration(self.path, "a run", there, configuration, onward=onward)
         for file, source in self._own_code(configuration).items():
             if file.is_file() and file.read_text(encoding="utf-8") != source:
                 raise UserError(

@@ -30,7 +30,7 @@ from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
-from bert_recipes.runs.next_steps import next_steps
+from bert_recipes.runs.next_steps import next_steps, train_on
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -119,6 +119,7 @@ class Run(RunSettings):
             used=self.inputs,
             room=room_for_checkpoints(str(self.model_dir), kept) if has_checkpoints else 0,
             is_fold=self.whole is not None,
+            onward=train_on(self),
         )
 
     def finish(self, trainer: RecipeTrainer) -> None:
