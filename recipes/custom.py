@@ -43,7 +43,7 @@ def train(args: Arguments[CustomArguments]) -> FinishedRun:
             model,
             run.training,
             train_dataset=run.tokenized["train"],
-            eval_dataset=run.tokenized["validation"],
+            eval_dataset=run.tokenized.get("validation"),
             processing_class=tokenizer,
             loss=loss,
             layer_decay=args.model.layer_decay,

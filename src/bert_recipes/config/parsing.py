@@ -196,6 +196,7 @@ def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[t
         # It takes what the others are configured with, and has no use for their heads and losses.
         others = {field.name for other in RECIPES.values() for field in dataclasses.fields(other)}
         values = {key: value for key, value in values.items() if key in valid or key not in others}
+        values.pop("refit", None)  # of a model, which it saves none of
     elif of != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
     for key in values:

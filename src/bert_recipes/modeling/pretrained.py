@@ -62,11 +62,11 @@ def _model_of_run(path: Path, name: str) -> Path:
     configuration = saved_configuration(path)
     if configuration.get("recipe") == "baseline":
         raise UserError(f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom.")
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
     if (path / "folds" / "1").is_dir():
         raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {path}/folds/1.")
-    if not (path / "model" / "config.json").is_file():
-        raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
-    return path / "model"
+    raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
 
 
 def folds_of(name: str) -> list[str]:
@@ -76,12 +76,16 @@ def folds_of(name: str) -> list[str]:
         UserError: not all of them are finished.
     """
     path = Path(name).expanduser()
-    models = (path, path / "model")
-    if not (path / RUN_FILE).is_file() or any((folder / "config.json").is_file() for folder in models):
+    if not (path / RUN_FILE).is_file() or (path / "config.json").is_file():
         return []
     configuration = saved_configuration(path)
     count = configuration.get("folds")
     if not count or configuration.get("recipe") == "baseline":
+        return []
+    if (path / "model" / "config.json").is_file():
+        _tell(
+            f"--model {name} predicts with its model of all rows; {path}/folds/1 is one of those of its folds.", True
+        )
         return []
     if not (path / METRICS_FILE).is_file():
         raise UserError(

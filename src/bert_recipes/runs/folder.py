@@ -32,7 +32,7 @@ RUN_FILES: tuple[str, ...] = (
     *("model/*.codes", ".model/*.codes"),  # BERTweet's
     "model/README.md",
 )
-RUN_FILES += tuple(f"folds/*/{name}" for name in RUN_FILES)
+RUN_FILES += tuple(f"{part}/{name}" for part in ("folds/*", "refit") for name in RUN_FILES)
 
 
 def room_for_checkpoints(model_dir: str, kept: int) -> int:
@@ -77,13 +77,18 @@ class RunFolder:
         return RunFolder(self.path / "folds" / str(number))
 
     @property
+    def refit(self) -> "RunFolder":
+        """The folder of the training on all rows after the folds, but for its model."""
+        return RunFolder(self.path / "refit")
+
+    @property
     def protects(self) -> bool:
         """Whether there is something that another start must not spoil: a checkpoint, a model, or results."""
         results = (self.metrics_file, self.trainer_state, self.model, self.path / PREDICTIONS_FILE)
         return (
             any(file.exists() for file in results)
             or any(self.checkpoints.glob("checkpoint-*"))
-            or any(RunFolder(fold).protects for fold in self.path.glob("folds/*"))
+            or any(RunFolder(part).protects for part in (*self.path.glob("folds/*"), *self.path.glob("refit")))
         )
 
     def open(

@@ -77,6 +77,8 @@ class Run(RunSettings):
         super().__init__(args, data, model_dir)
         self.tokenized = tokenized
         self.whole = whole
+        if whole:
+            self.push = whole.push  # whose token no part may write down
         self.checkpoint: str | None = None
         self.is_open = False
         self.title = ""
@@ -124,7 +126,7 @@ class Run(RunSettings):
 
     def finish(self, trainer: RecipeTrainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
-        scores: dict[str, Any] = {"train": train_scores(trainer) | cost_of(trainer, self.tokenized["train"])}
+        scores: dict[str, Any] = {"train": _training_of(trainer) | cost_of(trainer, self.tokenized["train"])}
         predicted, validation = {}, None
         with terminal.waiting("predicting"):
             for split in ("validation", "test"):
@@ -138,7 +140,7 @@ class Run(RunSettings):
                     logits = torch.from_numpy(output.predictions).double()
                     losses = trainer.losses_of(logits, torch.from_numpy(output.label_ids)).numpy()
                     validation = self.predictions(split, predicted[split], losses)
-        self._save_model(trainer)
+        self.save_model(trainer)
         if PartialState().is_main_process:
             assert validation is not None
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
@@ -195,7 +197,7 @@ class Run(RunSettings):
 
     def _write_cards(self, scores: dict[str, Any]) -> None:
         with writing(self.folder.card) as file:
-            file.write(model_card(self, scores, "folds/1/model" if self.configuration["folds"] else "model"))
+            file.write(model_card(self, scores, "folds/1/model" if self.has_folds_alone else "model"))
         if self.folder.model.is_dir():
             # Whoever gets the model alone gets its card too.
             with writing(self.folder.model / self.folder.card.name) as file:
@@ -228,7 +230,8 @@ class Run(RunSettings):
         if self.submission:
             self.submission.write(self.folder.submission, ids, predictions, probabilities, at_threshold)
 
-    def _save_model(self, trainer: RecipeTrainer) -> None:
+    def save_model(self, trainer: RecipeTrainer) -> None:
+        """Write `model/`, whole or not at all."""
         beside, model = self.folder.path / ".model", self.folder.model
         trainer.save_model(str(beside))
         if PartialState().is_main_process:
@@ -246,7 +249,11 @@ class Run(RunSettings):
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
         files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.submission else [])]
-        files += [] if self.model_dir is None else ["folds/"] if self.configuration["folds"] else ["model/"]
+        if self.model_dir is not None:
+            files += [
+                *(["folds/"] if self.configuration["folds"] else []),
+                *([] if self.has_folds_alone else ["model/"]),
+            ]
         how = "; README.md there tells how to load the model" if self.model_dir else ""
         terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
         if self.submission:
@@ -264,12 +271,15 @@ def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None
         )
 
 
-def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
-    """Return what the Trainer logged of a whole training, and at which step of how many it stopped early."""
-    logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
-    found: dict[str, Any] = {
-        k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"
-    }
+def train_scores(log_history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the Trainer logged of a whole training."""
+    logged = [entry for entry in log_history if "train_runtime" in entry]
+    return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}
+
+
+def _training_of(trainer: RecipeTrainer) -> dict[str, Any]:
+    """Return what was logged of a training, and at which step of how many it stopped early."""
+    found = train_scores(trainer.state.log_history)
     if trainer.early_stopping and trainer.state.global_step < trainer.state.max_steps:
         found["stopped_early"] = [trainer.state.global_step, trainer.state.max_steps]
     return found
@@ -277,7 +287,7 @@ def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
 
 def cost_of(trainer: RecipeTrainer, train: Dataset) -> dict[str, float]:
     """Return tokens per second of the training, padding not counted, and the most memory that it took."""
-    runtime = train_scores(trainer).get("train_runtime")
+    runtime = train_scores(trainer.state.log_history).get("train_runtime")
     tokens = column(train, LENGTH).sum() * trainer.state.epoch
     cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
     cost["peak_memory_mib"] = peak_memory() / 2**20

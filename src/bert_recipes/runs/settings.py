@@ -48,6 +48,8 @@ class RunSettings:
         self.model_dir = model_dir
         self.submission = Submission.of(data, self.configuration)
         self.push = prepare_push(args, self.training)
+        if args.data.refit and model_dir is None:
+            raise UserError("--refit cannot be honoured: the baseline saves no model.")
 
     def _chosen_checkpoint(self, args: Arguments[Any], model_dir: str | None) -> Path | None:
         name = args.training.resume_from_checkpoint
@@ -73,6 +75,11 @@ class RunSettings:
         """What the run reads from: its data and its model."""
         names = [self.data.source, self.configuration["model"], *([self.model_dir] if self.model_dir else [])]
         return [Path(name).expanduser() for name in names]
+
+    @property
+    def has_folds_alone(self) -> bool:
+        """Whether there is a model for each fold, and none of all rows."""
+        return bool(self.configuration["folds"]) and not self.configuration["refit"]
 
     @property
     def keeps_the_best(self) -> bool:
