@@ -76,6 +76,20 @@ def test_its_configuration_repeats_it(first, competition, tmp_path):
     assert not same(weights(tmp_path / "next"), weights(first / "custom"))
 
 
+def test_rows_that_the_model_has_seen_are_no_secret(first, competition, tiny_bert, tmp_path, capsys):
+    warning = "it may have seen rows that validate it now"
+    run = ("stock", tmp_path / "next", competition)
+    for model, flags, warned in (
+        (tiny_bert, (), False),
+        (first / "stock", (), False),
+        (first / "stock/model", ("--split_seed", "7"), True),
+        (first / "stock", ("--folds", "2"), True),
+    ):
+        capsys.readouterr()
+        recipe(*run, model, *STEPS, *flags, "--overwrite")
+        assert (warning in in_a_line(capsys.readouterr().out)) == warned
+
+
 def interrupt(monkeypatch, step):
     """Have a training end after the checkpoint of a step is saved, once."""
     save = RecipeTrainer._save_checkpoint

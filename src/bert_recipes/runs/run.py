@@ -31,6 +31,7 @@ from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.next_steps import next_steps, train_on
+from bert_recipes.runs.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -109,6 +110,8 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
+            if sentence := seen_before(self):
+                terminal.warn(sentence)
             say_which_gpus_idle(self.recipe, self.training, self.start)
 
     def _open_folder(self) -> None:
