@@ -51,8 +51,8 @@ def train_on(run: RunSettings) -> str:
     from_itself = model is not None and Path(model).resolve() in (folder.path.resolve(), folder.model.resolve())
     if not from_itself:
         longer = {name: differ.pop(name) for name in HOW_LONG & differ.keys()}
-        # What is asked for in all, less what is done.
-        more = {name: asked - done for name, (done, asked) in longer.items() if asked > done > 0}
+        # What is asked for in all, less what is done; a run that is as long in the other unit tells nothing of it.
+        more = {n: asked - done for n, (done, asked) in longer.items() if done and asked and asked > done > 0}
         if model is not None or more.keys() != longer.keys() or differ.keys() - (SCHEDULE if more else set()):
             return ""
         changes |= {name: int(count) if count == int(count) else round(count, 6) for name, count in more.items()}
