@@ -121,7 +121,7 @@ class RunFolder:
             raise UserError(f"--output_dir {self.path} is a file: name a folder.")
         created = not self.path.exists()
         try:
-            self._check_room(room, overwrite)
+            _check_room(self.path, room, () if overwrite else (self.checkpoints, self.model))
             self.path.mkdir(parents=True, exist_ok=True)
             if not is_fold:
                 self.owned.hold()
@@ -222,18 +222,6 @@ class RunFolder:
                     "--overwrite."
                 )
 
-    def _check_room(self, needed: int, overwrite: bool) -> None:
-        """Check that the disk has room for `needed` bytes, before anything is written or removed."""
-        if not overwrite:
-            parts = (self.checkpoints, self.model)
-            needed -= sum(file.stat().st_size for part in parts for file in part.rglob("*") if file.is_file())
-        free = free_space(self.path)
-        if free < needed:
-            raise UserError(
-                f"--output_dir {self.path} has {in_bytes(free)} of free space, and the checkpoints need about "
-                f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
-            )
-
     def last_checkpoint(self, processes: int, chosen: Path | None = None) -> str | None:
         """Return the checkpoint to go on from, the last sound one or the chosen one; what it rules out is removed.
 
@@ -256,3 +244,14 @@ class RunFolder:
                 "process sees it: name a folder on a file system that all machines share."
             )
         return found[0]
+
+
+def _check_room(folder: Path, needed: int, kept: Iterable[Path]) -> None:
+    """Check that the disk has room for `needed` bytes less those of `kept`, before anything is written or removed."""
+    needed -= sum(file.stat().st_size for part in kept for file in part.rglob("*") if file.is_file())
+    free = free_space(folder)
+    if free < needed:
+        raise UserError(
+            f"--output_dir {folder} has {in_bytes(free)} of free space, and the checkpoints need about "
+            f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
+        )

@@ -13,7 +13,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.files import read_json, write_json
-from bert_recipes.runs.run import Run, train_scores
+from bert_recipes.runs.run import Run, train_scores, write_model
 from bert_recipes.training.trainer import RecipeTrainer
 
 
@@ -51,7 +51,7 @@ class Refit(Run):
         """Write how it was trained, and the model into the folder of the whole run."""
         if PartialState().is_main_process:
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
-        self.whole.save_model(trainer)
+        write_model(self.whole.folder, trainer)
 
     @property
     def scores(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictio
 from bert_recipes.files import NO_SPACE, write_json, writing
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
-from bert_recipes.runs.folder import room_for_checkpoints
+from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.next_steps import next_steps, train_on
 from bert_recipes.runs.seen_rows import seen_before
@@ -143,7 +143,7 @@ class Run(RunSettings):
                     logits = torch.from_numpy(output.predictions).double()
                     losses = trainer.losses_of(logits, torch.from_numpy(output.label_ids)).numpy()
                     validation = self.predictions(split, predicted[split], losses)
-        self.save_model(trainer)
+        write_model(self.folder, trainer)
         if PartialState().is_main_process:
             assert validation is not None
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
@@ -233,21 +233,6 @@ class Run(RunSettings):
         if self.submission:
             self.submission.write(self.folder.submission, ids, predictions, probabilities, at_threshold)
 
-    def save_model(self, trainer: RecipeTrainer) -> None:
-        """Write `model/`, whole or not at all."""
-        beside, model = self.folder.path / ".model", self.folder.model
-        trainer.save_model(str(beside))
-        if PartialState().is_main_process:
-            (beside / "training_args.bin").unlink(missing_ok=True)
-            # safetensors keeps its file from the group, whatever the umask says, by which run.yaml was made.
-            mode = stat.S_IMODE(self.folder.run_file.stat().st_mode)
-            for file in beside.iterdir():
-                file.chmod(mode)
-            if model.exists():
-                shutil.rmtree(model)
-            beside.replace(model)
-        PartialState().wait_for_everyone()
-
     def _tell(self, scores: dict[str, Any]) -> None:
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
@@ -263,6 +248,22 @@ class Run(RunSettings):
             terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])), whole=True)
         for sentence in next_steps(self):
             terminal.say(sentence, whole=True)
+
+
+def write_model(folder: RunFolder, trainer: RecipeTrainer) -> None:
+    """Write `model/` of a run, whole or not at all."""
+    beside, model = folder.path / ".model", folder.model
+    trainer.save_model(str(beside))
+    if PartialState().is_main_process:
+        (beside / "training_args.bin").unlink(missing_ok=True)
+        # safetensors keeps its file from the group, whatever the umask says, by which run.yaml was made.
+        mode = stat.S_IMODE(folder.run_file.stat().st_mode)
+        for file in beside.iterdir():
+            file.chmod(mode)
+        if model.exists():
+            shutil.rmtree(model)
+        beside.replace(model)
+    PartialState().wait_for_everyone()
 
 
 def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None:
