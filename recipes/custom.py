@@ -19,6 +19,7 @@ def train(args: Arguments[CustomArguments]) -> FinishedRun:
     from bert_recipes.data.loading import load_data
     from bert_recipes.data.tokenization import tokenize
     from bert_recipes.modeling.building import build_classifier
+    from bert_recipes.modeling.going_on import follow_model
     from bert_recipes.modeling.loading import load_tokenizer
     from bert_recipes.modeling.losses import make_loss
     from bert_recipes.modeling.pretrained import resolve_model
@@ -28,6 +29,7 @@ def train(args: Arguments[CustomArguments]) -> FinishedRun:
     data = load_data(args.data)
     trust = args.model.trust_remote_code
     model_dir = resolve_model(args.model.model, trust_remote_code=trust)
+    args = follow_model(args, model_dir)
     tokenizer = load_tokenizer(model_dir, trust)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust)
 
@@ -41,7 +43,7 @@ def train(args: Arguments[CustomArguments]) -> FinishedRun:
             model,
             run.training,
             train_dataset=run.tokenized["train"],
-            eval_dataset=run.tokenized["validation"],
+            eval_dataset=run.tokenized.get("validation"),
             processing_class=tokenizer,
             loss=loss,
             layer_decay=args.model.layer_decay,

@@ -23,7 +23,7 @@ from bert_recipes.errors import UserError
 
 def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--model", required=True, help="a run folder, a model folder or a Hub id")
+    parser.add_argument("--model", required=True, help="a run (its folds together), a model folder or a Hub id")
     parser.add_argument(
         "--input", default="-", help="rows as training takes them, or .txt with a text per line (standard input)"
     )
@@ -73,7 +73,8 @@ def main() -> None:
     from bert_recipes.config.saved import configuration_of_model
     from bert_recipes.data.text_files import TextFormat
     from bert_recipes.files import writing
-    from bert_recipes.inference.predictor import Predictor, write_predictions
+    from bert_recipes.inference.folds import load_predictor
+    from bert_recipes.inference.predictor import write_predictions
     from bert_recipes.inference.rows import read_stream
     from bert_recipes.terminal import printable, standard_output
 
@@ -90,7 +91,7 @@ def main() -> None:
         text_format=TextFormat.of(trained_on | given),
     )
     check_output(args.input, args.output)
-    predictor = Predictor.load(
+    predictor = load_predictor(
         args.model,
         max_length=args.max_length,
         bf16=None if args.bf16 is None else args.bf16 == "true",

@@ -44,7 +44,7 @@ def train(args: Arguments[StockArguments]) -> FinishedRun:
             model,
             run.training,
             train_dataset=run.tokenized["train"],
-            eval_dataset=run.tokenized["validation"],
+            eval_dataset=run.tokenized.get("validation"),
             processing_class=tokenizer,
         )
         trainer.train(resume_from_checkpoint=run.checkpoint)

@@ -8,6 +8,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from support.classifiers import build
 from support.encoders import FAMILY
 from support.paths import ROOT
 from tokenizers import Tokenizer, decoders
@@ -23,6 +24,7 @@ from bert_recipes.anatomy.page import page
 from bert_recipes.anatomy.probes import PROBES, script_of
 from bert_recipes.anatomy.tour import Check, Said, Station, Trap, begin, texts, versions
 from bert_recipes.data import embedded
+from bert_recipes.errors import UserError
 from bert_recipes.reporting.documents import markdown_table
 
 NUMBER = re.compile(r"\d[\d.,]*\d|\d")
@@ -239,3 +241,10 @@ def test_a_mistake_is_one_sentence_and_status_2(flags, sentence):
     assert done.returncode == 2
     assert done.stderr.startswith(sentence)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_model_of_the_custom_recipe_is_no_model_for_the_tour(tiny_bert, tokenizer, tmp_path):
+    build(tiny_bert).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="is a model of the custom recipe, and the tour compares transformers' own"):
+        begin(str(tmp_path), None, 2)

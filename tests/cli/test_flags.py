@@ -24,4 +24,5 @@ def test_the_page_tells_flags_of_every_kind_with_their_defaults():
     assert "| `--max_length` | `128` |" in page
     assert "| `--learning_rate` |" in page
     assert all(name in page for name in POOLING_NAMES)
-    assert "resume_from_checkpoint" not in page
+    assert "| `--resume_from_checkpoint` |" in page
+    assert "prediction_loss_only" not in page

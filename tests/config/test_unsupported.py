@@ -14,7 +14,6 @@ OTHER_VALUES = {
     "label_names": ["class"],
     "include_for_metrics": ["loss"],
     "train_sampling_strategy": "batch_rebalance",
-    "resume_from_checkpoint": "x",
     "accelerator_config": "x.json",
     "hub_strategy": "end",
     "length_column_name": "tokens",
@@ -67,7 +66,8 @@ def test_every_needed_flag_is_tested():
 
 # What Trainer or the recipes honour as it is set. A new version's field must be put here, or be refused in FIXED.
 HONOURED = {
-    *("output_dir", "per_device_train_batch_size", "num_train_epochs", "max_steps", "learning_rate", "seed"),
+    *("resume_from_checkpoint", "output_dir"),
+    *("per_device_train_batch_size", "num_train_epochs", "max_steps", "learning_rate", "seed"),
     *("lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "weight_decay", "adam_beta1", "adam_beta2"),
     *("adam_epsilon", "gradient_accumulation_steps", "max_grad_norm", "label_smoothing_factor", "bf16", "fp16"),
     *("activation_checkpointing", "gradient_checkpointing", "torch_compile", "torch_compile_backend"),

@@ -76,6 +76,18 @@ def test_what_is_saved_loads_where_this_project_is_not_installed(flags, mixer, c
     np.testing.assert_allclose([float(line) for line in done.stdout.split()], expected["1"], atol=0.01)
 
 
+def test_another_training_goes_on_from_it_with_the_flag_only(mixer, competition, tmp_path):
+    recipe("custom", tmp_path / "run", competition, mixer, "--max_steps", "2", FLAG, "--pooling", "mean")
+    mixer.rename(tmp_path / "gone")
+    with pytest.raises(UserError, match="the encoder of this model is code that it carries"):
+        recipe("custom", tmp_path / "next", competition, tmp_path / "run")
+    assert not (tmp_path / "next").exists()
+    flags = ("--max_steps", "1", "--learning_rate", "0", FLAG)
+    recipe("custom", tmp_path / "next", competition, tmp_path / "run", *flags)
+    before, after = ((tmp_path / name / "model/model.safetensors").read_bytes() for name in ("run", "next"))
+    assert before == after
+
+
 def test_saved_once_more_a_custom_model_still_carries_its_code(mixer, competition, tmp_path):
     recipe("custom", tmp_path / "run", competition, mixer, "--max_steps", "1", FLAG)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run/model", trust_remote_code=True)

@@ -59,13 +59,12 @@ def test_a_run_stands_for_its_model(run):
     assert resolve_model(str(folder / "model")) == str(folder / "model")
 
 
-def test_a_run_of_the_custom_recipe_is_predicted_with_and_not_begun_from(run):
+def test_a_run_of_the_custom_recipe_is_predicted_with_and_begun_from(run):
     folder = run("custom")
     config = folder / "model/config.json"
     config.write_text(json.dumps({"model_type": "encoder_classifier"}))
-    assert resolve_model(str(folder), finished=True) == str(folder / "model")
-    with pytest.raises(UserError, match="is a finished model of the custom recipe: start from the encoder"):
-        resolve_model(str(folder))
+    for finished in (True, False):
+        assert resolve_model(str(folder), finished=finished) == str(folder / "model")
 
 
 @pytest.mark.parametrize(

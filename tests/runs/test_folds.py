@@ -5,13 +5,17 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from support.paths import RECIPES
 from support.rows import WORDS, write_csv
-from support.scripts import predictions, recipe
+from support.scripts import predictions, recipe, run_script
 
+import bert_recipes as br
 from bert_recipes.errors import StoppedError, UserError
-from bert_recipes.inference.predictor import Predictor
+from bert_recipes.inference.folds import load_predictor
+from bert_recipes.inference.rows import TextRow
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +82,56 @@ def test_a_column_named_fold_is_not_taken_for_the_projects_own(tiny_bert, tmp_pa
     assert {row["fold"] for row in rows_of(tmp_path / "folds/validation_predictions.csv")} == {"1", "2"}
 
 
-def test_new_texts_are_predicted_by_a_fold_and_not_by_the_whole(folded):
+def test_another_training_begins_from_a_fold_and_not_from_the_whole(folded, competition, tmp_path):
     with pytest.raises(UserError, match=r"a model for each fold: name one, as in .*run/folds/1"):
-        Predictor.load(str(folded))
-    assert Predictor.load(str(folded / "folds/1")).model.config.num_labels == 2
+        recipe("stock", tmp_path / "next", competition, folded)
+    recipe("stock", tmp_path / "next", competition, folded / "folds/1", "--max_steps", "1")
+
+
+def test_the_folds_predict_the_test_texts_as_the_run_did(folded, competition, tmp_path, capsys):
+    flags = ("--input", competition / "test.csv", "--output", tmp_path / "out.csv", "--bf16", "false", "--debug")
+    run_script(RECIPES / "predict.py", "--model", folded, *flags)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "has a model for each of 3 folds: the mean of what they predict is taken." in said.err
+    written, expected = rows_of(tmp_path / "out.csv"), predictions(folded)
+    assert [(row["id"], row["prediction"]) for row in written] == [(row["id"], row["prediction"]) for row in expected]
+    for label in "01":
+        np.testing.assert_allclose(
+            [float(row[label]) for row in written], [float(row[label]) for row in expected], atol=1e-6
+        )
+    one = [float(row["1"]) for row in predictions(folded / "folds/1")]
+    assert not np.allclose([float(row["1"]) for row in written], one, atol=1e-4)
+
+
+def test_from_python_the_run_predicts_likewise(folded, competition, monkeypatch):
+    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_ROWS", 7)
+    frame = pd.read_csv(competition / "test.csv", keep_default_na=False)
+    found = br.load(folded).predict(frame)
+    expected = [float(row["1"]) for row in predictions(folded)]
+    np.testing.assert_allclose(found["1"], expected, atol=0.02)  # bfloat16 where it is native
+    assert list(br.load(folded).predict([]).columns) == ["prediction", "0", "1"]
+
+
+def test_of_a_regression_the_mean_of_the_values_is_predicted(tiny_bert, tmp_path):
+    rows = [[f"{WORDS[i % 13]} {WORDS[i % 7]}", i / 7] for i in range(40)]
+    write_csv(tmp_path / "train.csv", [["text", "target"], *rows])
+    write_csv(tmp_path / "test.csv", [["text"], *[[row[0]] for row in rows[:9]]])
+    flags = ("--folds", "2", "--train_file", str(tmp_path / "train.csv"), "--test_file", str(tmp_path / "test.csv"))
+    recipe("stock", tmp_path / "run", tmp_path, tiny_bert, *flags)
+    predictor = load_predictor(str(tmp_path / "run"), bf16=False)
+    ((_, found),) = predictor.probabilities([TextRow("", row[0]) for row in rows[:9]])
+    expected = [float(row["prediction"]) for row in predictions(tmp_path / "run")]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
+    of_one = [float(row["prediction"]) for row in predictions(tmp_path / "run/folds/1")]
+    assert not np.allclose(expected, of_one, rtol=1e-4)
+
+
+def test_unfinished_folds_predict_nothing(folded, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copy(folded / "run.yaml", tmp_path / "run")
+    with pytest.raises(UserError, match=r"whose folds are not all finished: finish it .*, as in .*run/folds/1"):
+        load_predictor(str(tmp_path / "run"))
 
 
 def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsys, monkeypatch):

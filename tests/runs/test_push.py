@@ -5,7 +5,7 @@ from huggingface_hub import HfApi
 from support.hub import READER, TOKEN, point_to
 from support.paths import RECIPES
 from support.rows import write_csv
-from support.scripts import recipe, run_script
+from support.scripts import in_a_line, recipe, run_script
 
 from bert_recipes.errors import UserError
 from bert_recipes.runs.push import HubPush
@@ -36,6 +36,20 @@ def test_a_finished_run_is_pushed_and_predicts_from_the_hub_as_it_does_here(
         flags = ("--model", model, "--input", tmp_path / "new.csv", "--output", tmp_path / output, "--bf16", "false")
         run_script(RECIPES / "predict.py", *flags, "--max_length", "32", "--debug")
     assert (tmp_path / "hub.csv").read_text() == (tmp_path / "here.csv").read_text()
+
+
+def test_of_folds_the_model_of_all_rows_is_pushed_and_gone_on_from(hub, competition, tiny_bert, tmp_path, capsys):
+    run, steps = tmp_path / "run", ("--max_steps", "1")
+    folds = ("--folds", "2", "--refit", "--pooling", "mean")
+    recipe("custom", run, competition, tiny_bert, *push_flags(), *steps, *folds)
+    (commit,) = hub.repositories["models", "somebody/mine"].commits.values()
+    assert commit["model.safetensors"] == (run / "model/model.safetensors").read_bytes()
+    written = [file for file in run.rglob("*") if file.is_file()]
+    assert not [file.name for file in written if TOKEN.encode() in file.read_bytes()]
+    capsys.readouterr()
+    recipe("custom", tmp_path / "next", competition, "somebody/mine", *steps, "--learning_rate", "0")
+    assert "keeps its encoder and its pooling (mean)" in in_a_line(capsys.readouterr().out)
+    assert (tmp_path / "next/model/model.safetensors").read_bytes() == commit["model.safetensors"]
 
 
 def test_a_private_model_is_made_and_a_second_push_is_its_next_commit(hub, competition, tiny_bert, tmp_path):

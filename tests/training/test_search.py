@@ -3,6 +3,7 @@
 import optuna
 import pytest
 import yaml
+from support.classifiers import build
 from support.paths import RECIPES
 from support.scripts import recipe, run_script
 
@@ -59,6 +60,7 @@ def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, m
     ("flags", "sentence"),
     [
         (["--folds", "3"], "--folds cannot be honoured"),
+        (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint cannot be honoured: the same command goes on"),
         (["--trials", "0"], "--trials 0: give 1 or more"),
         (["--metric_for_best_model", "pearson"], "pearson is no score of a binary task: take one of f1"),
     ],
@@ -66,6 +68,14 @@ def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, m
 def test_a_mistake_writes_nothing(flags, sentence, competition, tiny_bert, tmp_path):
     with pytest.raises(UserError, match=sentence):
         recipe("search", tmp_path / "search", competition, tiny_bert, *flags)
+    assert not (tmp_path / "search").exists()
+
+
+def test_a_search_starts_from_no_model_whose_head_is_chosen(competition, tiny_bert, tokenizer, tmp_path):
+    build(tiny_bert).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match="is a model of the custom recipe, whose pooling and head are chosen"):
+        recipe("search", tmp_path / "search", competition, tmp_path / "model")
     assert not (tmp_path / "search").exists()
 
 

@@ -22,6 +22,7 @@ from transformers import (
 
 from bert_recipes.anatomy.probes import PROBES, Probe, script_of
 from bert_recipes.errors import UserError, in_one_line
+from bert_recipes.modeling.loading import custom_config
 from bert_recipes.modeling.pretrained import resolve_model
 
 HOLDS, CHANGED, BROKEN, ELSEWHERE = "holds", "changed", "broken", "elsewhere"
@@ -271,6 +272,11 @@ def begin(model: str, text: str | None, num_labels: int) -> Tour:
     if num_labels < 2:
         raise UserError(f"--num_labels {num_labels}: give 2 or more (one label would be a regression).")
     source = resolve_model(model)
+    if custom_config(source):
+        raise UserError(
+            f"--model {model} is a model of the custom recipe, and the tour compares transformers' own: name the "
+            "encoder that it was made of."
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
         loaded = load(source, num_labels)

@@ -85,6 +85,13 @@ class DataArguments:
         default=None,
         metadata={"help": "cross-validate: split train into that many folds and validate on each in turn"},
     )
+    refit: bool = field(
+        default=False,
+        metadata={
+            "help": "with folds: in the end train one model on all rows, which predicts new texts in place of the "
+            "folds; scores, predictions.csv and submission.csv stay those of the folds"
+        },
+    )
     decision: str = field(
         default="argmax",
         metadata={
@@ -117,6 +124,8 @@ class DataArguments:
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
         check_ranges(vars(self))
+        if self.refit and self.folds is None:
+            raise ValueError("--refit trains on all rows once cross-validation is done: give --folds too.")
 
 
 @dataclass

@@ -42,6 +42,11 @@ OFTEN = (
 )
 # What these recipes do otherwise than TrainingArguments says.
 OTHERWISE = {
+    "resume_from_checkpoint": (
+        "None",
+        "go on from this checkpoint of the interrupted run in output_dir, as in "
+        "runs/custom/checkpoints/checkpoint-100; without it a run goes on from its last one",
+    ),
     "bf16": ("by the device", "bfloat16 autocast; by default where the device has it natively"),
     "fp16": (
         "by the device",

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -35,6 +35,7 @@ class Arguments(Generic[M]):
         training: for the Trainer.
         name: of the recipe, or of a script that is none.
         start: how it was started, where that is known.
+        given: names of what was set, by a flag, in the YAML file or from Python; the rest is at its default.
     """
 
     data: DataArguments
@@ -42,6 +43,7 @@ class Arguments(Generic[M]):
     training: "RecipeTrainingArguments"
     name: str = ""
     start: Start | None = None
+    given: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.name = self.name or self.model.recipe
@@ -87,7 +89,8 @@ def parse_arguments(
     valid = {action.dest for action in parser._actions}
     given = {word.split("=")[0].removeprefix("--") for word in argv if word.startswith("--")}
     config = _ConfigParser().path(argv)
-    parser.set_defaults(**_defaults(config, valid, name, classes, given))
+    defaults = _defaults(config, valid, name, classes, given)
+    parser.set_defaults(**defaults)
     namespace, unknown = parser.parse_known_args(argv)
     for flag in unknown:
         if flag.startswith("-"):
@@ -95,7 +98,7 @@ def parse_arguments(
             raise UserError(f"there is no flag {name}{_nearest(name.lstrip('-'), valid, '--')}.")
     if unknown:
         raise UserError(f"'{unknown[0]}' belongs to no flag.")
-    return _build(model_class, name, vars(namespace), Start.by_command(argv, config))
+    return _build(model_class, name, vars(namespace), Start.by_command(argv, config), defaults)
 
 
 class _ConfigParser(argparse.ArgumentParser):
@@ -141,7 +144,7 @@ def make_arguments(model_class: type[M], values: Mapping[str, Any], config: str 
     defaults = _defaults(config, valid, model_class.recipe, classes, laid_over)
     given = checked_values(values, classes, "the arguments")
     start = Start(str(config) if config else None, values, from_python=True)
-    return _build(model_class, model_class.recipe, defaults | given, start)
+    return _build(model_class, model_class.recipe, defaults | given, start, defaults)
 
 
 def _defaults(
@@ -162,7 +165,9 @@ def _defaults(
     return {key: value for key, value in defaults.items() if key in valid}
 
 
-def _build(model_class: type[M], name: str, values: Mapping[str, Any], start: Start) -> Arguments[M]:
+def _build(
+    model_class: type[M], name: str, values: Mapping[str, Any], start: Start, configured: Iterable[str]
+) -> Arguments[M]:
     from bert_recipes.config.training_arguments import RecipeTrainingArguments
 
     values = dict(values)
@@ -174,7 +179,8 @@ def _build(model_class: type[M], name: str, values: Mapping[str, Any], start: St
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
     data = _part(DataArguments, values)
     model = _part(model_class, values)
-    return Arguments(data, model, _part(RecipeTrainingArguments, values), name, start)
+    given = frozenset({*configured, *start.flags})
+    return Arguments(data, model, _part(RecipeTrainingArguments, values), name, start, given)
 
 
 P = TypeVar("P")
@@ -196,6 +202,7 @@ def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[t
         # It takes what the others are configured with, and has no use for their heads and losses.
         others = {field.name for other in RECIPES.values() for field in dataclasses.fields(other)}
         values = {key: value for key, value in values.items() if key in valid or key not in others}
+        values.pop("refit", None)  # of a model, which it saves none of
     elif of != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
     for key in values:

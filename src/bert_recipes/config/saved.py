@@ -17,6 +17,9 @@ RUN_FILE, METRICS_FILE = "run.yaml", "metrics.json"
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
 NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
 
+# What is said to one start of a run, and is no part of its configuration.
+OF_A_START = {"overwrite", "resume_from_checkpoint"}
+
 
 def saved_configuration(folder: Path) -> dict[str, Any]:
     """Return what `run.yaml` of a run folder says.
@@ -47,10 +50,18 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], ignored: Coll
 
     A key that one side lacks has its default there.
     """
+    found = differing(there, here, ignored)
+    return "; ".join(f"{key} is {_shown(a)} there and {_shown(b)} here" for key, (a, b) in found.items())
+
+
+def differing(
+    there: Mapping[str, Any], here: Mapping[str, Any], ignored: Collection[str] = NOT_COMPARED
+) -> dict[str, tuple[Any, Any]]:
+    """Return the keys that differ, sorted, with the value on either side; a lacking key has its default."""
     keys = sorted(key for key in {*there, *here} - set(ignored) if there.get(key) != here.get(key))
     default = _defaults() if keys else {}
-    pairs = [(key, *(side.get(key, default.get(key)) for side in (there, here))) for key in keys]
-    return "; ".join(f"{key} is {_shown(a)} there and {_shown(b)} here" for key, a, b in pairs if a != b)
+    pairs = {key: (there.get(key, default.get(key)), here.get(key, default.get(key))) for key in keys}
+    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
 
 
 def _shown(value: Any) -> str:
@@ -77,7 +88,12 @@ def _read(default: str) -> Any:
 
 
 def check_same_configuration(
-    folder: Path, what: str, there: Mapping[str, Any], here: Mapping[str, Any], ignored: Collection[str] = ()
+    folder: Path,
+    what: str,
+    there: Mapping[str, Any],
+    here: Mapping[str, Any],
+    ignored: Collection[str] = (),
+    onward: str = "",
 ) -> None:
     """Check that a folder holds `what` of the same configuration.
 
@@ -87,6 +103,7 @@ def check_same_configuration(
         there: the configuration that it was opened with.
         here: the one that is asked for.
         ignored: keys that may differ beside those that say where a run stands and how it is shown.
+        onward: what else can be done about it, for the end of the sentence.
 
     Raises:
         UserError: it does not; what differs is named.
@@ -94,5 +111,5 @@ def check_same_configuration(
     if found := differences(there, here, NOT_COMPARED.union(ignored)):
         raise UserError(
             f"{folder} holds {what} of another configuration ({found}): name another --output_dir, or replace it with "
-            "--overwrite."
+            f"--overwrite{onward or '.'}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from bert_recipes.config.arguments import RECIPES, ModelArguments
 from bert_recipes.config.help import command_name
-from bert_recipes.config.saved import NOT_COMPARED
+from bert_recipes.config.saved import NOT_COMPARED, OF_A_START
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.files import read_yaml
 
@@ -65,8 +65,17 @@ class Start:
             without: flags that are left out, beside those of this run alone; by default all are.
         """
         flags = {k: v for k, v in self.flags.items() if without is not None and not (k in without or _is_of_a_run(k))}
+        return self._command(name, config, flags)
+
+    def but_with(self, name: str, changes: Mapping[str, Any]) -> str:
+        """Return what starts the recipe `name` as it was started, but for the values of some flags."""
+        flags = {k: v for k, v in self.flags.items() if not _is_of_a_run(k)}
+        given = {k: v if self.from_python else [str(v)] for k, v in changes.items()}
+        return self._command(name, self.config, flags | given)
+
+    def _command(self, name: str, config: str | Path | None, flags: Mapping[str, Any]) -> str:
         if self.from_python:
-            named = ({"config": str(config)} if config else {}) | flags
+            named = ({"config": str(config)} if config else {}) | dict(flags)
             return f'br.train("{name}"{"".join(f", {k}={_literal(v)}" for k, v in named.items())})'
         words = [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
         if "MAKELEVEL" in os.environ:  # which make sets for what it starts
@@ -87,7 +96,7 @@ class Start:
 
 def _is_of_a_run(flag: str) -> bool:
     """Whether a flag is of one run alone: where it stands, how it is shown, what is pushed and by whose token."""
-    return flag in NOT_COMPARED | {"overwrite", "debug"} or flag.startswith(("hub_", "push_to_"))
+    return flag in NOT_COMPARED | OF_A_START | {"debug"} or flag.startswith(("hub_", "push_to_"))
 
 
 def _own(part: type[ModelArguments]) -> set[str]:

@@ -17,6 +17,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.optimization import check_optimization, check_settings
 from bert_recipes.config.ranges import check_ranges
+from bert_recipes.config.saved import OF_A_START
 from bert_recipes.config.unsupported import FIXED, NEEDED
 from bert_recipes.devices import half_precision, share_threads
 from bert_recipes.errors import UserError
@@ -111,12 +112,12 @@ class RecipeTrainingArguments(TrainingArguments):
         defaults = {
             f.name: f.default_factory() if callable(f.default_factory) else f.default for f in dataclasses.fields(self)
         }
-        plain = {name: getattr(value, "value", value) for name, value in self.given.items()}
+        plain = {n: getattr(value, "value", value) for n, value in self.given.items() if n not in OF_A_START}
         chosen = {
             name: value
             for name, value in plain.items()
             # A recipe's own default is written down whatever it was set to: left out, it would come back.
-            if name != "overwrite" and (name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name]))
+            if name in DEFAULTS or value != getattr(defaults[name], "value", defaults[name])
         }
         # A run is repeated in the precision that the device of the first one chose.
         return chosen | {"bf16": self.bf16, "fp16": self.fp16}

@@ -11,7 +11,6 @@ def _reports_to(args: Any, tracker: str | None) -> bool:
 
 # What a recipe always does: (the values that agree with it, why no other can be honoured).
 FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
-    "resume_from_checkpoint": ((None,), "a run goes on by itself from the last checkpoint in its --output_dir"),
     "prediction_loss_only": ((False,), "there would be nothing to score"),
     "batch_eval_metrics": ((False,), "scores are computed over all rows, in their order"),
     "eval_do_concat_batches": ((True,), "scores are computed over all rows, in their order"),

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 from accelerate import PartialState
@@ -25,9 +26,16 @@ MARGIN = 128
 CHARACTERS_AT_ONCE = 2**20
 
 
+def encoder_of(config: PretrainedConfig) -> Any:
+    """Return the encoder's part of a model's configuration: all of it, but for a model of the custom recipe."""
+    encoder = getattr(config, "encoder", None) or config
+    # That of an architecture of its own stays a dict for as long as its code does not run.
+    return SimpleNamespace(**encoder) if isinstance(encoder, dict) else encoder
+
+
 def positions_of(config: PretrainedConfig) -> int:
     """Return how many tokens a model of this configuration has positions for."""
-    config = getattr(config, "encoder", None) or config
+    config = encoder_of(config)
     positions = getattr(config, "max_position_embeddings", None) or 0
     if positions <= 0:  # as XLNet says that it has no limit
         return sys.maxsize
@@ -68,7 +76,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
             f"--model {name} has a tokenizer without a padding token, which batches of texts need: choose a token "
             "that it has (tokenizer.pad_token = tokenizer.eos_token) and save it with tokenizer.save_pretrained."
         )
-    rows = getattr(getattr(config, "encoder", None) or config, "vocab_size", None)
+    rows = getattr(encoder_of(config), "vocab_size", None)
     if rows is None:  # CANINE hashes characters
         return None
     beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
@@ -98,8 +106,7 @@ def takes_token_types(config: PretrainedConfig) -> bool:
 
     RoBERTa has an embedding for a single type, though a tokenizer that came with it may make two.
     """
-    config = getattr(config, "encoder", None) or config
-    return (getattr(config, "type_vocab_size", None) or 0) > 1
+    return (getattr(encoder_of(config), "type_vocab_size", None) or 0) > 1
 
 
 class TextTokenizer:

@@ -1,5 +1,7 @@
 """From logits to probabilities, and from probabilities to predictions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import expit, softmax
 
@@ -15,6 +17,11 @@ def probabilities_of(logits: np.ndarray, problem_type: str) -> np.ndarray:
     if problem_type == REGRESSION:
         return logits
     return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
+
+
+def mean_probabilities(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return what several models predict together: the mean of probabilities or values, `[rows, num_labels]` each."""
+    return np.mean(parts, axis=0)
 
 
 def predictions_of(probabilities: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:

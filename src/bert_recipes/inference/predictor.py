@@ -3,6 +3,7 @@
 Rows are read in windows, sorted by length within a window, predicted in batches of like length, and put back in order.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -41,7 +42,65 @@ TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
 PAD_TO_MULTIPLE_OF = {"cpu": 1, "gpu": 8}
 
 
-class Predictor:
+class RowsPredictor(ABC):
+    """What predicts rows.
+
+    Attributes:
+        trained_on: the configuration of the run that made it, where it is known.
+        strange: by column that it takes beside the text, how many of the rows predicted last have no value in it, or
+            one that the training rows did not have.
+    """
+
+    trained_on: dict[str, Any]
+    strange: dict[str, int]
+
+    @property
+    @abstractmethod
+    def label_names(self) -> list[str]:
+        """The labels in the order of the probabilities, `[num_labels]`."""
+
+    @property
+    @abstractmethod
+    def problem_type(self) -> str:
+        """What transformers calls the task."""
+
+    @abstractmethod
+    def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
+        """Yield windows of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be known of the rows that were predicted last, as sentences."""
+        return [
+            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
+            for name, count in self.strange.items()
+            if count
+        ]
+
+    def predict(self, rows: Any) -> pd.DataFrame:
+        """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
+
+        Args:
+            rows: a text, a list of texts or of pairs of them, a Series, a DataFrame or a `datasets.Dataset`. The index
+                of a Series or a DataFrame is kept.
+
+        Raises:
+            UserError: it is something else, or the text's column is not found in it.
+        """
+        found = [part for _, part in self.probabilities(rows_from_python(rows, self.trained_on))]
+        for note in self.notes:
+            terminal.say(note)
+        probabilities = np.concatenate(found) if found else np.empty((0, len(self.label_names)))
+        columns = probability_columns(self.label_names, self.problem_type)
+        frame = pd.DataFrame(probabilities[:, : len(columns)], columns=columns)
+        # A label may be called `prediction` too.
+        frame.insert(
+            0, PREDICTION, predictions_of(probabilities, self.label_names, self.problem_type), allow_duplicates=True
+        )
+        return frame.set_axis(rows.index, axis=0) if isinstance(rows, pd.DataFrame | pd.Series) else frame
+
+
+class Predictor(RowsPredictor):
     """A classifier, ready to predict a stream of rows.
 
     Args:
@@ -107,42 +166,11 @@ class Predictor:
         max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
         return cls(model.to(device), tokenizer, max_length, configuration)
 
-    def predict(self, rows: Any) -> pd.DataFrame:
-        """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
-
-        Args:
-            rows: a text, a list of texts or of pairs of them, a Series, a DataFrame or a `datasets.Dataset`. The index
-                of a Series or a DataFrame is kept.
-
-        Raises:
-            UserError: it is something else, or the text's column is not found in it.
-        """
-        found = [part for _, part in self.probabilities(rows_from_python(rows, self.trained_on))]
-        for note in self.notes:
-            terminal.say(note)
-        probabilities = np.concatenate(found) if found else np.empty((0, len(self.label_names)))
-        columns = probability_columns(self.label_names, self.problem_type)
-        frame = pd.DataFrame(probabilities[:, : len(columns)], columns=columns)
-        # A label may be called `prediction` too.
-        frame.insert(
-            0, PREDICTION, predictions_of(probabilities, self.label_names, self.problem_type), allow_duplicates=True
-        )
-        return frame.set_axis(rows.index, axis=0) if isinstance(rows, pd.DataFrame | pd.Series) else frame
-
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
         self.strange = {}
         for window in windows(rows):
             yield window, self._logits_of_window(self._tokenize(window), self._columns(window))
-
-    @property
-    def notes(self) -> list[str]:
-        """What should be known of the rows that were predicted last, as sentences."""
-        return [
-            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
-            for name, count in self.strange.items()
-            if count
-        ]
 
     @property
     def label_names(self) -> list[str]:
@@ -238,7 +266,7 @@ def _score_in_float32(model: PreTrainedModel) -> None:
         layer[1].float().register_forward_pre_hook(lambda layer, inputs: tuple(x.float() for x in inputs))
 
 
-def write_predictions(file: IO[str], predictor: Predictor, rows: Iterable[TextRow]) -> Iterator[int]:
+def write_predictions(file: IO[str], predictor: RowsPredictor, rows: Iterable[TextRow]) -> Iterator[int]:
     """Write `id`, `prediction` and a column of probabilities per label for a stream of rows, as a run does.
 
     A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.

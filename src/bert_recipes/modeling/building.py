@@ -15,6 +15,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError, in_one_line, nearest
+from bert_recipes.modeling.going_on import keep_head
 from bert_recipes.modeling.loading import begin_anew, is_carried, load_pretrained
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig, leave_out_pooler
 from bert_recipes.modeling.own_classifier import build_own_classifier
@@ -37,7 +38,7 @@ def build_classifier(
     """Return the encoder in the folder `model_dir` under the head that `args` ask for, or the user's own classifier.
 
     The pooling or the classifier is tried on two short texts, so that what it returns is known before anything is
-    trained.
+    trained. Of a model of the custom recipe pooling and head are kept as far as they are what `args` ask for.
 
     Args:
         model_dir: the encoder's folder.
@@ -78,6 +79,7 @@ def build_classifier(
         pad_token_id=getattr(encoder.config, "pad_token_id", None),
     )
     model = EncoderClassifier.from_encoder(encoder, config, pooling)
+    keep_head(model, model_dir, args.pooling, args.trust_remote_code)
     _freeze(encoder, args)
     if args.lora_rank is not None:
         model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)

@@ -1,5 +1,6 @@
 """A pretrained model, or its tokenizer, from a folder that `resolve_model` has checked: what does not fit is said."""
 
+import copy
 import importlib.util
 import shlex
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from bert_recipes import terminal
 from bert_recipes.errors import UserError, in_one_line, some
+from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
 from bert_recipes.modeling.own_code import CODE_ERRORS
+from bert_recipes.modeling.pooling import POOLINGS
 
 # What transformers raises of a folder that does not hold what is asked for, or needs a package that is not here.
 LOADING_ERRORS = (ValueError, OSError, ImportError, KeyError, SafetensorError)
@@ -59,7 +62,8 @@ def load_pretrained(
 ) -> PreTrainedModel:
     """Return `auto_class.from_pretrained(model_dir, **options)`, in float32, ready to be trained.
 
-    A classifier that comes with a head for other labels than those in `options` gets a new one, which is said.
+    A classifier that comes with a head for other labels than those in `options` gets a new one, which is said. Of a
+    model of the custom recipe the encoder is taken.
 
     Args:
         auto_class: of transformers, such as `AutoModelForSequenceClassification`.
@@ -70,6 +74,8 @@ def load_pretrained(
     Raises:
         UserError: the folder does not hold such a model, or weights that do not fit its configuration.
     """
+    if there := custom_config(model_dir):
+        return _with_encoder_of(there, auto_class, model_dir, trust_remote_code, **options)
     model, info = _load(auto_class, model_dir, trust_remote_code, dtype=torch.float32, **options)
     head = scoring_layer(model) if "id2label" in options else None
     of_head = {f"{head[0]}.{name}" for name, _ in head[1].named_parameters()} if head else set()
@@ -170,6 +176,47 @@ def _refuse_mismatches(info: dict[str, Any], allowed: set[str], model_dir: str) 
         )
 
 
+def custom_config(model_dir: str) -> EncoderClassifierConfig | None:
+    """Return the configuration of a model of the custom recipe, or None where the folder holds another model.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        values, _ = EncoderClassifierConfig.get_config_dict(model_dir)
+        if values.get("model_type") != EncoderClassifierConfig.model_type:
+            return None
+        return EncoderClassifierConfig.from_pretrained(model_dir)
+    except (*LOADING_ERRORS, AttributeError, TypeError) as error:
+        raise UserError(
+            f"--model {model_dir} has a config.json of no model of the custom recipe ({in_one_line(error)}): get or "
+            "save the model again."
+        ) from error
+
+
+def _with_encoder_of(
+    there: EncoderClassifierConfig, auto_class: type[Any], model_dir: str, trust_remote_code: bool, **options: Any
+) -> PreTrainedModel:
+    """Return a model of `auto_class` with the encoder of a model of the custom recipe, and say what is new in it."""
+    if there.pooling not in POOLINGS:
+        there.pooling = "cls"  # the code of one's own need not run for the sake of the encoder
+    whole, info = _load(EncoderClassifier, model_dir, trust_remote_code, dtype=torch.float32, config=there)
+    _refuse_mismatches(info, set(), model_dir)
+    encoder: Any = whole.encoder
+    config = copy.deepcopy(encoder.config)
+    for name, value in options.items():
+        setattr(config, name, value)
+    try:
+        model = auto_class.from_config(config, dtype=torch.float32, trust_remote_code=trust_remote_code)
+    except CODE_ERRORS as error:
+        raise UserError(f"--model {model_dir} {_why_not(error, auto_class)}") from error
+    fresh = model.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
+    if options:
+        anew = "a new head is begun, and a new pooler," if fresh else "a new head is begun"
+        terminal.say(f"--model {model_dir} is a model of the custom recipe: {anew} over its encoder, which is kept.")
+    return model
+
+
 def _settle_head(
     model: PreTrainedModel,
     layer: nn.Module,
@@ -181,13 +228,13 @@ def _settle_head(
     """Keep the head that a checkpoint has, or begin a new one, by whether its labels are those of the task; say so."""
     there = AutoConfig.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
     outputs = {entry[1][0] for entry in info["mismatched_keys"] if entry[0] in of_head}
-    kept, said = _compared(there, _label_names(model.config), outputs)
+    kept, said = compared_heads(there, label_names_of(model.config), outputs)
     if not kept and not outputs:  # where sizes differ transformers has begun a new one
         begin_anew(model, layer)
     terminal.say(f"--model {model_dir} has a head {said}")
 
 
-def _compared(there: PretrainedConfig, ours: list[str], outputs: set[int]) -> tuple[bool, str]:
+def compared_heads(there: PretrainedConfig, ours: list[str], outputs: set[int]) -> tuple[bool, str]:
     """Return whether a checkpoint's head is kept for the labels `ours`, and the rest of the sentence that says so.
 
     Args:
@@ -199,9 +246,9 @@ def _compared(there: PretrainedConfig, ours: list[str], outputs: set[int]) -> tu
     if outputs:
         return False, f"of {outputs.pop()} outputs, and {len(ours)} are needed: {anew}"
     architectures = there.architectures or []
-    if not any("ForSequenceClassification" in name for name in architectures):
+    if not any("ForSequenceClassification" in name or name == EncoderClassifier.__name__ for name in architectures):
         return False, f"of another kind ({some(architectures) or 'unknown'}): {anew}"
-    names = _label_names(there)
+    names = label_names_of(there)
     theirs, wanted = ([name.strip().casefold() for name in labels] for labels in (names, ours))
     if theirs == wanted:
         return True, f"for these very labels ({some(names)}), which is kept."
@@ -213,7 +260,8 @@ def _compared(there: PretrainedConfig, ours: list[str], outputs: set[int]) -> tu
     return False, f"for other labels ({some(names)}): {anew}"
 
 
-def _label_names(config: PretrainedConfig) -> list[str]:
+def label_names_of(config: PretrainedConfig) -> list[str]:
+    """Return the names of a classifier's labels in the order of its logits, `[num_labels]`."""
     return [str(name) for _, name in sorted((config.id2label or {}).items())]
 
 

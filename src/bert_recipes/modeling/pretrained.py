@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from bert_recipes import terminal
-from bert_recipes.config.saved import RUN_FILE, saved_configuration
+from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, saved_configuration
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
@@ -30,7 +30,7 @@ def resolve_model(name: str, *, finished: bool = False, trust_remote_code: bool 
     Args:
         name: a model folder, the folder of a run, `embedded:minilm`, or a Hub id as `owner/name` or
             `owner/name@revision`.
-        finished: whether a model that the custom recipe made will do, as it does for predicting.
+        finished: whether it is to predict rather than to be trained, so that standard output is for predictions.
         trust_remote_code: whether code that the model carries may run.
 
     Raises:
@@ -69,11 +69,38 @@ def _model_of_run(path: Path, name: str) -> Path:
     configuration = saved_configuration(path)
     if configuration.get("recipe") == "baseline":
         raise UserError(f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom.")
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
     if (path / "folds" / "1").is_dir():
         raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {path}/folds/1.")
-    if not (path / "model" / "config.json").is_file():
-        raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
-    return path / "model"
+    raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
+
+
+def folds_of(name: str) -> list[str]:
+    """Return the folders of the folds where `name` is a run with a model for each and none of all rows, or nothing.
+
+    Raises:
+        UserError: not all of them are finished.
+    """
+    path = Path(name).expanduser()
+    if not (path / RUN_FILE).is_file() or (path / "config.json").is_file():
+        return []
+    configuration = saved_configuration(path)
+    count = configuration.get("folds")
+    if not count or configuration.get("recipe") == "baseline":
+        return []
+    if (path / "model" / "config.json").is_file():
+        _tell(
+            f"--model {name} predicts with its model of all rows; {path}/folds/1 is one of those of its folds.", True
+        )
+        return []
+    if not (path / METRICS_FILE).is_file():
+        raise UserError(
+            f"--model {name} is a run whose folds are not all finished: finish it by the command that began it, or "
+            f"name one that is, as in {path}/folds/1."
+        )
+    _tell(f"--model {name} has a model for each of {count} folds: the mean of what they predict is taken.", True)
+    return [str(path / "folds" / str(number)) for number in range(1, count + 1)]
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:
@@ -103,12 +130,15 @@ def _tell(note: str, finished: bool) -> None:
 
 def _check_kind(config: dict[str, Any], name: str, finished: bool, trust_remote_code: bool) -> None:
     kind, carried = config.get("model_type"), config.get("auto_map")
-    if kind in (EncoderClassifierConfig.model_type, OwnClassifierConfig.model_type):
+    if kind == EncoderClassifierConfig.model_type:
+        return  # this project's own; whether code of a pooling or an encoder in it may run is seen to where it would
+    if kind == OwnClassifierConfig.model_type:
         if not finished:
             raise UserError(
-                f"--model {name} is a finished model of the custom recipe: start from the encoder that it was made of."
+                f"--model {name} is a classifier of the user's own, as --classifier made it: start from the encoder "
+                "that it was made of."
             )
-        if kind == OwnClassifierConfig.model_type and not trust_remote_code:
+        if not trust_remote_code:
             raise UserError(
                 f"--model {name} is code that it carries, {config.get('classifier')}: read it, and give "
                 "--trust_remote_code (from Python trust_remote_code=True) to let it run."

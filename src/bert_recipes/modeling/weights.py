@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from bert_recipes.data.hub import SAFETENSORS
 from bert_recipes.errors import UserError, in_one_line, some
@@ -43,6 +44,20 @@ def _listed(index: Path) -> list[Path]:
         raise UserError(
             f"{index} is no index of a model's weights ({in_one_line(error)}): get or save the model again."
         ) from error
+
+
+def read_weights(folder: Path, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Return the weights in a model's folder whose names begin with one of `prefixes`; no code runs."""
+    found: dict[str, torch.Tensor] = {}
+    for file in weight_files(folder):
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                names = [name for name in tensors.keys() if name.startswith(prefixes)]  # noqa: SIM118  it is no dict
+                found |= {name: tensors.get_tensor(name) for name in names}
+        else:
+            pickled = torch.load(file, map_location="cpu", weights_only=True)
+            found |= {name: tensor for name, tensor in pickled.items() if name.startswith(prefixes)}
+    return found
 
 
 def check_weights(folder: Path, name: str) -> str | None:

@@ -12,7 +12,7 @@ from bert_recipes.files import read_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bert_recipes.inference.predictor import Predictor
+    from bert_recipes.inference.predictor import RowsPredictor
     from bert_recipes.reporting.verdicts import Verdict
 
 
@@ -42,14 +42,14 @@ class FinishedRun:
         return read_json(self.folder / METRICS_FILE)
 
     @cached_property
-    def predictor(self) -> "Predictor":
-        """The model, loaded when it is first used."""
-        from bert_recipes.inference.predictor import Predictor
+    def predictor(self) -> "RowsPredictor":
+        """The model, or those of the folds as one, loaded when it is first used."""
+        from bert_recipes.inference.folds import load_predictor
 
-        return Predictor.load(str(self.folder), trust_remote_code=self.trust_remote_code)
+        return load_predictor(str(self.folder), trust_remote_code=self.trust_remote_code)
 
     def predict(self, rows: Any) -> "pd.DataFrame":
-        """Return a DataFrame with `prediction` and one probability column per label; see `Predictor.predict`."""
+        """Return a DataFrame with `prediction` and one probability column per label; see `RowsPredictor.predict`."""
         return self.predictor.predict(rows)
 
     def __repr__(self) -> str:

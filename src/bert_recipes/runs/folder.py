@@ -10,7 +10,6 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from bert_recipes import terminal
 from bert_recipes.config.arguments import OWN_CODE
 from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, check_same_configuration, saved_configuration
 from bert_recipes.errors import UserError
@@ -19,7 +18,7 @@ from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.own_code import is_own_code, source_at
 from bert_recipes.modeling.weights import weight_files
 from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
-from bert_recipes.training.checkpoints import half_removed, last_sound, remove
+from bert_recipes.runs.resuming import go_on_from
 from bert_recipes.training.trackers import TRACKED
 
 # Where the source of the user's own code stands as it was when the run began.
@@ -35,7 +34,7 @@ RUN_FILES: tuple[str, ...] = (
     *("model/*.codes", ".model/*.codes"),  # BERTweet's
     "model/README.md",
 )
-RUN_FILES += tuple(f"folds/*/{name}" for name in RUN_FILES)
+RUN_FILES += tuple(f"{part}/{name}" for part in ("folds/*", "refit") for name in RUN_FILES)
 
 
 def room_for_checkpoints(model_dir: str, kept: int) -> int:
@@ -80,13 +79,18 @@ class RunFolder:
         return RunFolder(self.path / "folds" / str(number))
 
     @property
+    def refit(self) -> "RunFolder":
+        """The folder of the training on all rows after the folds, but for its model."""
+        return RunFolder(self.path / "refit")
+
+    @property
     def protects(self) -> bool:
         """Whether there is something that another start must not spoil: a checkpoint, a model, or results."""
         results = (self.metrics_file, self.trainer_state, self.model, self.path / PREDICTIONS_FILE)
         return (
             any(file.exists() for file in results)
             or any(self.checkpoints.glob("checkpoint-*"))
-            or any(RunFolder(fold).protects for fold in self.path.glob("folds/*"))
+            or any(RunFolder(part).protects for part in (*self.path.glob("folds/*"), *self.path.glob("refit")))
         )
 
     def open(
@@ -98,6 +102,7 @@ class RunFolder:
         used: Iterable[Path] = (),
         room: int = 0,
         is_fold: bool = False,
+        onward: str = "",
     ) -> None:
         """Take the folder for a run, and write what it begins with, unless what is there forbids it.
 
@@ -108,6 +113,7 @@ class RunFolder:
             used: what the run reads from, which replacing must not take.
             room: bytes that the run will need.
             is_fold: whether the folder of the whole run is held already.
+            onward: what can be done about a finished run that is there, for the end of a sentence.
 
         Raises:
             UserError: it holds a finished run, another configuration's or other data's run or something else, is in
@@ -117,11 +123,11 @@ class RunFolder:
             raise UserError(f"--output_dir {self.path} is a file: name a folder.")
         created = not self.path.exists()
         try:
-            self._check_room(room, overwrite)
+            _check_room(self.path, room, () if overwrite else (self.checkpoints, self.model))
             self.path.mkdir(parents=True, exist_ok=True)
             if not is_fold:
                 self.owned.hold()
-            self._begin(configuration, data, overwrite, used, is_fold)
+            self._begin(configuration, data, overwrite, used, is_fold, onward)
         except (OSError, UserError) as error:
             self.owned.release()
             if created and self.path.is_dir() and not any(self.path.iterdir()):
@@ -137,6 +143,7 @@ class RunFolder:
         overwrite: bool,
         used: Iterable[Path],
         is_fold: bool,
+        onward: str,
     ) -> None:
         self.owned.undo_setting_aside()
         if not self.run_file.is_file():
@@ -147,10 +154,11 @@ class RunFolder:
             self.owned.check_replaceable(used)
             self.owned.set_aside(self.is_finished)
         elif self.protects:
-            self.check_same_run(configuration)
+            self.check_same_run(configuration, onward)
             if self.is_finished:
                 raise UserError(
-                    f"{self.path} holds a finished run: name another --output_dir, or replace it with --overwrite."
+                    f"{self.path} holds a finished run: name another --output_dir, or replace it with "
+                    f"--overwrite{onward or '.'}"
                 )
             self.check_same_data(read_json(self.data_file) if self.data_file.is_file() else {}, data or {})
         self.owned.remove_temporary_files()
@@ -199,13 +207,18 @@ class RunFolder:
         found = {self.code / f"own_{name}.py": source_at(spec) for name, spec in specs.items()}
         return {file: source for file, source in found.items() if source is not None}
 
-    def check_same_run(self, configuration: dict[str, Any]) -> None:
+    def check_same_run(self, configuration: dict[str, Any], onward: str = "") -> None:
         """Check that the run that is there has this configuration.
+
+        Args:
+            configuration: the one that is asked for.
+            onward: as `open` takes it.
 
         Raises:
             UserError: it has another one, or own code that differs.
         """
-        check_same_configuration(self.path, "a run", saved_configuration(self.path), configuration)
+        there = saved_configuration(self.path)
+        check_same_configuration(self.path, "a run", there, configuration, onward=onward)
         for file, source in self._own_code(configuration).items():
             if file.is_file() and file.read_text(encoding="utf-8") != source:
                 raise UserError(
@@ -213,32 +226,21 @@ class RunFolder:
                     "--overwrite."
                 )
 
-    def _check_room(self, needed: int, overwrite: bool) -> None:
-        """Check that the disk has room for `needed` bytes, before anything is written or removed."""
-        if not overwrite:
-            parts = (self.checkpoints, self.model)
-            needed -= sum(file.stat().st_size for part in parts for file in part.rglob("*") if file.is_file())
-        free = free_space(self.path)
-        if free < needed:
-            raise UserError(
-                f"--output_dir {self.path} has {in_bytes(free)} of free space, and the checkpoints need about "
-                f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
-            )
-
-    def last_checkpoint(self, processes: int) -> str | None:
-        """Return the last sound checkpoint, if there is one; unsound ones are removed.
+    def last_checkpoint(self, processes: int, chosen: Path | None = None) -> str | None:
+        """Return the checkpoint to go on from, the last sound one or the chosen one; what it rules out is removed.
 
         The main process finds it, the others take its word; so this is also their wait for an open folder.
 
         Args:
             processes: how many this run has.
+            chosen: what `resuming.chosen_checkpoint` returned.
 
         Raises:
             UserError: a process does not see the folder.
         """
         found: list[str | None] = [None]
         if PartialState().is_main_process:
-            found = [_last_sound(self.checkpoints, processes)]
+            found = [go_on_from(self.checkpoints, processes, chosen)]
         broadcast_object_list(found)
         if not self.run_file.is_file():
             raise UserError(
@@ -248,20 +250,12 @@ class RunFolder:
         return found[0]
 
 
-def _last_sound(checkpoints: Path, processes: int) -> str | None:
-    sound, unsound = last_sound(checkpoints)
-    start = sound.name if sound else "the start"
-    for checkpoint, wrong in unsound.items():
-        terminal.warn(f"{checkpoint.name} cannot be used ({wrong}): going on from {start}.")
-        remove(checkpoint)
-    for checkpoint in half_removed(checkpoints):
-        remove(checkpoint)
-    if sound is None:
-        return None
-    before = len(list(sound.glob("rng_state*.pth")))
-    if processes != before:
-        terminal.warn(
-            f"{sound.name} was left by {before} processes, and this run has {processes}: it goes on, though not "
-            "as if it had never stopped."
+def _check_room(folder: Path, needed: int, kept: Iterable[Path]) -> None:
+    """Check that the disk has room for `needed` bytes less those of `kept`, before anything is written or removed."""
+    needed -= sum(file.stat().st_size for part in kept for file in part.rglob("*") if file.is_file())
+    free = free_space(folder)
+    if free < needed:
+        raise UserError(
+            f"--output_dir {folder} has {in_bytes(free)} of free space, and the checkpoints need about "
+            f"{in_bytes(needed)}: free some, name another folder, or lower --save_total_limit."
         )
-    return str(sound)

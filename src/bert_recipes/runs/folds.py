@@ -15,8 +15,10 @@ from bert_recipes.columns import FOLD
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import assign_folds, label_order
+from bert_recipes.evaluation.decoding import mean_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions, read_probabilities
 from bert_recipes.files import read_json
+from bert_recipes.runs.refit import Refit
 from bert_recipes.runs.run import Run
 
 
@@ -24,7 +26,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     """Yield the runs that are still to be made, none of them open yet: one, or with `--folds k` up to k.
 
     Once all folds are finished their out-of-fold predictions and the mean of their test probabilities become those of
-    the run folder itself.
+    the run folder itself. With `--refit` a training on all rows comes last.
 
     Args:
         args: of the recipe.
@@ -46,6 +48,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     for fold in range(k):
         training = copy.copy(args.training)
         training.output_dir = str(whole.folder.fold(fold + 1).path)
+        training.push_to_hub = False  # which is for the whole run to do
         own = dataclasses.replace(args, training=training)
         inside = fold_of == fold
         part = Run(own, _part_of(data, inside), _cut(tokenized, inside), model_dir, whole=whole)
@@ -58,13 +61,21 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
         else:
             part.title = f"Fold {fold + 1} of {k}"
             yield part
-        if PartialState().is_main_process:
-            # What a resume needs; a finished fold needs none, and k times that would fill a disk.
-            shutil.rmtree(part.folder.checkpoints, ignore_errors=True)
+        _drop_checkpoints(part)
     whole.open()
+    refit = Refit(args, tokenized, whole, parts) if args.data.refit else None
+    if refit and not refit.is_done:
+        yield refit
+        _drop_checkpoints(refit)
     if PartialState().is_main_process:
-        _pool(whole, parts, fold_of)
+        _pool(whole, parts, fold_of, refit)
     PartialState().wait_for_everyone()
+
+
+def _drop_checkpoints(part: Run) -> None:
+    if PartialState().is_main_process:
+        # What a resume needs; a finished fold needs none, and k times that would fill a disk.
+        shutil.rmtree(part.folder.checkpoints, ignore_errors=True)
 
 
 def _part_of(data: TextData, inside: np.ndarray) -> TextData:
@@ -77,13 +88,14 @@ def _cut(splits: DatasetDict, inside: np.ndarray) -> DatasetDict:
     return DatasetDict(parts | ({"test": splits["test"]} if "test" in splits else {}))
 
 
-def _pool(whole: Run, parts: list[Run], fold_of: np.ndarray) -> None:
+def _pool(whole: Run, parts: list[Run], fold_of: np.ndarray, refit: Refit | None) -> None:
     """Make the finished folds' out-of-fold predictions and their mean test probabilities those of the whole run.
 
     Args:
         whole: the run of all folds, open.
         parts: the folds.
         fold_of: the fold of each training row `[rows]`, from 0.
+        refit: the training on all rows, done, if there is one.
     """
     task = whole.data.task
     probabilities = np.zeros((len(fold_of), task.num_labels))
@@ -98,8 +110,13 @@ def _pool(whole: Run, parts: list[Run], fold_of: np.ndarray) -> None:
     test = None
     if "test" in whole.data.splits:
         of_folds = [read_probabilities(part.folder.path, task.label_names, task.problem_type) for part in parts]
-        test = np.mean(of_folds, axis=0)
-    pooled = {"train": _pooled_cost([s["train"] for s in scores]), "folds": [s["validation"] for s in scores]}
+        test = mean_probabilities(of_folds)
+    pooled: dict[str, Any] = {
+        "train": _pooled_cost([s["train"] for s in scores]),
+        "folds": [s["validation"] for s in scores],
+    }
+    if refit:
+        pooled["refit"] = refit.scores
     whole.write(pooled, validation, test)
 
 

@@ -80,6 +80,11 @@ def _how_validated(run: RunSettings, scores: dict[str, Any]) -> str:
             f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
             "was not trained on it; test predictions are the mean of theirs."
         )
+    if run.configuration["refit"]:
+        said.append(
+            f"The model here was trained on all of these rows in the end, for {scores['refit']['epoch']:.3g} epochs, "
+            "and has no scores of its own: those of the folds tell what to expect of it."
+        )
     if run.keeps_the_best:
         said.append("The best checkpoint was chosen by its score on these rows, which makes it slightly optimistic.")
     else:

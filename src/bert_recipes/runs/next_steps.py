@@ -1,8 +1,11 @@
-"""What to do with a finished run: the other side of the fork, the competition."""
+"""What to do with a finished run: the other side of the fork, the competition, another training of its model."""
 
+import itertools
 import shlex
 from pathlib import Path
+from typing import Any
 
+from bert_recipes.config.saved import differing, saved_configuration
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.runs.submission import competition_of
 
@@ -12,6 +15,9 @@ NEXT = {
     "custom": ("stock", "the other side of the fork"),
     "baseline": ("stock", "which has this to beat"),
 }
+HOW_LONG = {"num_train_epochs", "max_steps"}
+# What somebody who asks for a longer training may ask for beside.
+SCHEDULE = {"learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay"}
 
 
 def next_steps(run: RunSettings) -> list[str]:
@@ -27,3 +33,29 @@ def next_steps(run: RunSettings) -> list[str]:
         submit = ["kaggle", "competitions", "submit", "-c", competition, "-f", str(run.folder.submission)]
         said.append(f"To submit: {shlex.join([*submit, '-m', message])}")
     return said
+
+
+def train_on(run: RunSettings) -> str:
+    """Return, for the end of a sentence, the command that trains on from the finished run in the folder of a new one.
+
+    That is nothing where there is none, where it has no model, or where more than a longer training is asked for: then
+    the new run is not meant to go on with it.
+    """
+    folder = run.folder
+    needed = (folder.run_file, folder.metrics_file, folder.model / "config.json")
+    if run.start is None or not all(file.is_file() for file in needed):
+        return ""
+    differ = differing(saved_configuration(folder.path), run.configuration)
+    changes: dict[str, Any] = {"model": str(folder.path)}
+    _, model = differ.pop("model", (None, None))
+    from_itself = model is not None and Path(model).resolve() in (folder.path.resolve(), folder.model.resolve())
+    if not from_itself:
+        longer = {name: differ.pop(name) for name in HOW_LONG & differ.keys()}
+        # What is asked for in all, less what is done; a run that is as long in the other unit tells nothing of it.
+        more = {n: asked - done for n, (done, asked) in longer.items() if done and asked and asked > done > 0}
+        if model is not None or more.keys() != longer.keys() or differ.keys() - (SCHEDULE if more else set()):
+            return ""
+        changes |= {name: int(count) if count == int(count) else round(count, 6) for name, count in more.items()}
+    places = (folder.path.with_name(f"{folder.path.name}-{number}") for number in itertools.count(2))
+    changes["output_dir"] = str(next(place for place in places if not place.exists()))
+    return f"; its model is trained on, with a schedule of its own, by: {run.start.but_with(run.recipe, changes)}"

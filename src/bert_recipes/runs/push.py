@@ -87,12 +87,15 @@ def prepare_push(args: Arguments[Any], training: RecipeTrainingArguments) -> Hub
         On the main process the push that was asked for, on others None.
 
     Raises:
-        UserError: as `HubPush`; or --folds was asked for too.
+        UserError: as `HubPush`; or --folds without --refit was asked for too.
     """
     if not args.training.push_to_hub:
         return None
-    if args.data.folds:
-        raise UserError("--push_to_hub pushes one model, and with --folds there is one for each fold: leave it out.")
+    if args.data.folds and not args.data.refit:
+        raise UserError(
+            "--push_to_hub pushes one model, and with --folds there is one for each fold: leave it out, or have one "
+            "trained on all rows with --refit."
+        )
     training.push_to_hub = False
     training.hub_token = None
     if not PartialState().is_main_process:

@@ -28,9 +28,10 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictio
 from bert_recipes.files import NO_SPACE, write_json, writing
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
-from bert_recipes.runs.folder import room_for_checkpoints
+from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
-from bert_recipes.runs.next_steps import next_steps
+from bert_recipes.runs.next_steps import next_steps, train_on
+from bert_recipes.runs.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -63,7 +64,7 @@ class Run(RunSettings):
         whole: the run that this one is a fold of.
 
     Raises:
-        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
+        UserError: as `RunSettings`.
     """
 
     def __init__(
@@ -77,6 +78,8 @@ class Run(RunSettings):
         super().__init__(args, data, model_dir)
         self.tokenized = tokenized
         self.whole = whole
+        if whole:
+            self.push = whole.push  # whose token no part may write down
         self.checkpoint: str | None = None
         self.is_open = False
         self.title = ""
@@ -98,7 +101,7 @@ class Run(RunSettings):
             os.environ["TENSORBOARD_LOGGING_DIR"] = str(self.folder.path / "logs")
         if PartialState().is_main_process:
             self._open_folder()
-        self.checkpoint = self.folder.last_checkpoint(self.training.world_size)
+        self.checkpoint = self.folder.last_checkpoint(self.training.world_size, self.chosen)
         if self.whole:
             terminal.say(self.title, style="bold")
             return
@@ -107,6 +110,8 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
+            if sentence := seen_before(self):
+                terminal.warn(sentence)
             say_which_gpus_idle(self.recipe, self.training, self.start)
 
     def _open_folder(self) -> None:
@@ -119,11 +124,12 @@ class Run(RunSettings):
             used=self.inputs,
             room=room_for_checkpoints(str(self.model_dir), kept) if has_checkpoints else 0,
             is_fold=self.whole is not None,
+            onward=train_on(self),
         )
 
     def finish(self, trainer: RecipeTrainer) -> None:
         """Score and predict with the best weights, and write everything that a run gives out."""
-        scores: dict[str, Any] = {"train": train_scores(trainer) | cost_of(trainer, self.tokenized["train"])}
+        scores: dict[str, Any] = {"train": _training_of(trainer) | cost_of(trainer, self.tokenized["train"])}
         predicted, validation = {}, None
         with terminal.waiting("predicting"):
             for split in ("validation", "test"):
@@ -137,7 +143,7 @@ class Run(RunSettings):
                     logits = torch.from_numpy(output.predictions).double()
                     losses = trainer.losses_of(logits, torch.from_numpy(output.label_ids)).numpy()
                     validation = self.predictions(split, predicted[split], losses)
-        self._save_model(trainer)
+        write_model(self.folder, trainer)
         if PartialState().is_main_process:
             assert validation is not None
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
@@ -194,7 +200,7 @@ class Run(RunSettings):
 
     def _write_cards(self, scores: dict[str, Any]) -> None:
         with writing(self.folder.card) as file:
-            file.write(model_card(self, scores, "folds/1/model" if self.configuration["folds"] else "model"))
+            file.write(model_card(self, scores, "folds/1/model" if self.has_folds_alone else "model"))
         if self.folder.model.is_dir():
             # Whoever gets the model alone gets its card too.
             with writing(self.folder.model / self.folder.card.name) as file:
@@ -227,31 +233,37 @@ class Run(RunSettings):
         if self.submission:
             self.submission.write(self.folder.submission, ids, predictions, probabilities, at_threshold)
 
-    def _save_model(self, trainer: RecipeTrainer) -> None:
-        beside, model = self.folder.path / ".model", self.folder.model
-        trainer.save_model(str(beside))
-        if PartialState().is_main_process:
-            (beside / "training_args.bin").unlink(missing_ok=True)
-            # safetensors keeps its file from the group, whatever the umask says, by which run.yaml was made.
-            mode = stat.S_IMODE(self.folder.run_file.stat().st_mode)
-            for file in beside.iterdir():
-                file.chmod(mode)
-            if model.exists():
-                shutil.rmtree(model)
-            beside.replace(model)
-        PartialState().wait_for_everyone()
-
     def _tell(self, scores: dict[str, Any]) -> None:
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
         files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.submission else [])]
-        files += [] if self.model_dir is None else ["folds/"] if self.configuration["folds"] else ["model/"]
+        if self.model_dir is not None:
+            files += [
+                *(["folds/"] if self.configuration["folds"] else []),
+                *([] if self.has_folds_alone else ["model/"]),
+            ]
         how = "; README.md there tells how to load the model" if self.model_dir else ""
         terminal.say(f"The run is in {self.folder.path}/: {', '.join(files)}{how}.")
         if self.submission:
             terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])), whole=True)
         for sentence in next_steps(self):
             terminal.say(sentence, whole=True)
+
+
+def write_model(folder: RunFolder, trainer: RecipeTrainer) -> None:
+    """Write `model/` of a run, whole or not at all."""
+    beside, model = folder.path / ".model", folder.model
+    trainer.save_model(str(beside))
+    if PartialState().is_main_process:
+        (beside / "training_args.bin").unlink(missing_ok=True)
+        # safetensors keeps its file from the group, whatever the umask says, by which run.yaml was made.
+        mode = stat.S_IMODE(folder.run_file.stat().st_mode)
+        for file in beside.iterdir():
+            file.chmod(mode)
+        if model.exists():
+            shutil.rmtree(model)
+        beside.replace(model)
+    PartialState().wait_for_everyone()
 
 
 def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None:
@@ -263,12 +275,15 @@ def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None
         )
 
 
-def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
-    """Return what the Trainer logged of a whole training, and at which step of how many it stopped early."""
-    logged = [entry for entry in trainer.state.log_history if "train_runtime" in entry]
-    found: dict[str, Any] = {
-        k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"
-    }
+def train_scores(log_history: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what the Trainer logged of a whole training."""
+    logged = [entry for entry in log_history if "train_runtime" in entry]
+    return {k: v for k, v in (logged[-1] if logged else {}).items() if k.startswith("train_") or k == "epoch"}
+
+
+def _training_of(trainer: RecipeTrainer) -> dict[str, Any]:
+    """Return what was logged of a training, and at which step of how many it stopped early."""
+    found = train_scores(trainer.state.log_history)
     if trainer.state.global_step < trainer.state.max_steps:
         found["stopped_early"] = [trainer.state.global_step, trainer.state.max_steps]
     return found
@@ -276,7 +291,7 @@ def train_scores(trainer: RecipeTrainer) -> dict[str, Any]:
 
 def cost_of(trainer: RecipeTrainer, train: Dataset) -> dict[str, float]:
     """Return tokens per second of the training, padding not counted, and the most memory that it took."""
-    runtime = train_scores(trainer).get("train_runtime")
+    runtime = train_scores(trainer.state.log_history).get("train_runtime")
     tokens = column(train, LENGTH).sum() * trainer.state.epoch
     cost = {"train_tokens_per_second": float(tokens / runtime)} if runtime else {}
     cost["peak_memory_mib"] = peak_memory() / 2**20

@@ -16,6 +16,7 @@ from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.push import prepare_push
+from bert_recipes.runs.resuming import chosen_checkpoint
 from bert_recipes.runs.submission import Submission
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
 from bert_recipes.training.callbacks import check_callbacks
@@ -29,6 +30,7 @@ class RunSettings:
         training: the arguments for the Trainer, a copy of the recipe's.
         start: how the recipe was started, where that is known.
         configuration: what `--config` would take to repeat the run, what was guessed from the data included.
+        chosen: the checkpoint that was asked for to go on from, or None.
 
     Args:
         args: of the recipe.
@@ -36,18 +38,36 @@ class RunSettings:
         model_dir: the folder of the pretrained model, or None where there is none.
 
     Raises:
-        UserError: what was asked for does not fit the task, or the sample submission does not fit the test split.
+        UserError: what was asked for does not fit the task, the sample submission does not fit the test split, or the
+            checkpoint that was asked for is none of this run's.
     """
 
     def __init__(self, args: Arguments[Any], data: TextData, model_dir: str | None):
         self.recipe, self.start = args.name, args.start
         self.training, self.configuration = settle(args, data)
         self.folder = RunFolder(Path(args.training.output_dir))
+        self.chosen = self._chosen_checkpoint(args, model_dir)
         self.data = data
         self.model_dir = model_dir
         self.submission = Submission.of(data, self.configuration)
         self.push = prepare_push(args, self.training)
         check_callbacks(self.training)
+        if args.data.refit and model_dir is None:
+            raise UserError("--refit cannot be honoured: the baseline saves no model.")
+
+    def _chosen_checkpoint(self, args: Arguments[Any], model_dir: str | None) -> Path | None:
+        name = args.training.resume_from_checkpoint
+        if not name:
+            return None
+        if model_dir is None or args.data.folds:
+            why = "with --folds there are several trainings" if model_dir else "the baseline has no checkpoints"
+            raise UserError(
+                f"--resume_from_checkpoint {name} cannot be honoured: {why}; leave it out, since an interrupted run "
+                "goes on by itself."
+            )
+        if args.training.overwrite:
+            raise UserError("--overwrite would remove what --resume_from_checkpoint names: leave out one of them.")
+        return chosen_checkpoint(name, self.folder.checkpoints)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -59,6 +79,11 @@ class RunSettings:
         """What the run reads from: its data and its model."""
         names = [self.data.source, self.configuration["model"], *([self.model_dir] if self.model_dir else [])]
         return [Path(name).expanduser() for name in names]
+
+    @property
+    def has_folds_alone(self) -> bool:
+        """Whether there is a model for each fold, and none of all rows."""
+        return bool(self.configuration["folds"]) and not self.configuration["refit"]
 
     @property
     def keeps_the_best(self) -> bool:

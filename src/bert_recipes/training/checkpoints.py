@@ -62,15 +62,20 @@ def what_is_wrong(checkpoint: Path) -> str | None:
     return None
 
 
-def last_sound(folder: Path) -> tuple[Path | None, dict[Path, str]]:
-    """Return the last checkpoint in `folder` to go on from, and what is wrong with those that are not sound."""
-    numbered = {}
+def numbered(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints in `folder`, sound or not, by their steps, the last one first."""
+    found = {}
     for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
         if match and path.is_dir():
-            numbered[int(match[1])] = path
+            found[int(match[1])] = path
+    return dict(sorted(found.items(), reverse=True))
+
+
+def last_sound(folder: Path) -> tuple[Path | None, dict[Path, str]]:
+    """Return the last checkpoint in `folder` to go on from, and what is wrong with those that are not sound."""
     unsound: dict[Path, str] = {}
-    for _, path in sorted(numbered.items(), reverse=True):
+    for path in numbered(folder).values():
         wrong = what_is_wrong(path)
         if wrong is None:
             return path, unsound
@@ -171,8 +176,10 @@ class StopOnSignal(TrainerCallback):
         number = self._agree(args.device)
         if number:
             again, flag = ("the same cell", "overwrite") if in_notebook() else ("the same command", "--overwrite")
-            if getattr(args, "overwrite", False):
-                again = f"{again} without {flag}"
+            # Said once more, either would begin before the checkpoint.
+            named = {"overwrite": flag, "resume_from_checkpoint": flag.replace("overwrite", "resume_from_checkpoint")}
+            if said := [spelled for name, spelled in named.items() if getattr(args, name, None)]:
+                again = f"{again} without {' and '.join(said)}"
             raise StoppedError(
                 f"stopped after step {state.global_step} of {state.max_steps}; the checkpoint is in "
                 f"{checkpoint_folder(args, state.global_step)}, and {again} goes on from there.",

@@ -22,6 +22,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
 from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.loading import custom_config
 from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.owned_folder import OwnedFolder, holding
@@ -56,8 +57,15 @@ class Search:
             raise UserError("a search needs Optuna, which is not installed: pip install -e '.[search]'.")
         if args.data.folds:
             raise UserError("--folds cannot be honoured: a search validates each trial once.")
+        if args.training.resume_from_checkpoint:
+            raise UserError("--resume_from_checkpoint cannot be honoured: the same command goes on with a search.")
         if args.training.world_size > 1:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
+        if custom_config(model_dir):
+            raise UserError(
+                f"--model {args.model.model} is a model of the custom recipe, whose pooling and head are chosen: a "
+                "search starts from an encoder or a stock model."
+            )
         self.args = args
         own = args.model.classifier
         columns = own_columns(args.model, columns_to_choose_from(data.splits["train"])) if own else []

@@ -48,7 +48,9 @@ def _name_of(checkpoints: Path) -> str:
     """Return what a person would call the training whose checkpoints lie in a folder."""
     folder = checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints
     if folder.parent.name == "folds":
-        return f"{folder.parent.parent.name}-fold-{folder.name}"
+        return f"{folder.parent.parent.resolve().name}-fold-{folder.name}"
+    if folder.name == "refit":
+        return f"{folder.parent.resolve().name}-refit"
     return folder.resolve().name
 
 
