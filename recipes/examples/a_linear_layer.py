@@ -96,7 +96,7 @@ def train(
         )
     source = resolve_model(args.model.model)
     tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, source, reading=args.data.reading)
     if prepare is not None:
         tokenized, options = prepare(tokenized)
         model_class = partial(model_class, **options)

@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, ClassVar, cast
 
 from bert_recipes.config.ranges import check_ranges
+from bert_recipes.config.reading import LONG_TEXTS, MOST_WINDOWS, Reading
 from bert_recipes.task import TASKS
 
 # What `--quoting` takes, in training and in prediction.
@@ -69,6 +70,23 @@ class DataArguments:
     max_length: int = field(
         default=128, metadata={"help": "texts are truncated to this many tokens, special tokens included"}
     )
+    long_texts: str | None = field(
+        default=None,
+        metadata={
+            "help": "which tokens of a longer text are read: its head; its tail; a quarter of --max_length from its "
+            "head and the rest from its tail; all, in overlapping windows whose logits are averaged, so that a batch "
+            "of texts holds many more rows (default: as the tokenizer truncates, nearly always the head)",
+            "choices": list(LONG_TEXTS),
+        },
+    )
+    stride: int | None = field(
+        default=None,
+        metadata={"help": "windows: tokens that two neighbours share (default: a quarter of --max_length)"},
+    )
+    max_windows: int | None = field(
+        default=None,
+        metadata={"help": f"windows: most of a text, whose rest is not read (default: {MOST_WINDOWS})"},
+    )
     validation_size: float = field(
         default=0.1, metadata={"help": "share of train to validate on, where there is no validation split"}
     )
@@ -109,6 +127,7 @@ class DataArguments:
         if isinstance(self.label_column, str):
             self.label_column = [self.label_column]
         check_ranges(vars(self))
+        self.reading = Reading.of(vars(self))
 
 
 @dataclass

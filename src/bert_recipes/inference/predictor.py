@@ -3,6 +3,7 @@
 Rows are read in windows, sorted by length within a window, predicted in batches of like length, and put back in order.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from bert_recipes.columns import PREDICTION
+from bert_recipes.config.reading import READING, Reading
 from bert_recipes.config.saved import configuration_of_model
 from bert_recipes.data.tokenization import TextTokenizer, most_tokens
 from bert_recipes.devices import has_native_bf16
@@ -25,6 +27,7 @@ from bert_recipes.inference.rows import TextRow, rows_from_python
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.loading import load_finished, load_tokenizer, scoring_layer
 from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.task import SINGLE_LABEL
 
 # A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
@@ -42,11 +45,13 @@ class Predictor:
     Args:
         model: it returns logits `[batch, num_labels]`.
         tokenizer: the model's own.
-        max_length: tokens a text is truncated to.
+        max_length: tokens a text is truncated to, or a window of it.
         trained_on: the configuration of the run that made the model, where it is known.
+        reading: which tokens of a longer text are read.
 
     Raises:
-        UserError: the tokenizer does not fit the model, or the model takes fewer tokens than `max_length`.
+        UserError: the tokenizer does not fit the model, the model takes fewer tokens than `max_length`, or `reading`
+            does not fit it.
     """
 
     def __init__(
@@ -55,12 +60,13 @@ class Predictor:
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         trained_on: dict[str, Any] | None = None,
+        reading: Reading | None = None,
     ):
         self.trained_on = trained_on or {}
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.to_tokens = TextTokenizer(tokenizer, model.config, max_length)
+        self.to_tokens = TextTokenizer(tokenizer, model.config, max_length, reading)
         kind = "cpu" if model.device.type == "cpu" else "gpu"
         if kind == "cpu":
             cpu_kernels.quicken(model)
@@ -71,6 +77,8 @@ class Predictor:
         cls, name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
     ) -> "Predictor":
         """Load a model for prediction on the GPU, if there is one, and else on the CPU.
+
+        Long texts are read as its training did, by what its run or else its config.json says.
 
         Args:
             name: a run folder, a model folder or a Hub id.
@@ -95,8 +103,9 @@ class Predictor:
         )
         if half:
             _score_in_float32(model)
-        max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
-        return cls(model.to(device), tokenizer, max_length, configuration)
+        trained = configuration if "max_length" in configuration else getattr(model.config, READING, {})
+        max_length = max_length or trained.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
+        return cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
 
     def predict(self, rows: Any) -> pd.DataFrame:
         """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
@@ -142,7 +151,14 @@ class Predictor:
         pairs = None if window[0].text_pair is None else [row.text_pair or "" for row in window]
         return self.to_tokens([row.text for row in window], pairs)[0]
 
-    def _logits_of_window(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
+    def _logits_of_window(self, tokens: dict[str, list[Any]]) -> np.ndarray:
+        if self.to_tokens.in_windows:
+            counts = torch.tensor([len(windows) for windows in tokens["input_ids"]])
+            flat = {name: list(itertools.chain(*values)) for name, values in tokens.items()}
+            return mean_of_windows(torch.from_numpy(self._logits_of_rows(flat)), counts).numpy()
+        return self._logits_of_rows(tokens)
+
+    def _logits_of_rows(self, tokens: dict[str, list[list[int]]]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.model.config.num_labels), dtype=np.float32)
         for batch in batches_of_tokens(lengths, self.tokens_per_batch):

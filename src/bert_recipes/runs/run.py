@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, LABELS, LENGTH
 from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.reading import READING
 from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
@@ -104,6 +105,8 @@ class Run(RunSettings):
             return
         show_data(self.data, self.tokenized)
         if self.model_dir:
+            if self.reading.long_texts:
+                terminal.say(self.reading.in_words(self.max_length), style="dim")
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
@@ -229,6 +232,11 @@ class Run(RunSettings):
 
     def _save_model(self, trainer: RecipeTrainer) -> None:
         beside, model = self.folder.path / ".model", self.folder.model
+        config = trainer.model.config
+        if self.reading.long_texts:
+            setattr(config, READING, self.reading.saved(self.max_length))
+        elif hasattr(config, READING):  # that of the model it was made of
+            delattr(config, READING)
         trainer.save_model(str(beside))
         if PartialState().is_main_process:
             (beside / "training_args.bin").unlink(missing_ok=True)

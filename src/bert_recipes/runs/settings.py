@@ -26,6 +26,7 @@ class RunSettings:
         training: the arguments for the Trainer, a copy of the recipe's.
         start: how the recipe was started, where that is known.
         configuration: what `--config` would take to repeat the run, what was guessed from the data included.
+        reading: which tokens of a text of more than `max_length` are read.
 
     Args:
         args: of the recipe.
@@ -40,6 +41,7 @@ class RunSettings:
         self.recipe, self.start = args.name, args.start
         self.training, self.configuration = settle(args, data)
         self.folder = RunFolder(Path(args.training.output_dir))
+        self.reading, self.max_length = args.data.reading, args.data.max_length
         self.data = data
         self.model_dir = model_dir
         self.submission = Submission.of(data, self.configuration)

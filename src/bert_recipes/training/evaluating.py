@@ -10,14 +10,15 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
-from bert_recipes.columns import LABELS, LENGTH, ROW
+from bert_recipes.columns import LABELS, LENGTH, NUM_WINDOWS, ROW
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
+from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.task import SINGLE_LABEL
-from bert_recipes.training.batches import COUNT, EvaluationBatches
+from bert_recipes.training.batches import COUNT, EvaluationBatches, TextCollator
 
 
 class EvaluatingTrainer(Trainer):
@@ -31,6 +32,8 @@ class EvaluatingTrainer(Trainer):
 
     def __init__(self, model: nn.Module | None = None, args: TrainingArguments | None = None, **kwargs: Any) -> None:
         super().__init__(model, args, compute_metrics=self._scores, **kwargs)
+        if type(self.data_collator) is DataCollatorWithPadding:
+            self.data_collator = TextCollator(self.data_collator.tokenizer)
 
     @property
     def problem_type(self) -> str:
@@ -49,7 +52,7 @@ class EvaluatingTrainer(Trainer):
         super()._set_signature_columns_if_needed()
         # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
         taken = set(self._signature_columns) - {"label", "label_ids"}
-        self._signature_columns = sorted(taken | {ROW, LABELS})
+        self._signature_columns = sorted(taken | {ROW, LABELS, NUM_WINDOWS})
 
     def _loading(self) -> dict[str, Any]:
         args = self.args
@@ -73,7 +76,11 @@ class EvaluatingTrainer(Trainer):
     def _evaluation_loader(self, dataset: Dataset) -> DataLoader[Any]:
         args = self.args
         batches = EvaluationBatches(
-            lengths_of(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+            lengths_of(dataset),
+            args.eval_batch_size,
+            processes=args.world_size,
+            process=args.process_index,
+            windows=dataset.with_format("numpy")[NUM_WINDOWS][:] if NUM_WINDOWS in dataset.column_names else None,
         )
         rows = self._remove_unused_columns(dataset, description="evaluation")
         return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
@@ -88,7 +95,7 @@ class EvaluatingTrainer(Trainer):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            logits = model(**for_model(inputs)).logits.detach()
+            logits = outputs_of(model, inputs).logits.detach()
         return None, logits, tuple(inputs[name] for name in (LABELS, ROW) if name in inputs)
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, Any]:
@@ -148,9 +155,20 @@ class EvaluatingTrainer(Trainer):
                 self.model.__dict__["forward"] = wrapped
 
 
-def for_model(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a batch the model takes."""
-    return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+def outputs_of(model: nn.Module, inputs: dict[str, Any], passes: int = 1, **options: Any) -> Any:
+    """Return what a model gives for a batch, in one forward pass, with one row of logits for each text.
+
+    Args:
+        model: it takes `[rows, length]` and returns logits `[rows, num_labels]`; rows are texts, or their windows.
+        inputs: the batch.
+        passes: how many times each row goes through the model; the logits are `[passes * batch, num_labels]`.
+        options: what else the model takes.
+    """
+    taken = {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT, NUM_WINDOWS)}
+    outputs = model(**{name: torch.cat([value] * passes) for name, value in taken.items()}, **options)
+    if NUM_WINDOWS in inputs:
+        outputs["logits"] = mean_of_windows(outputs.logits, inputs[NUM_WINDOWS].repeat(passes))
+    return outputs
 
 
 def lengths_of(dataset: Dataset) -> np.ndarray:
