@@ -73,9 +73,10 @@ class DataArguments:
     long_texts: str | None = field(
         default=None,
         metadata={
-            "help": "which tokens of a longer text are read: its head; its tail; a quarter of --max_length from its "
-            "head and the rest from its tail; all, in overlapping windows whose logits are averaged, so that a batch "
-            "of texts holds many more rows (default: as the tokenizer truncates, nearly always the head)",
+            "help": "what of a longer text is read: its head, its tail, head_tail (a quarter of --max_length from its "
+            "head and the rest from its tail), or all in overlapping windows, whose logits are averaged; "
+            "--per_device_train_batch_size then still counts texts, of many windows each (default: as the tokenizer "
+            "truncates, nearly always the head)",
             "choices": list(LONG_TEXTS),
         },
     )

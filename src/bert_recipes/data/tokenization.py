@@ -217,7 +217,7 @@ def tokenize(
         tokens, truncated = to_tokens(batch[TEXT], batch.get(TEXT_PAIR))
         ids = tokens["input_ids"]
         counts = {NUM_WINDOWS: [len(windows) for windows in ids]} if to_tokens.in_windows else {}
-        lengths = [len(list(itertools.chain(*row))) if to_tokens.in_windows else len(row) for row in ids]
+        lengths = [sum(map(len, row)) if to_tokens.in_windows else len(row) for row in ids]
         return {**tokens, ROW: numbers, LENGTH: lengths, TRUNCATED: truncated, **counts}
 
     with PartialState().main_process_first():
