@@ -31,7 +31,7 @@ def search(args: Arguments[SearchArguments]) -> Path:
     trust = args.model.trust_remote_code
     model_dir = resolve_model(args.model.model, trust_remote_code=trust)
     tokenizer = load_tokenizer(model_dir, trust)
-    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust)
+    tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust, args.data.reading)
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, tokenized["train"]["labels"])
 
     search = Search(args, data, model_dir)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from support.encoders import FAMILY
 from support.reading import ROWS, read
 from support.rows import WORDS
-from support.trained_tokenizers import like_bertweet, like_roberta, like_xlm_roberta
+from support.trained_tokenizers import like_bertweet, like_roberta, like_xlm_roberta, sizes_of
 from transformers import BertConfig, BertTokenizerFast
 
 from bert_recipes.columns import JOINT
-from bert_recipes.data import tokenization
-from bert_recipes.data.tokenization import CHARACTERS_PER_TOKEN, MARGIN, TextTokenizer, tokenize
+from bert_recipes.data import shortening, tokenization
+from bert_recipes.data.shortening import CHARACTERS_PER_TOKEN, MARGIN
+from bert_recipes.data.tokenization import TextTokenizer, tokenize
 from bert_recipes.errors import UserError
 
 LENGTH = 8
@@ -41,13 +42,15 @@ def test_tokenizing_cuts_and_counts(tokenizer, tiny_bert, folder):
         assert truncated == (len(text.split()) + 2 > 8)
 
 
-def test_a_second_process_reads_tokens_from_the_cache(folder, tiny_bert, tmp_path):
+@pytest.mark.parametrize("mode", [None, "head_tail", "windows"])
+def test_a_second_process_reads_tokens_from_the_cache(mode, folder, tiny_bert, tmp_path):
     (folder / "train.csv").write_text("id,text,label\n" + ROWS)
     code = (
         "import sys; from transformers import AutoTokenizer; from bert_recipes import load_data, tokenize;"
         "from bert_recipes import DataArguments;"
-        "data = load_data(DataArguments(dataset=sys.argv[1]));"
-        "tokenize(data.splits, AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]), sys.argv[2])"
+        f"args = DataArguments(dataset=sys.argv[1], long_texts={mode!r}); data = load_data(args);"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[2]);"
+        "tokenize(data.splits, tokenizer, int(sys.argv[3]), sys.argv[2], reading=args.reading)"
     )
 
     def files(max_length):
@@ -76,7 +79,7 @@ def test_no_text_is_cut_where_that_would_change_its_tokens(any_tokenizer, side, 
     any_tokenizer.truncation_side = side
     monkeypatch.setattr(tokenization, "CHARACTERS_AT_ONCE", 10_000)
     # Texts of some hundred characters are cut already.
-    monkeypatch.setattr(tokenization, "CHARACTERS_PER_TOKEN", (2, 8, CHARACTERS_PER_TOKEN[-1]))
+    monkeypatch.setattr(shortening, "CHARACTERS_PER_TOKEN", (2, 8, CHARACTERS_PER_TOKEN[-1]))
     to_tokens = TextTokenizer(any_tokenizer, CONFIG, length)
     counts = st.sampled_from([0, 1, 2, 7, 90, *([200] if paired else [300, 900])])
     text = st.lists(st.tuples(st.sampled_from(PARTS), counts), max_size=3)
@@ -91,18 +94,6 @@ def test_no_text_is_cut_where_that_would_change_its_tokens(any_tokenizer, side, 
         assert (tokens["input_ids"], truncated) == plain(any_tokenizer, length, texts, pairs if paired else None)
 
     check()
-
-
-def sizes_of(tokenizer, monkeypatch):
-    """Return a list that fills with the number of characters that each call of the tokenizer is given."""
-    seen, call = [], type(tokenizer).__call__
-
-    def counting(self, *texts, **options):
-        seen.append(sum(len(text) for part in texts for text in ([part] if isinstance(part, str) else part)))
-        return call(self, *texts, **options)
-
-    monkeypatch.setattr(type(tokenizer), "__call__", counting)
-    return seen
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

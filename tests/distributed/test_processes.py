@@ -73,11 +73,11 @@ def test_a_step_does_not_depend_on_the_processes(launched, tiny_bert, tmp_path):
 def test_predictions_and_scores_do_not_depend_on_the_processes(launched, tiny_bert, tmp_path):
     whole = {}
     for case, cut in launched[1]["predict"]:
-        rows = case["rows"]
+        rows = case["windows"], case["rows"]
         if rows not in whole:
             plain = {"strategy": "sequential", "options": {"per_device_eval_batch_size": 1}}
             whole[rows] = predict(case | plain, tiny_bert, tmp_path)
-        assert len(cut["logits"]) == rows
+        assert len(cut["logits"]) == case["rows"]
         assert cut["labels"] == whole[rows]["labels"]
         np.testing.assert_allclose(cut["logits"], whole[rows]["logits"], atol=1e-5)
         assert cut["scores"] == pytest.approx(whole[rows]["scores"], rel=1e-5)

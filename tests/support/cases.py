@@ -19,6 +19,12 @@ KINDS = (
     {"kind": "custom", "task": "multi-label", "choices": {"pos_weight": ["2", "0.5"]}},
     {"kind": "custom", "task": "multi-label", "choices": {"loss": "asymmetric", "pooling": "max"}},
     {"kind": "custom", "task": "regression", "choices": {"loss": "huber"}},
+    {"kind": "stock", "windows": True},
+    {"kind": "stock", "task": "regression", "windows": True},
+    {"kind": "custom", "choices": {"class_weights": ["0.5", "3"], "pooling": "mean"}, "windows": True},
+    {"kind": "custom", "choices": {"loss": "r_drop"}, "windows": True},
+    {"kind": "custom", "task": "multi-label", "choices": {"dropout_samples": 3}, "windows": True},
+    {"kind": "custom", "choices": {"classifier": f"{OWN_CLASSIFIERS}:WithColumns"}, "windows": True},
     {"kind": "custom", "choices": {"classifier": f"{OWN_CLASSIFIERS}:WithColumns", "loss": "r_drop"}},
 )
 OWN = KINDS[-1]
@@ -41,12 +47,14 @@ def prediction_cases():
         {
             "do": "predict",
             "kind": "custom",
+            "windows": windows,
             "strategy": strategy,
             "rows": rows,
             "batch": 2,
             "accumulation": 1,
             "options": {"per_device_eval_batch_size": size, "dataloader_drop_last": True, **more},
         }
-        for strategy in STRATEGIES
+        for windows, strategies in ((False, STRATEGIES), (True, STRATEGIES[:1]))
+        for strategy in strategies
         for rows, size, more in ((41, 1, {}), (40, 3, {"eval_accumulation_steps": 2}), (13, 7, {}), (5, 64, {}))
     ]

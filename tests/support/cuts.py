@@ -10,11 +10,13 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, set_seed
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.config.reading import Reading
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.data.tokenization import TextTokenizer
 from bert_recipes.modeling.building import build_classifier
 from bert_recipes.modeling.losses import make_loss
 from bert_recipes.task import Task
@@ -29,28 +31,33 @@ def label_of(i, task):
     return [float(i % 3 == 0), float(i % 2)] if task == "multi-label" else [i % 7 / 3, i % 5 - 2.0]
 
 
-def rows_of(count, tokenizer, task):
+def rows_of(count, tokenizer, task, windows=False):
+    """Return rows of 5 to 13 tokens each; as windows of up to 7, of which a row has up to 4."""
     words = tokenizer.convert_ids_to_tokens(range(5, len(tokenizer)))
     texts = [" ".join(words[(i * 7 + j) % len(words)] for j in range(3 + i % 9)) for i in range(count)]
-    tokens = tokenizer(texts)
-    return Dataset.from_dict(
-        {
-            **tokens,
-            # For a classifier of the user's own; a row has none of each.
-            "keyword": [["fire", "storm", None][i % 3] for i in range(count)],
-            "price": [None if i % 5 == 4 else float(i) for i in range(count)],
-            "labels": [label_of(i, task) for i in range(count)],
-            "row": list(range(count)),
-            "length": [len(ids) for ids in tokens["input_ids"]],
-        }
-    )
+    others = {
+        # For a classifier of the user's own; a row has none of each.
+        "keyword": [["fire", "storm", None][i % 3] for i in range(count)],
+        "price": [None if i % 5 == 4 else float(i) for i in range(count)],
+        "labels": [label_of(i, task) for i in range(count)],
+        "row": list(range(count)),
+    }
+    if not windows:
+        tokens = tokenizer(texts)
+        return Dataset.from_dict({**tokens, **others, "length": [len(ids) for ids in tokens["input_ids"]]})
+    tokens, _ = TextTokenizer(tokenizer, BertConfig(), 7, Reading("windows", 2))(texts)
+    counts = {
+        "length": [sum(map(len, ids)) for ids in tokens["input_ids"]],
+        "num_windows": [len(ids) for ids in tokens["input_ids"]],
+    }
+    return Dataset.from_dict({**tokens, **others, **counts})
 
 
 def trainer_of(case, folder, output_dir, dropout=0.0, **options):
-    """Return a trainer for a case: kind, rows, batch, accumulation, and perhaps task, smoothing, strategy, choices."""
+    """Return a trainer for a case: kind, rows, batch, accumulation, and perhaps task, smoothing, windows, …"""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     task = TASKS[case.get("task", "binary")]
-    rows = rows_of(case["rows"], tokenizer, task.name)
+    rows = rows_of(case["rows"], tokenizer, task.name, case.get("windows", False))
     defaults = {
         "bf16": False,
         "max_steps": 4,

@@ -1,4 +1,4 @@
-"""Tokenizers of other kinds than BERT's, with tiny vocabularies."""
+"""Tokenizers of other kinds than BERT's, with tiny vocabularies, and what a tokenizer is given."""
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import BertweetTokenizer, PreTrainedTokenizerFast
@@ -44,3 +44,15 @@ def _fast(inner, **options):
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, cls_token="<s>", sep_token="</s>", model_max_length=64, **names, **options
     )
+
+
+def sizes_of(tokenizer, monkeypatch):
+    """Return a list that fills with the number of characters that each call of the tokenizer is given."""
+    seen, call = [], type(tokenizer).__call__
+
+    def counting(self, *texts, **options):
+        seen.append(sum(len(text) for part in texts for text in ([part] if isinstance(part, str) else part)))
+        return call(self, *texts, **options)
+
+    monkeypatch.setattr(type(tokenizer), "__call__", counting)
+    return seen

@@ -1,5 +1,7 @@
 """An epoch's rows are dealt once each, and who gets them does not change which meet in a step."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.measures import TWEET_LENGTHS
-from bert_recipes.training.batches import EvaluationBatches, StandInCollator, StepBatches
+from bert_recipes.training.batches import EvaluationBatches, StandInCollator, StepBatches, TextCollator
 
 STRATEGIES = ("random", "sequential", "group_by_length")
 
@@ -120,6 +122,39 @@ def test_an_evaluation_has_every_row_and_batches_that_can_be_gathered(lengths, s
     assert len(dealt[0]) == len(EvaluationBatches(np.array(lengths), size, processes))
     longest = [max(lengths[row] for batch in batches for row in batch) for batches in zip(*dealt, strict=True)]
     assert longest == sorted(longest, reverse=True)
+
+
+def test_a_batch_of_an_evaluation_is_bounded_in_windows():
+    lengths = np.array([5, 90, 40, 7, 41, 100, 8, 9])
+    windows = np.array([1, 9, 4, 1, 4, 10, 1, 1])
+    for processes in (1, 2):
+        dealt = [list(EvaluationBatches(lengths, 8, processes, p, windows)) for p in range(processes)]
+        assert len({tuple(map(len, batches)) for batches in dealt}) == 1
+        assert sorted(row for batches in dealt for batch in batches for row in batch) == list(range(8))
+        for batch in itertools.chain(*dealt):
+            assert len(batch) == 1 or windows[batch].sum() <= 8
+        assert len(dealt[0]) == len(EvaluationBatches(lengths, 8, processes, 0, windows))
+
+
+def test_all_windows_of_a_batch_are_padded_together(tokenizer):
+    rows = [
+        {"input_ids": [[2, 5, 3]], "attention_mask": [[1, 1, 1]], "labels": 1, "row": 4, "num_windows": 1},
+        {
+            "input_ids": [[2, 5, 6, 3], [2, 3]],
+            "attention_mask": [[1] * 4, [1, 1]],
+            "labels": 0,
+            "row": 2,
+            "num_windows": 2,
+        },
+    ]
+    batch = TextCollator(tokenizer)(rows)
+    assert batch["input_ids"].tolist() == [[2, 5, 3, 0], [2, 5, 6, 3], [2, 3, 0, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
+    assert {name: batch[name].tolist() for name in ("labels", "row", "num_windows")} == {
+        "labels": [1, 0],
+        "row": [4, 2],
+        "num_windows": [1, 2],
+    }
 
 
 def test_drop_last_leaves_whole_steps():

@@ -61,12 +61,14 @@ def test_in_float32_the_embedded_model_agrees_too(kind, tmp_path):
     np.testing.assert_allclose(cut["logged"], whole["logged"], rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["tiny", "embedded:minilm"])
-def test_pooler_with_cross_entropy_is_the_stock_recipe(model, tiny_bert, tmp_path):
+@pytest.mark.parametrize(
+    ("model", "windows"), [("tiny", False), ("tiny", True), ("embedded:minilm", False)], ids=lambda value: str(value)
+)
+def test_pooler_with_cross_entropy_is_the_stock_recipe(model, windows, tiny_bert, tmp_path):
     folder = tiny_bert if model == "tiny" else embedded.model_path(model)
     runs = {}
     for kind in ("stock", "custom"):
-        case = {"kind": kind, "batch": 4, "accumulation": 2, "rows": 60}
+        case = {"kind": kind, "batch": 4, "accumulation": 2, "rows": 60, "windows": windows}
         trainer = trainer_of(case, folder, tmp_path, dropout=0.1, max_steps=20, learning_rate=5e-5, max_grad_norm=1.0)
         start = [parameter.detach().clone() for parameter in trainer.model.parameters()]
         trainer.train()
@@ -80,7 +82,9 @@ def test_pooler_with_cross_entropy_is_the_stock_recipe(model, tiny_bert, tmp_pat
     np.testing.assert_allclose(custom_logits, stock_logits, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", prediction_cases(), ids=lambda case: f"{case['strategy']}-{case['rows']}")
+@pytest.mark.parametrize(
+    "case", prediction_cases(), ids=lambda c: f"{c['strategy']}-{c['rows']}{'-windows' * c['windows']}"
+)
 def test_no_row_is_lost_whatever_the_batches(case, tiny_bert, tmp_path):
     output = predict(case, tiny_bert, tmp_path)
     plain = predict(case | {"strategy": "sequential", "options": {}}, tiny_bert, tmp_path)
@@ -109,6 +113,51 @@ def test_predictions_come_in_the_order_of_the_rows(strategy, tiny_bert, tmp_path
         inputs = {k: torch.tensor([row[k]]) for k in ("input_ids", "attention_mask", "token_type_ids")}
         with torch.no_grad():
             np.testing.assert_allclose(logits[i], model(**inputs).logits[0].numpy(), atol=1e-5)
+
+
+def test_the_windows_of_a_text_are_averaged_whatever_is_beside_them(tiny_bert, tmp_path):
+    case = {"kind": "custom", "batch": 4, "accumulation": 1, "rows": 40, "windows": True}
+    trainer = trainer_of(case, tiny_bert, tmp_path, per_device_eval_batch_size=7)
+    logits = trainer.predict(trainer.eval_dataset).predictions
+    model = trainer.model.eval()
+    for i, row in enumerate(trainer.eval_dataset):
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        windows = [{name: torch.tensor([row[name][k]]) for name in names} for k in range(row["num_windows"])]
+        with torch.no_grad():
+            alone = torch.cat([model(**window).logits for window in windows]).mean(0)
+        np.testing.assert_allclose(logits[i], alone.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["stock", "custom"])
+def test_a_text_of_one_window_is_a_text(kind, tiny_bert, tmp_path):
+    case = {"kind": kind, "batch": 4, "accumulation": 1, "rows": 20}
+    trainer = trainer_of(case, tiny_bert, tmp_path)
+
+    def in_windows(row):
+        inputs = {name: [row[name]] for name in ("input_ids", "attention_mask", "token_type_ids")}
+        return inputs | {"num_windows": 1}
+
+    plain = trainer.predict(trainer.eval_dataset).predictions
+    windows = trainer.predict(trainer.eval_dataset.map(in_windows)).predictions
+    np.testing.assert_array_equal(windows, plain)
+
+
+def test_in_windows_a_training_that_goes_on_ends_as_one_undisturbed(tiny_bert, tmp_path):
+    case = {"kind": "custom", "batch": 4, "accumulation": 2, "rows": 30, "windows": True}
+
+    def trained(folder, checkpoint=None):
+        trainer = trainer_of(case, tiny_bert, folder, dropout=0.1, max_steps=6, save_strategy="steps", save_steps=3)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+
+    whole = trained(tmp_path)
+    assert torch.equal(trained(tmp_path, str(tmp_path / "checkpoint-3")), whole)
+
+
+def test_in_windows_checkpointing_takes_the_same_steps(tiny_bert, tmp_path):
+    case = {"kind": "stock", "batch": 3, "accumulation": 2, "rows": 30, "windows": True}
+    checkpointing = case | {"options": {"gradient_checkpointing": True}}
+    assert_same_steps(train(checkpointing, tiny_bert, tmp_path), train(case, tiny_bert, tmp_path))
 
 
 def test_rows_without_labels_are_predicted(tiny_bert, tmp_path):

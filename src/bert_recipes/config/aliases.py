@@ -18,6 +18,8 @@ CALLED_HERE = {
     "max_seq_length": "max_length",
     "max_seq_len": "max_length",
     "max_len": "max_length",
+    "doc_stride": "stride",
+    "truncation_side": "long_texts",
     "model_name_or_path": "model",
     "model_name": "model",
     "pretrained_model": "model",

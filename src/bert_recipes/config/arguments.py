@@ -5,6 +5,7 @@ from os import PathLike
 from typing import Any, ClassVar, cast
 
 from bert_recipes.config.ranges import check_ranges
+from bert_recipes.config.reading import LONG_TEXTS, MOST_WINDOWS, Reading
 from bert_recipes.task import TASKS
 
 # What `--quoting` takes, in training and in prediction.
@@ -77,6 +78,24 @@ class DataArguments:
     max_length: int = field(
         default=128, metadata={"help": "texts are truncated to this many tokens, special tokens included"}
     )
+    long_texts: str | None = field(
+        default=None,
+        metadata={
+            "help": "what of a longer text is read: its head, its tail, head_tail (a quarter of --max_length from its "
+            "head and the rest from its tail), or all in overlapping windows, whose logits are averaged; "
+            "--per_device_train_batch_size then still counts texts, of many windows each (default: as the tokenizer "
+            "truncates, nearly always the head)",
+            "choices": list(LONG_TEXTS),
+        },
+    )
+    stride: int | None = field(
+        default=None,
+        metadata={"help": "windows: tokens that two neighbours share (default: a quarter of --max_length)"},
+    )
+    max_windows: int | None = field(
+        default=None,
+        metadata={"help": f"windows: most of a text, whose rest is not read (default: {MOST_WINDOWS})"},
+    )
     validation_size: float = field(
         default=0.1, metadata={"help": "share of train to validate on, where there is no validation split"}
     )
@@ -126,6 +145,7 @@ class DataArguments:
         check_ranges(vars(self))
         if self.refit and self.folds is None:
             raise ValueError("--refit trains on all rows once cross-validation is done: give --folds too.")
+        self.reading = Reading.of(vars(self))
 
 
 @dataclass

@@ -69,6 +69,9 @@ POSITIVE = Range(above=0)
 RANGES: dict[str, Range] = {
     # the data
     "max_length": Range(least=3, most=LARGEST, words="3 or more, since a text lies between two special tokens"),
+    "stride": COUNT,
+    # Every window of a text is a row of the model's batch.
+    "max_windows": Range(least=1, most=10_000),
     "validation_size": Range(above=0, below=1),
     "split_seed": SEED,
     "folds": Range(least=2, most=LARGEST, words="2 or more, or leave it out"),

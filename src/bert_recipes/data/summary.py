@@ -6,7 +6,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from rich.table import Table
 
-from bert_recipes.columns import LABELS, LENGTH, TRUNCATED
+from bert_recipes.columns import LABELS, LENGTH, NUM_WINDOWS, TRUNCATED
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
 from bert_recipes.errors import some
@@ -15,7 +15,7 @@ from bert_recipes.terminal import as_markup, console, say
 
 
 def show_data(data: TextData, tokenized: DatasetDict) -> None:
-    """Print what was read: rows, columns, label balance, lengths in tokens and how many texts were truncated."""
+    """Print what was read: rows, columns, label balance, lengths in tokens and in windows, share truncated."""
     columns = data.columns
     parts: dict[str, Sequence[str | None]] = {
         "text": columns.text,
@@ -29,13 +29,19 @@ def show_data(data: TextData, tokenized: DatasetDict) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     counted = LENGTH in tokenized["train"].column_names  # the baseline knows no tokens
-    for name in ("rows", "labels", *(("tokens (mean, most)", "truncated") if counted else ())):
+    in_windows = NUM_WINDOWS in tokenized["train"].column_names
+    windows = ("windows",) if in_windows else ()
+    for name in ("rows", "labels", *(("tokens (mean, most)", *windows, "truncated") if counted else ())):
         table.add_column(name, justify="left" if name == "labels" else "right")
     for split, rows in tokenized.items():
         cells = [split, f"{len(rows):,}", as_markup(_balance(rows, data.task))]
         if counted:
             lengths = column(rows, LENGTH)
-            cells += [f"{lengths.mean():.0f}, {lengths.max()}", f"{column(rows, TRUNCATED).mean():.1%}"]
+            cells.append(f"{lengths.mean():.0f}, {lengths.max()}")
+            if in_windows:
+                counts = column(rows, NUM_WINDOWS)
+                cells.append(f"{counts.mean():.1f}, {counts.max()}")
+            cells.append(f"{column(rows, TRUNCATED).mean():.1%}")
         table.add_row(*cells)
     console.print(table)
     for note in data.notes:

@@ -1,5 +1,6 @@
 """From texts to tokens, the same way in training and in prediction."""
 
+import itertools
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -9,19 +10,14 @@ from accelerate import PartialState
 from datasets import DatasetDict
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
-from bert_recipes.columns import JOINT, LENGTH, ROW, TEXT, TEXT_PAIR, TRUNCATED
+from bert_recipes.columns import JOINT, LENGTH, NUM_WINDOWS, ROW, TEXT, TEXT_PAIR, TRUNCATED
+from bert_recipes.config.reading import WINDOWS, Reading
+from bert_recipes.data.long_texts import reader_of
 from bert_recipes.errors import UserError, some
 
 # Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"}
 POSITIONS_AFTER_PADDING |= {"data2vec-text", "ibert", "xmod"}
-# A text is cut to so many characters for each token before it is tokenized: what is behind them would be truncated,
-# and takes 180 bytes a character until then. The next number is for a text that holds too few tokens up to there, such
-# as one of spaces; at the last one every text ends.
-CHARACTERS_PER_TOKEN = (16, 128, 1024)
-# A cut text holds so many tokens beyond those that are kept. A cut through a word changes fewer, since WordPiece takes
-# a word of more than 100 characters for unknown.
-MARGIN = 128
 # Texts are tokenized so many characters at a time, for the sake of memory.
 CHARACTERS_AT_ONCE = 2**20
 
@@ -113,119 +109,66 @@ class TextTokenizer:
     """What turns texts into the tokens that a model takes.
 
     Args:
-        tokenizer: the model's own.
+        tokenizer: the model's own; it is left truncating at the side that `reading` says.
         config: the model's.
-        max_length: tokens a text is cut to, special tokens included.
+        max_length: tokens a text is cut to, or a window of it, special tokens included.
+        reading: which tokens of a longer text are read.
 
     Raises:
-        UserError: the tokenizer does not fit the model, or `max_length` is more than it takes.
+        UserError: the tokenizer does not fit the model, `max_length` is more than it takes, or `reading` does not fit
+            `max_length`.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_length: int):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PretrainedConfig,
+        max_length: int,
+        reading: Reading | None = None,
+    ):
         check_max_length(max_length, tokenizer, config)
         self.embeddings = check_tokenizer(tokenizer, config)
         self.tokenizer = tokenizer
-        self.max_length = max_length
         self.takes_token_types = takes_token_types(config)
         # What joins the columns of one text is the tokenizer's own separator. Where a space belongs to the word behind
         # it, as in RoBERTa's vocabulary, one before the separator would be a token of its own.
         own = f"{tokenizer.sep_token} " if tokenizer.sep_token else "\n"
         self.joint = JOINT if tokenizer.sep_token == JOINT.strip() else own
-        self.most_characters = [number * (max_length + MARGIN) for number in CHARACTERS_PER_TOKEN]
-        # The first call leaves its truncation in the tokenizer's state, which is part of the fingerprint of the cache.
-        tokenizer("", truncation=True, max_length=max_length)
+        reading = reading or Reading()
+        self.in_windows = reading.long_texts == WINDOWS
+        self.read = reader_of(reading, tokenizer, max_length)
 
     def __call__(self, texts: list[str], pairs: list[str] | None = None) -> tuple[dict[str, list[Any]], list[bool]]:
         """Return the tokenizer's lists by name, one for each text, and which texts or pairs were truncated.
+
+        In windows there is a list of lists for each text, one for each of its windows.
 
         Args:
             texts: to tokenize.
             pairs: the second texts, where each is one of a pair.
 
         Raises:
-            UserError: a text spells a token that the model has no embedding for.
+            UserError: a text spells a token that the model has no embedding for, or pairs cannot be read so.
         """
         tokens: dict[str, list[Any]] = {}
         truncated: list[bool] = []
         for part in _parts(texts, pairs):
-            found, cut = self._tokenize(texts[part], None if pairs is None else pairs[part])
+            found, cut = self._tokenize([texts[part]] if pairs is None else [texts[part], pairs[part]])
             for name, values in found.items():
                 tokens.setdefault(name, []).extend(values)
             truncated += cut
         return tokens, truncated
 
-    def _tokenize(self, texts: list[str], pairs: list[str] | None) -> tuple[dict[str, list[Any]], list[bool]]:
-        given = [texts] if pairs is None else [texts, pairs]
+    def _tokenize(self, given: list[list[str]]) -> tuple[dict[str, list[Any]], list[bool]]:
         if self.joint != JOINT:
             given = [[text.replace(JOINT, self.joint) for text in part] for part in given]
-        most = self.most_characters[-1]
-        ended = [any(len(text) > most for text in row) for row in zip(*given, strict=True)]
-        if pairs is not None and self.tokenizer.is_fast:
-            shortened = self._cut_pairs(*given)
-        else:
-            # One that is not fast truncates a pair without regard to which of its texts is the longer one.
-            shortened = [self._cut(part) for part in given]
-        tokens = self.tokenizer(*shortened, truncation=True, max_length=self.max_length)
+        tokens, truncated = self.read(given)
         if not self.takes_token_types:
             tokens.pop("token_type_ids", None)
         if self.embeddings is not None:
-            self._refuse_unknown(tokens["input_ids"], self.embeddings)
-        return dict(tokens), [any(either) for either in zip(self._truncated(shortened, tokens), ended, strict=True)]
-
-    def _kept(self, text: str, characters: int) -> str:
-        """Return so much of a text, from the end that is not truncated."""
-        return text[-characters:] if self.tokenizer.truncation_side == "left" else text[:characters]
-
-    def _cut(self, texts: list[str]) -> list[str]:
-        """Return texts that are cut where that changes none of the tokens that are kept."""
-        cut = list(texts)
-        waiting = list(range(len(texts)))
-        *sizes, most = self.most_characters
-        for size in sizes:
-            waiting = [i for i in waiting if len(texts[i]) > size]
-            if not waiting:
-                return cut
-            for i in waiting:
-                cut[i] = self._kept(texts[i], size)
-            found = self.tokenizer([cut[i] for i in waiting], add_special_tokens=False, verbose=False)["input_ids"]
-            waiting = [i for i, ids in zip(waiting, found, strict=True) if len(ids) < self.max_length + MARGIN]
-            for i in waiting:
-                cut[i] = self._kept(texts[i], most)
-        return cut
-
-    def _cut_pairs(self, texts: list[str], pairs: list[str]) -> list[list[str]]:
-        """As `_cut`, for pairs: the text with more tokens, which may keep one more, is still the one with more."""
-        cut = [list(texts), list(pairs)]
-        for i, both in enumerate(zip(texts, pairs, strict=True)):
-            if max(map(len, both)) <= self.most_characters[0]:
-                continue
-            # The parts that are truncated come in all combinations of the two texts: a square of their lengths.
-            whole = [self._kept(text, self.most_characters[-1]) for text in both]
-            options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
-            first, second = (self.tokenizer(text, **options)["offset_mapping"] for text in whole)
-            longer = int(len(first) <= len(second))
-            for side, offsets in enumerate((first, second)):
-                kept = self.max_length + (2 if side == longer else 1) * MARGIN
-                if len(offsets) <= kept:
-                    cut[side][i] = whole[side]
-                elif self.tokenizer.truncation_side == "left":
-                    cut[side][i] = whole[side][offsets[-kept][0] :]
-                else:
-                    cut[side][i] = whole[side][: offsets[kept - 1][1]]
-        return cut
-
-    def _truncated(self, texts: list[list[str]], tokens: Any) -> list[bool]:
-        if tokens.encodings is not None:
-            return [bool(encoding.overflowing) for encoding in tokens.encodings]
-        # One that is not fast does not say what it left out, and leaves room for separators that it may not need.
-        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=len(texts) > 1)
-        full = [i for i, ids in enumerate(tokens["input_ids"]) if len(ids) >= room]
-        out = [False] * len(tokens["input_ids"])
-        if full:
-            whole = self.tokenizer(*([part[i] for i in full] for part in texts), verbose=False)["input_ids"]
-            for i, ids in zip(full, whole, strict=True):
-                out[i] = len(ids) > len(tokens["input_ids"][i])
-        return out
+            ids = tokens["input_ids"]
+            self._refuse_unknown(list(itertools.chain(*ids)) if self.in_windows else ids, self.embeddings)
+        return tokens, truncated
 
     def _refuse_unknown(self, rows: list[list[int]], embeddings: int) -> None:
         found = {number for ids in rows if max(ids, default=0) >= embeddings for number in ids if number >= embeddings}
@@ -253,29 +196,36 @@ def tokenize(
     max_length: int,
     model_dir: str,
     trust_remote_code: bool = False,
+    reading: Reading | None = None,
 ) -> DatasetDict:
     """Add `input_ids`, the masks the tokenizer makes, `row`, `length` and `truncated` to every row.
 
+    A row that is read in windows has a list of `input_ids` for each, `num_windows`, and the tokens of all as `length`.
     Nothing is padded here: the collator pads each batch to its own longest row.
 
     Args:
         splits: as `load_data` returns them.
         tokenizer: of the model.
-        max_length: tokens a text is cut to, special tokens included.
+        max_length: tokens a text is cut to, or a window of it, special tokens included.
         model_dir: the model's folder.
         trust_remote_code: whether code that the model carries may run.
+        reading: which tokens of a longer text are read.
 
     Raises:
-        UserError: `max_length` is more than the model takes, or the tokenizer does not fit the model.
+        UserError: `max_length` is more than the model takes, the tokenizer does not fit the model, or the texts cannot
+            be read so.
     """
     # A padded first token would not be [CLS], and positions would shift with the padding.
     tokenizer.padding_side = "right"
     config = AutoConfig.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
-    to_tokens = TextTokenizer(tokenizer, config, max_length)
+    to_tokens = TextTokenizer(tokenizer, config, max_length, reading)
 
     def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, Any]:
         tokens, truncated = to_tokens(batch[TEXT], batch.get(TEXT_PAIR))
-        return {**tokens, ROW: numbers, LENGTH: [len(ids) for ids in tokens["input_ids"]], TRUNCATED: truncated}
+        ids = tokens["input_ids"]
+        counts = {NUM_WINDOWS: [len(windows) for windows in ids]} if to_tokens.in_windows else {}
+        lengths = [sum(map(len, row)) if to_tokens.in_windows else len(row) for row in ids]
+        return {**tokens, ROW: numbers, LENGTH: lengths, TRUNCATED: truncated, **counts}
 
     with PartialState().main_process_first():
         return DatasetDict(

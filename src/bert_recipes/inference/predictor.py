@@ -3,6 +3,7 @@
 Rows are read in windows, sorted by length within a window, predicted in batches of like length, and put back in order.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import IO, Any
@@ -18,6 +19,7 @@ from transformers import (
 
 from bert_recipes import terminal
 from bert_recipes.columns import PREDICTION
+from bert_recipes.config.reading import READING, Reading
 from bert_recipes.config.saved import configuration_of_model
 from bert_recipes.data.extra_columns import unknown_cells
 from bert_recipes.data.tokenization import TextTokenizer, most_tokens
@@ -30,6 +32,7 @@ from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.loading import load_finished, load_tokenizer, scoring_layer
 from bert_recipes.modeling.own_classifier import encode_cells
 from bert_recipes.modeling.pretrained import is_own_classifier, resolve_model
+from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.modeling.wrapper import OwnClassifierConfig
 from bert_recipes.task import SINGLE_LABEL
 
@@ -106,11 +109,13 @@ class Predictor(RowsPredictor):
     Args:
         model: it returns logits `[batch, num_labels]`.
         tokenizer: the model's own.
-        max_length: tokens a text is truncated to.
+        max_length: tokens a text is truncated to, or a window of it.
         trained_on: the configuration of the run that made the model, where it is known.
+        reading: which tokens of a longer text are read.
 
     Raises:
-        UserError: the tokenizer does not fit the model, or the model takes fewer tokens than `max_length`.
+        UserError: the tokenizer does not fit the model, the model takes fewer tokens than `max_length`, or `reading`
+            does not fit it.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Predictor(RowsPredictor):
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         trained_on: dict[str, Any] | None = None,
+        reading: Reading | None = None,
     ):
         self.trained_on = trained_on or {}
         self.model = model.eval()
@@ -127,7 +133,7 @@ class Predictor(RowsPredictor):
         self.strange: dict[str, int] = {}
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.to_tokens = TextTokenizer(tokenizer, model.config, max_length)
+        self.to_tokens = TextTokenizer(tokenizer, model.config, max_length, reading)
         kind = "cpu" if model.device.type == "cpu" else "gpu"
         if kind == "cpu":
             cpu_kernels.quicken(model)
@@ -138,6 +144,8 @@ class Predictor(RowsPredictor):
         cls, name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
     ) -> "Predictor":
         """Load a model for prediction on the GPU, if there is one, and else on the CPU.
+
+        Long texts are read as its training did, by what its run or else its config.json says.
 
         Args:
             name: a run folder, a model folder or a Hub id.
@@ -163,8 +171,9 @@ class Predictor(RowsPredictor):
         )
         if half:
             _score_in_float32(model)
-        max_length = max_length or configuration.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
-        return cls(model.to(device), tokenizer, max_length, configuration)
+        trained = configuration if "max_length" in configuration else getattr(model.config, READING, {})
+        max_length = max_length or trained.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
+        return cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
@@ -207,7 +216,15 @@ class Predictor(RowsPredictor):
             self.strange[name] = self.strange.get(name, 0) + strange
         return encoded
 
-    def _logits_of_window(self, tokens: dict[str, list[list[int]]], columns: dict[str, torch.Tensor]) -> np.ndarray:
+    def _logits_of_window(self, tokens: dict[str, list[Any]], columns: dict[str, torch.Tensor]) -> np.ndarray:
+        if self.to_tokens.in_windows:
+            counts = torch.tensor([len(windows) for windows in tokens["input_ids"]])
+            flat = {name: list(itertools.chain(*values)) for name, values in tokens.items()}
+            of_windows = {name: values.repeat_interleave(counts, dim=0) for name, values in columns.items()}
+            return mean_of_windows(torch.from_numpy(self._logits_of_rows(flat, of_windows)), counts).numpy()
+        return self._logits_of_rows(tokens, columns)
+
+    def _logits_of_rows(self, tokens: dict[str, list[list[int]]], columns: dict[str, torch.Tensor]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.model.config.num_labels), dtype=np.float32)
         for batch in batches_of_tokens(lengths, self.tokens_per_batch):

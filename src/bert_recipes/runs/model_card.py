@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from bert_recipes.config.arguments import CustomArguments
+from bert_recipes.config.reading import HEAD_TAIL, WINDOWS
 from bert_recipes.errors import some
 from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.modeling.losses import LOSSES
@@ -56,6 +57,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         splits=", ".join(f"{len(rows):,} rows of {split}" for split, rows in run.data.splits.items()),
         task=run.data.task.name,
         labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
+        long_texts=_long_texts(run) if run.model_dir else None,
         head_and_loss=_head_and_loss(run) if run.model_dir else None,
         carried=_carried_code(run),
         columns=run.configuration.get("extra_columns") or [],
@@ -71,6 +73,16 @@ def _model(run: RunSettings) -> str:
     if run.model_dir is None:
         return "TF-IDF of words and characters under a linear model"
     return f"`{_public(run.configuration['model'])}`, fine-tuned with seed {run.training.seed}"
+
+
+def _long_texts(run: RunSettings) -> str:
+    said = run.reading.in_words(run.max_length)
+    if run.reading.long_texts in (HEAD_TAIL, WINDOWS):
+        said += (
+            f" A pipeline of transformers reads its first {run.max_length} tokens only: `bert_recipes.load(folder)` "
+            "and `recipes/predict.py` read as the training did."
+        )
+    return said
 
 
 def _how_validated(run: RunSettings, scores: dict[str, Any]) -> str:
@@ -107,6 +119,7 @@ def _how_to_load(run: RunSettings, where: str) -> dict[str, Any]:
     return {
         "address": (run.push.repository if run.push else where) if run.model_dir else None,
         "is_folder": run.push is None,
+        "max_length": run.max_length,
         # The folder of the custom recipe's model has the code of its architecture.
         "remote_code": run.recipe == "custom" or run.configuration["trust_remote_code"],
         "cells": repr({name: [None] for name in run.configuration.get("extra_columns") or ()}),

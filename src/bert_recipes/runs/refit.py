@@ -51,7 +51,7 @@ class Refit(Run):
         """Write how it was trained, and the model into the folder of the whole run."""
         if PartialState().is_main_process:
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
-        write_model(self.whole.folder, trainer)
+        write_model(self, self.whole.folder, trainer)
 
     @property
     def scores(self) -> dict[str, Any]:

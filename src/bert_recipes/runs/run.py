@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, LABELS, LENGTH
 from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.reading import READING
 from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import column
@@ -107,6 +108,8 @@ class Run(RunSettings):
             return
         show_data(self.data, self.tokenized)
         if self.model_dir:
+            if self.reading.long_texts:
+                terminal.say(self.reading.in_words(self.max_length), style="dim")
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
@@ -143,7 +146,7 @@ class Run(RunSettings):
                     logits = torch.from_numpy(output.predictions).double()
                     losses = trainer.losses_of(logits, torch.from_numpy(output.label_ids)).numpy()
                     validation = self.predictions(split, predicted[split], losses)
-        write_model(self.folder, trainer)
+        write_model(self, self.folder, trainer)
         if PartialState().is_main_process:
             assert validation is not None
             write_json(self.folder.trainer_state, dataclasses.asdict(trainer.state))
@@ -250,9 +253,13 @@ class Run(RunSettings):
             terminal.say(sentence, whole=True)
 
 
-def write_model(folder: RunFolder, trainer: RecipeTrainer) -> None:
-    """Write `model/` of a run, whole or not at all."""
-    beside, model = folder.path / ".model", folder.model
+def write_model(run: Run, folder: RunFolder, trainer: RecipeTrainer) -> None:
+    """Write the model that a run has trained into `model/` of a folder, whole or not at all."""
+    beside, model, config = folder.path / ".model", folder.model, trainer.model.config
+    if run.reading.long_texts:
+        setattr(config, READING, run.reading.saved(run.max_length))
+    elif hasattr(config, READING):  # that of the model it was made of
+        delattr(config, READING)
     trainer.save_model(str(beside))
     if PartialState().is_main_process:
         (beside / "training_args.bin").unlink(missing_ok=True)

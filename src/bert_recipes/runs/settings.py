@@ -31,6 +31,7 @@ class RunSettings:
         start: how the recipe was started, where that is known.
         configuration: what `--config` would take to repeat the run, what was guessed from the data included.
         chosen: the checkpoint that was asked for to go on from, or None.
+        reading: which tokens of a text of more than `max_length` are read.
 
     Args:
         args: of the recipe.
@@ -47,6 +48,7 @@ class RunSettings:
         self.training, self.configuration = settle(args, data)
         self.folder = RunFolder(Path(args.training.output_dir))
         self.chosen = self._chosen_checkpoint(args, model_dir)
+        self.reading, self.max_length = args.data.reading, args.data.max_length
         self.data = data
         self.model_dir = model_dir
         self.submission = Submission.of(data, self.configuration)

@@ -4,6 +4,7 @@ The order of an epoch depends on the seed, the epoch and the size of a whole ste
 same step whether it is cut into one batch or into many, on one process or on many, and after an interruption too.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorWithPadding
 
+from bert_recipes.columns import NUM_WINDOWS
 from bert_recipes.modeling.own_classifier import encode_cells
 
 COUNT = "count"
@@ -111,6 +113,8 @@ class StepBatches(Sampler[list[int]]):
 class EvaluationBatches(Sampler[list[int]]):
     """The batches of one process in an evaluation: all rows, sorted by length, the longest first.
 
+    Where rows have several windows, a batch holds at most `batch_size` of these, or one row.
+
     All processes have equally large batches, since their logits are gathered; where the rows do not divide evenly,
     the last ones are repeated, for the reader to drop by their `row`.
 
@@ -119,28 +123,53 @@ class EvaluationBatches(Sampler[list[int]]):
         batch_size: most rows of a batch of one process.
         processes: number of processes.
         process: which of them this is.
+        windows: how many each row has; a longer one has no fewer.
     """
 
-    def __init__(self, lengths: np.ndarray, batch_size: int, processes: int = 1, process: int = 0):
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        processes: int = 1,
+        process: int = 0,
+        windows: np.ndarray | None = None,
+    ):
         # The longest first: what does not fit in memory is known at once.
         order = np.argsort(lengths, kind="stable")[::-1]
         self.order = np.concatenate([order, order[len(order) - 1 :].repeat(-len(order) % processes)])
-        self.batch_size = batch_size
         self.processes = processes
         self.process = process
+        self.starts = [0]
+        while self.starts[-1] < len(self.order):
+            most = 1 if windows is None else windows[self.order[self.starts[-1]]]
+            self.starts.append(self.starts[-1] + processes * max(1, batch_size // most))
 
     def __len__(self) -> int:
-        return math.ceil(len(self.order) / (self.batch_size * self.processes))
+        return len(self.starts) - 1
 
     def __iter__(self) -> Iterator[list[int]]:
-        size = self.batch_size * self.processes
-        for start in range(0, len(self.order), size):
-            yield self.order[start + self.process : start + size : self.processes].tolist()
+        for start, end in itertools.pairwise(self.starts):
+            yield self.order[start + self.process : end : self.processes].tolist()
+
+
+class TextCollator(DataCollatorWithPadding):
+    """Pads the texts of a batch to its longest; where they are read in windows, all windows of all its texts."""
+
+    def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the padded batch: `[texts, length]` each, or `[total windows, length]` beside `num_windows`."""
+        if NUM_WINDOWS not in features[0]:
+            return super().__call__(features)
+        inside = [name for name in features[0] if name in self.tokenizer.model_input_names]
+        of_texts = {name: torch.tensor([row[name] for row in features]) for name in features[0] if name not in inside}
+        windows = [{name: row[name][i] for name in inside} for row in features for i in range(row[NUM_WINDOWS])]
+        # Trainer takes the size of the batch from what comes first.
+        return {**of_texts, **super().__call__(windows)}
 
 
 @dataclass
-class ColumnCollator(DataCollatorWithPadding):
-    """Pads a batch, and encodes the columns that the model takes beside the text, `[batch]` each.
+class ColumnCollator(TextCollator):
+    """Pads a batch, and encodes the columns that the model takes beside the text, `[batch]` each; for each window its
+    text's, where texts are read in windows.
 
     Args:
         config: of an `OwnClassifier`.
@@ -153,7 +182,10 @@ class ColumnCollator(DataCollatorWithPadding):
         names = self.config.columns
         columns = encode_cells(self.config, {name: [row[name] for row in features] for name in names})
         tokens = [{name: value for name, value in row.items() if name not in names} for row in features]
-        return {**super().__call__(tokens), **columns}
+        batch = super().__call__(tokens)
+        if NUM_WINDOWS in batch:
+            columns = {name: values.repeat_interleave(batch[NUM_WINDOWS], dim=0) for name, values in columns.items()}
+        return {**batch, **columns}
 
 
 class StandInCollator:

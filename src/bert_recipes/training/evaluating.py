@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
-from bert_recipes.columns import LABELS, LENGTH, ROW
+from bert_recipes.columns import LABELS, LENGTH, NUM_WINDOWS, ROW
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
+from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.modeling.wrapper import OwnClassifier
 from bert_recipes.task import SINGLE_LABEL
-from bert_recipes.training.batches import COUNT, ColumnCollator, EvaluationBatches
+from bert_recipes.training.batches import COUNT, ColumnCollator, EvaluationBatches, TextCollator
 from bert_recipes.training.trackers import untracked
 
 
@@ -38,8 +39,11 @@ class EvaluatingTrainer(Trainer):
             args = copy.copy(args)
             args.ddp_find_unused_parameters = True
         super().__init__(model, args, compute_metrics=self._scores, **kwargs)
-        if self.columns and isinstance(self.data_collator, DataCollatorWithPadding):
-            self.data_collator = ColumnCollator(self.data_collator.tokenizer, config=self.model.config)
+        if type(self.data_collator) is DataCollatorWithPadding:
+            tokenizer = self.data_collator.tokenizer
+            self.data_collator = (
+                ColumnCollator(tokenizer, config=self.model.config) if self.columns else TextCollator(tokenizer)
+            )
 
     @property
     def columns(self) -> list[str]:
@@ -63,7 +67,7 @@ class EvaluatingTrainer(Trainer):
         super()._set_signature_columns_if_needed()
         # Trainer also takes "label" and "label_ids" for labels: here they would be columns of the data's own.
         taken = set(self._signature_columns) - {"label", "label_ids"}
-        self._signature_columns = sorted(taken | {ROW, LABELS, *self.columns})
+        self._signature_columns = sorted(taken | {ROW, LABELS, NUM_WINDOWS, *self.columns})
 
     def _loading(self) -> dict[str, Any]:
         args = self.args
@@ -87,7 +91,11 @@ class EvaluatingTrainer(Trainer):
     def _evaluation_loader(self, dataset: Dataset) -> DataLoader[Any]:
         args = self.args
         batches = EvaluationBatches(
-            lengths_of(dataset), args.eval_batch_size, processes=args.world_size, process=args.process_index
+            lengths_of(dataset),
+            args.eval_batch_size,
+            processes=args.world_size,
+            process=args.process_index,
+            windows=dataset.with_format("numpy")[NUM_WINDOWS][:] if NUM_WINDOWS in dataset.column_names else None,
         )
         rows = self._remove_unused_columns(dataset, description="evaluation")
         return DataLoader(rows, batch_sampler=batches, collate_fn=self.data_collator, **self._loading())
@@ -102,7 +110,7 @@ class EvaluatingTrainer(Trainer):
         """Return no loss, logits and, as label_ids, `(row,)` or `(labels, row)`, so that rows can be put in order."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            logits = model(**for_model(inputs)).logits.detach()
+            logits = outputs_of(model, inputs).logits.detach()
         return None, logits, tuple(inputs[name] for name in (LABELS, ROW) if name in inputs)
 
     def _scores(self, prediction: EvalPrediction) -> dict[str, Any]:
@@ -162,9 +170,20 @@ class EvaluatingTrainer(Trainer):
                 self.model.__dict__["forward"] = wrapped
 
 
-def for_model(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return what of a batch the model takes."""
-    return {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT)}
+def outputs_of(model: nn.Module, inputs: dict[str, Any], passes: int = 1, **options: Any) -> Any:
+    """Return what a model gives for a batch, in one forward pass, with one row of logits for each text.
+
+    Args:
+        model: it takes `[rows, length]` and returns logits `[rows, num_labels]`; rows are texts, or their windows.
+        inputs: the batch.
+        passes: how many times each row goes through the model; the logits are `[passes * batch, num_labels]`.
+        options: what else the model takes.
+    """
+    taken = {name: value for name, value in inputs.items() if name not in (ROW, LABELS, COUNT, NUM_WINDOWS)}
+    outputs = model(**{name: torch.cat([value] * passes) for name, value in taken.items()}, **options)
+    if NUM_WINDOWS in inputs:
+        outputs["logits"] = mean_of_windows(outputs.logits, inputs[NUM_WINDOWS].repeat(passes))
+    return outputs
 
 
 def lengths_of(dataset: Dataset) -> np.ndarray:

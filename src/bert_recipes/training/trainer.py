@@ -15,7 +15,7 @@ from transformers import DataCollatorWithPadding, PrinterCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from bert_recipes.columns import LABELS
+from bert_recipes.columns import LABELS, NUM_WINDOWS
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_json, write_json
 from bert_recipes.modeling import cpu_kernels
@@ -25,7 +25,7 @@ from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, S
 from bert_recipes.training.callbacks import own_callbacks, restore_states
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.training.early_stopping import EarlyStopping
-from bert_recipes.training.evaluating import EvaluatingTrainer, for_model, lengths_of
+from bert_recipes.training.evaluating import EvaluatingTrainer, lengths_of, outputs_of
 from bert_recipes.training.layer_rates import parameter_groups
 from bert_recipes.training.loss_scaling import lower_scale, overflows
 from bert_recipes.training.progress import TrainingProgress
@@ -141,14 +141,15 @@ class RecipeTrainer(EvaluatingTrainer):
     ) -> Any:
         """Return this micro-batch's part of the step's loss, a scalar; `num_items_in_batch` is the step's weight."""
         counts = inputs[COUNT]
-        if self.args.label_smoothing_factor:
-            outputs = model(**for_model(inputs))
+        if self.args.label_smoothing_factor or NUM_WINDOWS in inputs:
+            # The model's own loss smooths nothing, and knows a window for a text.
+            outputs = outputs_of(model, inputs)
             weighted_sum = (counts * self.losses_of(outputs.logits, inputs[LABELS])).sum()
         else:
             labels = inputs[LABELS]
             # torch's binary cross entropy takes the precision of the labels, not that of the logits.
             labels = labels.to(self.model.dtype) if labels.is_floating_point() else labels
-            outputs = model(**for_model(inputs), labels=labels)
+            outputs = outputs_of(model, inputs, labels=labels)
             # A micro-batch is either all rows or all stand-in, so its mean times its count is its sum.
             weighted_sum = outputs.loss * counts.sum()
         loss = self._share(weighted_sum, num_items_in_batch)
@@ -274,7 +275,7 @@ class PerExampleTrainer(RecipeTrainer):
         """Return this micro-batch's part of the step's loss: the weighted sum of the per-example losses, shared."""
         labels = inputs[LABELS]
         passes = getattr(self.loss, "passes", 1)
-        outputs = model(**{name: torch.cat([value] * passes) for name, value in for_model(inputs).items()})
+        outputs = outputs_of(model, inputs, passes)
         logits = outputs.logits
         if passes > 1:
             logits = logits.view(passes, len(labels), -1).transpose(0, 1)
