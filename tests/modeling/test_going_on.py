@@ -107,29 +107,63 @@ def test_a_pooler_that_the_model_left_out_is_new(trained, tmp_path):
         assert torch.equal(model.encoder.state_dict()[name], weight)
 
 
-@pytest.mark.parametrize(("pooling", "anew"), [("pooler", "a new head is begun over"), ("mean", "and a new pooler")])
-def test_the_stock_recipe_takes_the_encoder(pooling, anew, trained, tmp_path, capsys):
-    there = trained(pooling=pooling)
-    options = {"id2label": LABELS.id2label, "label2id": LABELS.label2id, "problem_type": LABELS.problem_type}
+NEW, OURS = "a new head is begun over its encoder, which is kept", "these very labels (no, yes, maybe), which is kept"
+
+
+@pytest.mark.parametrize(
+    ("choices", "task", "said", "keeps"),
+    [
+        ({}, LABELS, OURS, True),
+        ({}, OTHERS, "has a head for other labels (no, yes, maybe): a new output layer is begun", False),
+        ({"head_layers": 1}, LABELS, NEW, False),
+        ({"pooling": "mean"}, LABELS, "a new head is begun, and a new pooler, over its encoder, which is kept", False),
+    ],
+)
+def test_the_stock_recipe_takes_the_encoder_and_a_head_on_the_pooler(
+    choices, task, said, keeps, trained, tmp_path, capsys
+):
+    there = trained(**choices)
+    options = {"id2label": task.id2label, "label2id": task.label2id, "problem_type": task.problem_type}
     model = load_pretrained(AutoModelForSequenceClassification, str(tmp_path / "model"), **options)
     assert type(model).__name__ == "BertForSequenceClassification"
-    assert model.config.id2label == {0: "no", 1: "yes", 2: "maybe"}
+    assert model.config.id2label == task.id2label
     for name, weight in there.encoder.state_dict().items():
         assert torch.equal(model.bert.state_dict()[name], weight)
-    assert not torch.equal(model.classifier.weight, there.classifier.weight)
-    assert anew in in_a_line(capsys.readouterr().out)
+    assert torch.equal(model.classifier.weight, there.classifier.weight) == keeps
+    assert torch.equal(model.classifier.bias, there.classifier.bias) == keeps
+    assert said in in_a_line(capsys.readouterr().out)
 
 
-def test_the_custom_recipe_takes_the_encoder_of_a_stock_model(tiny_bert, tokenizer, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("family", "choices", "task", "said", "keeps"),
+    [
+        ("bert", {}, LABELS, OURS, True),
+        ("albert", {}, LABELS, OURS, True),
+        ("bert", {}, OTHERS, "has a head for other labels (no, yes, maybe): a new output layer is begun", False),
+        ("bert", {"pooling": "cls"}, LABELS, "BertForSequenceClassification: its encoder is kept, and a new", False),
+        ("bert", {"head_layers": 1}, LABELS, "BertForSequenceClassification: its encoder is kept, and a new", False),
+        # Their heads are another: with a layer of their own before the last, on the first token.
+        ("roberta", {}, LABELS, "RobertaForSequenceClassification: its encoder is kept, and a new head", False),
+        ("electra", {"pooling": "cls"}, LABELS, "ElectraForSequenceClassification: its encoder is kept", False),
+    ],
+)
+def test_the_custom_recipe_takes_the_encoder_and_a_head_on_the_pooler(
+    family, choices, task, said, keeps, encoders, tokenizer, tmp_path, capsys
+):
     torch.manual_seed(7)
-    there = AutoModelForSequenceClassification.from_pretrained(tiny_bert, id2label=LABELS.id2label)
+    there = AutoModelForSequenceClassification.from_pretrained(encoders[family], id2label=LABELS.id2label).eval()
     there.save_pretrained(tmp_path / "stock")
     tokenizer.save_pretrained(tmp_path / "stock")
-    model = begin(tmp_path / "stock")
-    assert all(map(torch.equal, model.encoder.parameters(), there.bert.parameters()))
-    assert "is a BertForSequenceClassification: its encoder is kept, and a new head" in in_a_line(
-        capsys.readouterr().out
-    )
+    model = begin(tmp_path / "stock", task, **choices)
+    for name, weight in there.base_model.state_dict().items():
+        assert "pooler" in name or torch.equal(model.encoder.state_dict()[name], weight)
+    assert said in in_a_line(capsys.readouterr().out)
+    if keeps:  # the very classifier
+        inputs = inputs_of(tokenizer, TEXTS)
+        with torch.no_grad():
+            torch.testing.assert_close(model(**inputs).logits, there(**inputs).logits, rtol=0, atol=0)
+    else:
+        assert model.classifier.bias.eq(0).all()
 
 
 # What is not given follows the model

@@ -11,7 +11,7 @@ from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.tokenization import encoder_of
 from bert_recipes.errors import UserError, some
-from bert_recipes.modeling.loading import compared_heads, custom_config, label_names_of
+from bert_recipes.modeling.loading import LINEAR_HEAD, compared_heads, custom_config, is_on_pooler, label_names_of
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
 from bert_recipes.modeling.own_code import file_of, source_at
 from bert_recipes.modeling.pooling import POOLINGS
@@ -70,7 +70,8 @@ def keep_head(model: EncoderClassifier, model_dir: str, pooling: str, trust_remo
     """Give a new classifier what fits it of the head of the model that its encoder is from, and say so.
 
     The pooling is kept where it is the same, the hidden layers where these are the same too, and the output layer
-    where the labels are as well.
+    where the labels are as well. Of a stock model the output layer is kept where it stands on the pooler alone, as
+    BERT's does, and is to stand there again.
 
     Args:
         model: with that encoder, and a pooling and a head that have been begun anew.
@@ -80,7 +81,7 @@ def keep_head(model: EncoderClassifier, model_dir: str, pooling: str, trust_remo
     """
     there = custom_config(model_dir)
     if there is None:
-        _tell_of_stock_head(AutoConfig.from_pretrained(model_dir, trust_remote_code=trust_remote_code), model_dir)
+        _keep_stock_head(model, AutoConfig.from_pretrained(model_dir, trust_remote_code=trust_remote_code), model_dir)
         return
     if not _same_pooling(there, model_dir, pooling):
         terminal.say(
@@ -99,17 +100,28 @@ def keep_head(model: EncoderClassifier, model_dir: str, pooling: str, trust_remo
         same, said = compared_heads(there, ours, {len(labels)} - {len(ours)})
         kept += ["head.", *(["classifier."] if same else [])]
         terminal.say(f"{begins}, and has a head {said}")
-    weights = read_weights(Path(model_dir), tuple(kept))
+    weights = read_weights(Path(model_dir), lambda name: name.startswith(tuple(kept)))
     if unknown := model.load_state_dict(weights, strict=False).unexpected_keys:
         raise UserError(f"--model {model_dir} has weights that do not fit its config.json: {some(unknown)}.")
 
 
-def _tell_of_stock_head(there: PretrainedConfig, model_dir: str) -> None:
+def _keep_stock_head(model: EncoderClassifier, there: PretrainedConfig, model_dir: str) -> None:
     heads = [name for name in there.architectures or [] if "ForSequenceClassification" in name]
-    if heads:
+    if not heads:
+        return
+    inner = f"{model.encoder.base_model_prefix}."
+    weights = read_weights(Path(model_dir), lambda name: not name.startswith(inner) or ".pooler." in name)
+    head = {name: weight for name, weight in weights.items() if not name.startswith(inner)}
+    if not is_on_pooler(model.config) or head.keys() != LINEAR_HEAD or len(head) == len(weights):
         terminal.say(
             f"--model {model_dir} is a {heads[0]}: its encoder is kept, and a new head is begun in place of its own."
         )
+        return
+    ours = label_names_of(model.config)
+    same, said = compared_heads(there, ours, {len(head["classifier.weight"])} - {len(ours)})
+    if same:
+        model.load_state_dict(head, strict=False)
+    terminal.say(f"--model {model_dir} is a {heads[0]}, whose encoder is kept, and has a head {said}")
 
 
 def _same_pooling(there: EncoderClassifierConfig, model_dir: str, pooling: str) -> bool:

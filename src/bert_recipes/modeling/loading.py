@@ -18,6 +18,8 @@ from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierCon
 from bert_recipes.modeling.own_code import CODE_ERRORS
 from bert_recipes.modeling.pooling import POOLINGS
 
+# The weights of a head that is one linear layer.
+LINEAR_HEAD = {"classifier.weight", "classifier.bias"}
 # What transformers raises of a folder that does not hold what is asked for, or needs a package that is not here.
 LOADING_ERRORS = (ValueError, OSError, ImportError, KeyError, SafetensorError)
 
@@ -212,9 +214,30 @@ def _with_encoder_of(
         raise UserError(f"--model {model_dir} {_why_not(error, auto_class)}") from error
     fresh = model.base_model.load_state_dict(encoder.state_dict(), strict=False).missing_keys
     if options:
-        anew = "a new head is begun, and a new pooler," if fresh else "a new head is begun"
-        terminal.say(f"--model {model_dir} is a model of the custom recipe: {anew} over its encoder, which is kept.")
+        _keep_linear_head(model, whole, model_dir, has_pooler=not fresh)
     return model
+
+
+def is_on_pooler(config: EncoderClassifierConfig) -> bool:
+    """Whether a model's output layer stands on the encoder's own pooler, with nothing but dropout in between."""
+    return config.pooling == "pooler" and not config.head_layers
+
+
+def _keep_linear_head(model: Any, there: Any, model_dir: str, *, has_pooler: bool) -> None:
+    """Give a stock model whose head is one layer on the pooler, as BERT's is, the output layer of a custom one."""
+    begins = f"--model {model_dir} is a model of the custom recipe"
+    inner = f"{model.base_model_prefix}."
+    head = {name for name, _ in model.named_parameters() if not name.startswith(inner)}
+    pooler = getattr(model.base_model, "pooler", None)
+    if not has_pooler or pooler is None or head != LINEAR_HEAD or not is_on_pooler(there.config):
+        anew = "a new head is begun" if has_pooler else "a new head is begun, and a new pooler,"
+        terminal.say(f"{begins}: {anew} over its encoder, which is kept.")
+        return
+    ours = label_names_of(model.config)
+    same, said = compared_heads(there.config, ours, {there.config.num_labels} - {len(ours)})
+    if same:
+        model.classifier.load_state_dict(there.classifier.state_dict())
+    terminal.say(f"{begins}, whose encoder is kept, and has a head {said}")
 
 
 def _settle_head(

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -46,17 +47,17 @@ def _listed(index: Path) -> list[Path]:
         ) from error
 
 
-def read_weights(folder: Path, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Return the weights in a model's folder whose names begin with one of `prefixes`; no code runs."""
+def read_weights(folder: Path, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+    """Return the weights in a model's folder whose names are `wanted`; no code runs."""
     found: dict[str, torch.Tensor] = {}
     for file in weight_files(folder):
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
-                names = [name for name in tensors.keys() if name.startswith(prefixes)]  # noqa: SIM118  it is no dict
+                names = [name for name in tensors.keys() if wanted(name)]  # noqa: SIM118  it is no dict
                 found |= {name: tensors.get_tensor(name) for name in names}
         else:
             pickled = torch.load(file, map_location="cpu", weights_only=True)
-            found |= {name: tensor for name, tensor in pickled.items() if name.startswith(prefixes)}
+            found |= {name: tensor for name, tensor in pickled.items() if wanted(name)}
     return found
 
 
