@@ -13,7 +13,7 @@ MARKERS = "osD^vP"
 
 @styled
 def seeds_as_dots(scores: dict[str, np.ndarray], title: str, ends: tuple[float | None, float]) -> Figure:
-    """One row per recipe: every seed's score as a dot, the mean with its 95 % interval over seeds (Student's t).
+    """One row per recipe: every seed's score as a dot; of several the mean with its 95 % interval (Student's t).
 
     Args:
         scores: of each seed, by recipe.
@@ -29,10 +29,11 @@ def seeds_as_dots(scores: dict[str, np.ndarray], title: str, ends: tuple[float |
             # Student's t knows nothing of the ends of a score.
             bar = np.clip([values.mean() - half, values.mean() + half], *ends)
             axes.plot(bar, [i, i], color=colour, linewidth=7, alpha=0.22, solid_capstyle="butt")
+            axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2, zorder=3)
         # Apart a little, so that like scores do not hide each other.
         axes.plot(
             values,
-            i + 0.09 * ((np.arange(k) % 3) - 1),
+            i + 0.09 * ((np.arange(k) % 3) - 1) * (k > 1),
             "o",
             color=colour,
             alpha=0.7,
@@ -40,7 +41,6 @@ def seeds_as_dots(scores: dict[str, np.ndarray], title: str, ends: tuple[float |
             mew=0,
             clip_on=False,
         )
-        axes.plot([values.mean()], [i], "|", color=INK, markersize=17, markeredgewidth=2)
     axes.set_yticks(range(len(scores)), [short(name) for name in scores])
     axes.set(xlabel=title, ylim=(len(scores) - 0.4, -0.6))
     keep_within(axes.xaxis, *ends)
@@ -87,6 +87,9 @@ def cost_and_score(
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.3)
     keep_within(axes.yaxis, *ends)
+    low, high = min(cost.values()), max(cost.values())
+    # Not so near that a second between two of them fills the figure.
+    axes.set_xlim(min(0.8 * low, axes.get_xlim()[0]), max(1.25 * high, axes.get_xlim()[1]))
     low, high = axes.get_xlim()
     # Where all take about as long, 1, 2 and 5 of each decade may leave not one tick.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high / low > 8 else MaxNLocator(nbins=5))
