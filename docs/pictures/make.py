@@ -6,11 +6,13 @@ The report is that of runs/stock, which `make recipe-stock` makes.
 """
 
 import argparse
+import io
 import shutil
 import sys
 from pathlib import Path
 
 from jinja2 import Template
+from PIL import Image
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.errors import UserError
@@ -34,7 +36,9 @@ THEMES = {
         "custom": "#e69f00",
     },
 }
-REPORT_SIZE = {"width": 1100, "height": 760}
+REPORT_SIZE = {"width": 1100, "height": 980}
+# Where the second half of the picture begins.
+SECOND_HALF = "h2:has-text('Training')"
 
 
 def draw_fork() -> None:
@@ -45,7 +49,7 @@ def draw_fork() -> None:
 
 
 def photograph(page: Path, picture: Path, browser: str) -> None:
-    """Write what a browser shows of the top of a page.
+    """Write what a browser shows of a report, its top beside its figures.
 
     Raises:
         UserError: there is no such page, browser or package.
@@ -63,8 +67,16 @@ def photograph(page: Path, picture: Path, browser: str) -> None:
         chromium = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         window = chromium.new_page(viewport=REPORT_SIZE)
         window.goto(page.resolve().as_uri())
-        window.screenshot(path=picture)
+        halves = [window.screenshot()]
+        window.locator(SECOND_HALF).evaluate("(heading) => heading.scrollIntoView()")
+        halves.append(window.screenshot())
         chromium.close()
+    width, height = REPORT_SIZE.values()
+    both = Image.new("RGB", (2 * width, height))
+    for i, half in enumerate(halves):
+        both.paste(Image.open(io.BytesIO(half)), (i * width, 0))
+    smaller = both.resize((width * 3 // 2, height * 3 // 4), Image.Resampling.LANCZOS)
+    smaller.quantize(128).save(picture, optimize=True)
 
 
 def main() -> None:
