@@ -100,8 +100,11 @@ def test_the_folds_predict_the_test_texts_as_the_run_did(folded, competition, tm
         np.testing.assert_allclose(
             [float(row[label]) for row in written], [float(row[label]) for row in expected], atol=1e-6
         )
-    one = [float(row["1"]) for row in predictions(folded / "folds/1")]
-    assert not np.allclose([float(row["1"]) for row in written], one, atol=1e-4)
+    run_script(RECIPES / "predict.py", "--model", folded / "folds/1", *flags)
+    assert "--model" not in capsys.readouterr().err
+    alone = [float(row["1"]) for row in rows_of(tmp_path / "out.csv")]
+    np.testing.assert_allclose(alone, [float(row["1"]) for row in predictions(folded / "folds/1")], atol=1e-6)
+    assert not np.allclose([float(row["1"]) for row in written], alone, atol=1e-4)
 
 
 def test_from_python_the_run_predicts_likewise(folded, competition, monkeypatch):
@@ -128,7 +131,7 @@ def test_of_a_regression_the_mean_of_the_values_is_predicted(tiny_bert, tmp_path
 
 
 def test_unfinished_folds_predict_nothing(folded, tmp_path):
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run/folds").mkdir(parents=True)
     shutil.copy(folded / "run.yaml", tmp_path / "run")
     with pytest.raises(UserError, match=r"whose folds are not all finished: finish it .*, as in .*run/folds/1"):
         load_predictor(str(tmp_path / "run"))

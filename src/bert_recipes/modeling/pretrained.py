@@ -83,11 +83,11 @@ def folds_of(name: str) -> list[str]:
         UserError: not all of them are finished.
     """
     path = Path(name).expanduser()
-    if not (path / RUN_FILE).is_file() or (path / "config.json").is_file():
+    # A fold has the configuration of the whole run, and no folds of its own.
+    if not (path / RUN_FILE).is_file() or (path / "config.json").is_file() or not (path / "folds").is_dir():
         return []
     configuration = saved_configuration(path)
-    count = configuration.get("folds")
-    if not count or configuration.get("recipe") == "baseline":
+    if configuration.get("recipe") == "baseline":
         return []
     if (path / "model" / "config.json").is_file():
         _tell(
@@ -99,6 +99,7 @@ def folds_of(name: str) -> list[str]:
             f"--model {name} is a run whose folds are not all finished: finish it by the command that began it, or "
             f"name one that is, as in {path}/folds/1."
         )
+    count = configuration["folds"]
     _tell(f"--model {name} has a model for each of {count} folds: the mean of what they predict is taken.", True)
     return [str(path / "folds" / str(number)) for number in range(1, count + 1)]
 
