@@ -1,7 +1,10 @@
 """What a run folder says of its configuration."""
 
 import pytest
+from support.parsing import parse
 
+from bert_recipes.config.arguments import StockArguments
+from bert_recipes.config.parsing import make_arguments
 from bert_recipes.config.saved import configuration_of_model, differences, saved_configuration
 from bert_recipes.errors import UserError
 
@@ -35,8 +38,18 @@ def test_a_damaged_configuration_is_one_sentence(text, sentence, tmp_path):
         ({"labels": ["a", "b"]}, {"labels": None}, "labels is a b there and None here"),
         ({"data_seed": 3}, {}, "data_seed is 3 there and None here"),
         ({"seed": 42}, {}, ""),
+        # As the command line and Python give the same default.
+        ({"include_num_input_tokens_seen": False}, {}, ""),
+        ({"eval_strategy": False}, {"eval_strategy": "no"}, ""),
         ({"a": 1}, {"a": 1}, ""),
     ],
 )
 def test_a_key_that_one_side_lacks_has_its_default(there, here, said):
     assert differences(there, here) == said
+
+
+def test_a_start_from_the_command_line_and_one_from_python_are_the_same_run():
+    flags = {"dataset": ["my.csv"], "learning_rate": 3e-5, "output_dir": "runs/x"}
+    python = make_arguments(StockArguments, flags).configuration
+    shell = parse("--dataset", "my.csv", "--learning_rate", "3e-5", "--output_dir", "runs/x", recipe="stock")
+    assert differences(shell.configuration, python) == ""

@@ -61,7 +61,12 @@ def differing(
     keys = sorted(key for key in {*there, *here} - set(ignored) if there.get(key) != here.get(key))
     default = _defaults() if keys else {}
     pairs = {key: (there.get(key, default.get(key)), here.get(key, default.get(key))) for key in keys}
-    return {key: (a, b) for key, (a, b) in pairs.items() if a != b}
+    return {key: (a, b) for key, (a, b) in pairs.items() if _as_parsed(a) != _as_parsed(b)}
+
+
+def _as_parsed(value: Any) -> Any:
+    """Return a value as YAML and the command line read it: for them `no` is False."""
+    return False if value == "no" else value
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import shutil
 import stat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ class Run(RunSettings):
         scores["environment"] = environment_of(self)
         if not self.whole:
             self._write_cards(scores)
-            self._draw(scores)
+            draw_report(self.folder.path, scores, self.data)
         # The last one: a folder that has it is a finished run.
         write_json(self.folder.metrics_file, scores)
         self.folder.finish()
@@ -208,19 +209,6 @@ class Run(RunSettings):
             # Whoever gets the model alone gets its card too.
             with writing(self.folder.model / self.folder.card.name) as file:
                 file.write(model_card(self, scores, "."))
-
-    def _draw(self, scores: dict[str, Any]) -> None:
-        try:
-            # matplotlib takes a second to import, and only now is it needed.
-            from bert_recipes.reporting.run_page import write_report
-
-            missing = write_report(self.folder.path, scores, self.data.labelled_rows)
-        except DRAWING_ERRORS as error:
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
-                raise
-            missing = [f"report.html could not be made ({type(error).__name__}: {' '.join(str(error).split())})."]
-        for sentence in missing:
-            terminal.warn(sentence)
 
     def _write_predictions(self, validation: Predictions, test: np.ndarray | None, threshold: float | None) -> None:
         task = self.data.task
@@ -271,6 +259,21 @@ def write_model(run: Run, folder: RunFolder, trainer: RecipeTrainer) -> None:
             shutil.rmtree(model)
         beside.replace(model)
     PartialState().wait_for_everyone()
+
+
+def draw_report(folder: Path, scores: dict[str, Any], data: TextData) -> None:
+    """Write the page of a run into its folder; what could not be drawn is a warning, but for a disk that is full."""
+    try:
+        # matplotlib takes a second to import, and only now is it needed.
+        from bert_recipes.reporting.run_page import write_report
+
+        missing = write_report(folder, scores, data.labelled_rows)
+    except DRAWING_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        missing = [f"report.html could not be made ({type(error).__name__}: {' '.join(str(error).split())})."]
+    for sentence in missing:
+        terminal.warn(sentence)
 
 
 def say_which_gpus_idle(recipe: str, training: Any, start: Start | None) -> None:
