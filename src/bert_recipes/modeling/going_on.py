@@ -36,7 +36,7 @@ def follow_model(args: Arguments[CustomArguments], model_dir: str) -> Arguments[
         UserError: its pooling is code that it carries, and nobody said that it may run.
     """
     there = custom_config(model_dir)
-    if there is None:
+    if there is None or args.model.classifier:  # which has a pooling and a head of its own
         return args
     defaults = {field.name: field.default for field in dataclasses.fields(CustomArguments)}
     taken = {

@@ -1,6 +1,7 @@
 """A user's own classifier, `--classifier file.py:Name`, made ready for the custom recipe and tried on two texts."""
 
 import inspect
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,14 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from bert_recipes import terminal
 from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.data.extra_columns import columns_to_choose_from, describe_column, learn_column, read_cells
 from bert_recipes.errors import UserError, in_one_line, nearest, some
-from bert_recipes.modeling.loading import is_carried
+from bert_recipes.modeling.loading import custom_config, is_carried, load_pretrained
 from bert_recipes.modeling.own_code import CODE_ERRORS, load_carried
 from bert_recipes.modeling.wrapper import OwnClassifier, OwnClassifierConfig, make, without_weights
 from bert_recipes.task import Task
@@ -41,6 +42,15 @@ def build_own_classifier(
     Raises:
         UserError: it does not work, or a column that it takes is not there or holds neither texts nor numbers.
     """
+    if custom_config(model_dir) is None:
+        return _build(model_dir, args, task, splits)
+    # Of a model of the custom recipe the class gets the encoder, in a folder of its own.
+    with tempfile.TemporaryDirectory() as folder:
+        load_pretrained(AutoModel, model_dir, trust_remote_code=args.trust_remote_code).save_pretrained(folder)
+        return _build(folder, args, task, splits)
+
+
+def _build(model_dir: str, args: CustomArguments, task: Task, splits: Mapping[str, Dataset]) -> OwnClassifier:
     spec = f"--classifier {args.classifier}"
     found = _load(str(args.classifier))
     rows = splits.get("train")
