@@ -1,5 +1,6 @@
 """The recipes as functions: `train`, `load` and `compare`."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,12 +42,19 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
     objects = {name: flags[name] for name in OWN_CODE if callable(flags.get(name))}
-    callbacks = flags.pop("callbacks", None) or []
-    args: Arguments[Any] = make_arguments(RECIPES[recipe], flags | dict.fromkeys(objects, "given.py:object"), config)
+    callbacks = flags.get("callbacks")
+    if callbacks is not None and not isinstance(callbacks, list | tuple):
+        callbacks = flags["callbacks"] = [callbacks]
+    stand_ins: dict[str, Any] = dict.fromkeys(objects, "given.py:object")
+    if callbacks is not None:
+        stand_ins["callbacks"] = []
+    args: Arguments[Any] = make_arguments(RECIPES[recipe], flags | stand_ins, config)
+    assert args.start is not None
+    args.start = dataclasses.replace(args.start, flags=flags)
     for name, given in objects.items():
         setattr(args.model, name, _named(name, given, Path(str(args.training.output_dir))))
     if callbacks:
-        _take_callbacks(args, callbacks if isinstance(callbacks, list | tuple) else [callbacks])
+        _take_callbacks(args, callbacks)
     script = importlib.import_module(f"bert_recipes.recipes.{recipe}")
     run: FinishedRun = script.train(args)
     # Code that was given a moment ago need not be asked for again.
@@ -128,6 +136,7 @@ def _take_callbacks(args: Arguments[Any], callbacks: Sequence[Any]) -> None:
 
     from bert_recipes.modeling.own_code import keep_object
     from bert_recipes.runs.folder import CODE_FOLDER
+    from bert_recipes.training.callbacks import CallbackObjects
 
     folder, specs, objects = Path(str(args.training.output_dir)) / CODE_FOLDER, [], {}
     for i, given in enumerate(callbacks, start=1):
@@ -140,4 +149,4 @@ def _take_callbacks(args: Arguments[Any], callbacks: Sequence[Any]) -> None:
         if is_object:
             objects[spec] = given
     args.training.callbacks = args.training.given["callbacks"] = specs
-    args.training.callback_objects = objects
+    args.training.callback_objects = CallbackObjects(objects)

@@ -173,5 +173,5 @@ def test_weights_balanced_by_the_labels_of_train(tiny_bert, tmp_path):
 @pytest.mark.parametrize("name", ["stock", "custom"])
 def test_a_run_that_diverges_ends_in_a_sentence(name, competition, tiny_bert, tmp_path):
     flags = ["--learning_rate", "1e30", "--max_grad_norm", "0"]
-    with pytest.raises(UserError, match=r"after step \d+ the model's logits are no finite numbers any more: lower"):
+    with pytest.raises(UserError, match=r"after step \d+ the model's logits are not finite any more: lower"):
         recipe(name, tmp_path / "run", competition, tiny_bert, *flags)

@@ -5,10 +5,11 @@ import json
 
 import pytest
 import yaml
+from support.cuts import trainer_of
 from support.parsing import parse
 from support.scripts import recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers.integrations import get_available_reporting_integrations
+from transformers.integrations import TrackioCallback, get_available_reporting_integrations
 
 from bert_recipes.errors import UserError
 from bert_recipes.training.trainer import RecipeTrainer
@@ -101,10 +102,33 @@ def test_none_beside_others_is_refused():
 
 
 def test_each_fold_is_one_run(competition, tiny_bert, tmp_path, trackio_runs):
-    flags = ("--report_to", "trackio", "--project", "folds", "--folds", "2", "--max_steps", "2")
+    flags = ["--report_to", "trackio", "--project", "folds", "--folds", "2", "--max_steps", "2"]
     recipe("stock", tmp_path / "mine", competition, tiny_bert, *flags)
     names = [name.rpartition("-")[0] for name in trackio_runs.get_runs("folds")]
     assert sorted(names) == ["mine-fold-1", "mine-fold-2"]
+    named = [*flags[:2], "--project", "named", *flags[4:], "--run_name", "x"]
+    recipe("stock", tmp_path / "other", competition, tiny_bert, *named)
+    assert sorted(trackio_runs.get_runs("named")) == ["x-fold-1", "x-fold-2"]
+
+
+def test_each_trial_of_a_search_is_one_run_and_the_search_can_be_replaced(
+    competition, tiny_bert, tmp_path, trackio_runs
+):
+    flags = ["--report_to", "trackio", "--project", "searched", "--trials", "2", "--max_steps", "2"]
+    for more in ([], ["--overwrite"]):
+        recipe("search", tmp_path / "search", competition, tiny_bert, *flags, *more)
+    assert len(trackio_runs.get_runs("searched")) == 4
+
+
+def test_a_second_training_of_a_trainer_is_another_run(tiny_bert, tmp_path, trackio_runs):
+    case = {"kind": "custom", "rows": 8, "batch": 4, "accumulation": 1}
+    trainer = trainer_of(case, tiny_bert, tmp_path / "mine", max_steps=1)
+    trainer.args.report_to, trainer.args.project = ["trackio"], "twice"
+    trainer.add_callback(TrackioCallback)
+    for _ in range(2):
+        trainer.train()
+        assert trainer.args.run_name is None
+    assert len(trackio_runs.get_runs("twice")) == 2
 
 
 def test_an_interrupted_training_goes_on_in_its_run(competition, tiny_bert, tmp_path, trackio_runs, monkeypatch):

@@ -2,8 +2,10 @@
 
 import json
 import re
+import threading
 
 import pytest
+import torch
 import yaml
 from support.parsing import parse
 from support.scripts import recipe
@@ -100,7 +102,7 @@ def test_their_state_outlives_an_interruption(step, file, competition, tiny_bert
     ("name", "said"),
     [
         ("Nothing", "does not define Nothing"),
-        ("Other", "it is no class derived from transformers.TrainerCallback"),
+        ("Other", "it is not a subclass of transformers.TrainerCallback"),
         (
             "Needing",
             "a callback is made without arguments, and it has some: missing a required argument: 'patience'",
@@ -163,3 +165,62 @@ def test_from_python_classes_and_objects_are_taken(file, competition, tiny_bert,
         "from transformers.trainer_callback import PrinterCallback"
         in (run.folder / "code/own_callback_2.py").read_text()
     )
+
+
+@pytest.fixture
+def few(competition, tiny_bert, tmp_path):
+    flags = {"dataset": str(competition), "model": str(tiny_bert), "max_length": 32, "max_steps": 2, "bf16": False}
+    return flags | {"output_dir": str(tmp_path / "run"), "eval_strategy": "no", "load_best_model_at_end": False}
+
+
+def test_each_fold_has_a_copy_of_an_object(few):
+    watching = Watching(every=1)
+    br.train("stock", callbacks=watching, folds=2, **few)
+    assert watching.seen == []
+    with pytest.raises(UserError, match="needs an object for each fold, and Holding cannot be copied"):
+        br.train("stock", callbacks=[Holding()], folds=2, overwrite=True, **few)
+
+
+class Holding(TrainerCallback):
+    """One that holds what can neither be copied nor pickled, and that is false."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.steps = 0
+
+    def __len__(self):
+        return 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps += 1
+
+
+def test_an_object_that_cannot_be_pickled_is_no_hindrance_to_checkpoints(few):
+    holding = Holding()
+    br.train("stock", callbacks=[holding], **few, save_strategy="steps", save_steps=1)
+    assert holding.steps == 2
+
+
+def test_an_empty_list_takes_those_of_a_configuration_away(few, file, tmp_path):
+    (tmp_path / "config.yaml").write_text(f"callbacks: ['{file}:Counting']\n")
+    br.train("stock", config=tmp_path / "config.yaml", callbacks=[], **few)
+    assert not (tmp_path / "counted.txt").exists()
+
+
+def test_what_goes_on_from_python_names_the_objects(few, file):
+    flags = few | {"callbacks": [PrinterCallback, f"{file}:Counting"], "pooling": Pooling}
+    br.train("custom", **flags)
+    with pytest.raises(UserError) as caught:
+        br.train("custom", **flags | {"max_steps": 5})
+    line = str(caught.value).partition("by: ")[2]
+    assert f"callbacks=[PrinterCallback, '{file}:Counting']" in line
+    assert "pooling=Pooling" in line
+    assert "max_steps=3" in line
+
+
+class Pooling(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+
+    def forward(self, output, attention_mask):
+        return output.last_hidden_state[:, 0]

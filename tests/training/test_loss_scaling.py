@@ -1,5 +1,8 @@
 """Float16's loss scaling, by a real scaler, on a CPU whose gradients overflow where those in float16 would."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from support.cuts import logged, trainer_of
@@ -54,5 +57,30 @@ def test_gradients_that_are_no_numbers_at_any_scale_end_in_a_sentence(tiny_bert,
     give_scaler(trainer, 8.0)
     with torch.no_grad():
         trainer.model.classifier.weight.fill_(float("inf"))
-    with pytest.raises(UserError, match="gradients of step 1 are no finite numbers in float16 at any loss scale"):
+    with pytest.raises(UserError, match="gradients of step 1 are not finite in float16 at any loss scale"):
         trainer.train()
+
+
+def test_under_fsdp2_each_process_looks_at_its_parts(tmp_path):
+    found = subprocess.run([sys.executable, "-c", SHARDED, str(tmp_path / "store")], capture_output=True, text=True)
+    assert found.stdout.split() == ["False", "True"], found.stderr
+
+
+SHARDED = """
+import sys
+
+import torch
+from accelerate import Accelerator
+from torch.distributed import init_device_mesh, init_process_group
+from torch.distributed.fsdp import fully_shard
+
+from bert_recipes.training.loss_scaling import overflows
+
+init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+model = torch.nn.Linear(2, 2)
+fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+for scale in (1.0, float("inf")):
+    model.zero_grad()
+    (model(torch.ones(1, 2)).sum() * scale).backward()
+    print(overflows(model, Accelerator(cpu=True)))
+"""

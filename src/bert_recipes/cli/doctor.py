@@ -28,7 +28,6 @@ COMPETITION = Path("data/disaster-tweets")
 COMPETITION_FILES = ("train.csv", "test.csv", "sample_submission.csv")
 WITHOUT_HUB = "embedded:minilm, embedded:fine-foods, embedded:bbc-news and your own files work without it"
 RESTART = "then, in a notebook, restart the kernel"
-BF16 = ("bfloat16 not native, so float32 is used", "bfloat16 native")
 
 # What an import raises where packages do not fit together, are built for another numpy, or lack a shared library.
 BROKEN = (ImportError, RuntimeError, AttributeError, ValueError, OSError)
@@ -179,7 +178,7 @@ def devices() -> Iterator[Finding]:
         yield Finding("ok", "Apple GPU (mps)")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    bf16 = BF16[_cpu_has_bf16(torch.cpu)]
+    bf16 = _precision(_cpu_has_bf16(torch.cpu), "float32")
     yield Finding("ok", f"CPU: {cores} cores for this process, {threads} threads, {bf16}")
     if threads < cores and os.environ.get("OMP_NUM_THREADS"):
         yield Finding("note", f"OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']} leaves cores idle")
@@ -190,7 +189,8 @@ def _gpus(torch: Any) -> Iterator[Finding]:
     for i in range(count):
         gpu = torch.cuda.get_device_properties(i)
         # What is_bf16_supported(including_emulation=False) asks, for any GPU and on any torch.
-        bf16 = BF16[bool(getattr(torch.version, "hip", None) or gpu.major >= 8)]
+        native = bool(getattr(torch.version, "hip", None) or gpu.major >= 8)
+        bf16 = _precision(native, "float16 with loss scaling" if gpu.major >= 7 else "float32")
         yield Finding("ok", f"GPU {i}: {gpu.name}, {gpu.total_memory / GIB:.0f} GiB, {bf16}")
     if count > 1:
         yield Finding(
@@ -212,6 +212,10 @@ def _unused_driver(torch: Any) -> Finding:
         f"{torch.version.cuda}, update the driver or install a torch for that CUDA"
     )
     return Finding("problem", "there is an NVIDIA driver, but torch cannot use a GPU", cure)
+
+
+def _precision(native_bf16: bool, otherwise: str) -> str:
+    return "bfloat16 native" if native_bf16 else f"bfloat16 not native, so {otherwise} is used"
 
 
 def _cpu_has_bf16(cpu: Any) -> bool:

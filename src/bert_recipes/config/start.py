@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from bert_recipes.config.arguments import RECIPES, ModelArguments
@@ -119,7 +120,10 @@ def _script(name: str) -> str:
 
 def _literal(value: Any) -> str:
     """Return a value as Python has it, as far as it is one that a line can hold."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
+    if isinstance(value, type | FunctionType):
+        return value.__name__
     if isinstance(value, Path):
         value = str(value)
-    parts = value if isinstance(value, list | tuple) else [value]
-    return repr(value) if all(isinstance(part, str | int | float | None) for part in parts) else "…"
+    return repr(value) if isinstance(value, str | int | float | None) else "…"

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 import torch
@@ -56,7 +55,7 @@ class RecipeTrainingArguments(TrainingArguments):
     early_stopping_threshold: float = 0.0
     callbacks: list[str] | None = None
     # Callbacks that were given from Python as objects, by how `callbacks` names them.
-    callback_objects = cast(Any, MappingProxyType({}))
+    callback_objects = cast(Any, None)
     # Trainer would log 0.0 for a loss that is no number any more.
     logging_nan_inf_filter: bool = False
 

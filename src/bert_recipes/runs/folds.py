@@ -1,6 +1,5 @@
 """Cross-validation: k runs, each validated on rows that it was not trained on, pooled into one run folder."""
 
-import copy
 import dataclasses
 import shutil
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from bert_recipes.evaluation.prediction_files import Predictions, read_probabili
 from bert_recipes.files import read_json
 from bert_recipes.runs.refit import Refit
 from bert_recipes.runs.run import Run
+from bert_recipes.training.callbacks import with_own_objects
 
 
 def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir: str | None) -> Iterator[Run]:
@@ -46,7 +46,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type, order)
     parts = []
     for fold in range(k):
-        training = copy.copy(args.training)
+        training = with_own_objects(args.training)
         training.output_dir = str(whole.folder.fold(fold + 1).path)
         training.push_to_hub = False  # which is for the whole run to do
         own = dataclasses.replace(args, training=training)

@@ -1,5 +1,6 @@
 """Callbacks of the user's own: `--callbacks file.py:Name`, or classes and objects given from Python."""
 
+import copy
 import inspect
 from typing import Any
 
@@ -12,6 +13,31 @@ from bert_recipes.modeling.own_code import CODE_ERRORS, load_object
 FLAG = "--callbacks"
 
 
+class CallbackObjects(dict[str, TrainerCallback]):
+    """Callbacks that were given from Python as objects, by how the flag names them."""
+
+    def __reduce__(self) -> Any:
+        # A checkpoint pickles the arguments, and an object may hold what cannot be pickled, such as an open file.
+        return CallbackObjects, ()
+
+    def copied(self) -> "CallbackObjects":
+        """Return them as they are before a training, for one of several, each of which counts by itself.
+
+        Raises:
+            UserError: one cannot be copied.
+        """
+        copies = CallbackObjects()
+        for spec, callback in self.items():
+            try:
+                copies[spec] = copy.deepcopy(callback)
+            except CODE_ERRORS as error:
+                raise UserError(
+                    f"callbacks: --folds needs an object for each fold, and {type(callback).__name__} cannot be "
+                    f"copied ({in_one_line(error)}): give the class."
+                ) from error
+        return copies
+
+
 def callback_class(spec: str) -> type[TrainerCallback]:
     """Return the class that `file.py:Name` names.
 
@@ -20,7 +46,7 @@ def callback_class(spec: str) -> type[TrainerCallback]:
     """
     found: Any = load_object(spec, FLAG)
     if not (isinstance(found, type) and issubclass(found, TrainerCallback)):
-        raise UserError(f"{FLAG} {spec}: it is no class derived from transformers.TrainerCallback.")
+        raise UserError(f"{FLAG} {spec}: it is not a subclass of transformers.TrainerCallback.")
     try:
         inspect.signature(found).bind()
     except TypeError as error:
@@ -34,7 +60,7 @@ def check_callbacks(args: TrainingArguments) -> None:
     Raises:
         UserError: they do not.
     """
-    given = getattr(args, "callback_objects", {})
+    given = getattr(args, "callback_objects", None) or CallbackObjects()
     for spec in getattr(args, "callbacks", None) or []:
         if spec not in given:
             callback_class(spec)
@@ -46,8 +72,8 @@ def own_callbacks(args: TrainingArguments) -> list[TrainerCallback]:
     Raises:
         UserError: one cannot be made.
     """
-    given: dict[str, TrainerCallback] = getattr(args, "callback_objects", {})
-    return [given.get(spec) or _made(spec) for spec in getattr(args, "callbacks", None) or []]
+    given = getattr(args, "callback_objects", None) or CallbackObjects()
+    return [given[spec] if spec in given else _made(spec) for spec in getattr(args, "callbacks", None) or []]
 
 
 def _made(spec: str) -> TrainerCallback:
@@ -65,3 +91,11 @@ def restore_states(callbacks: list[TrainerCallback], state: TrainerState) -> Non
         there = [one for one in callbacks if isinstance(one, ExportableState) and type(one).__name__ == name]
         for callback, values in zip(there, saved if isinstance(saved, list) else [saved], strict=False):
             vars(callback).update(values.get("attributes", {}))
+
+
+def with_own_objects(args: Any) -> Any:
+    """Return a copy of the arguments of a training whose callbacks are objects of its own."""
+    own = copy.copy(args)
+    if own.callback_objects:
+        own.callback_objects = own.callback_objects.copied()
+    return own

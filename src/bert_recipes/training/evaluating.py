@@ -119,7 +119,7 @@ class EvaluatingTrainer(Trainer):
             return {}
         if not np.isfinite(logits).all():
             raise UserError(
-                f"after step {self.state.global_step:,} the model's logits are no finite numbers any more: lower "
+                f"after step {self.state.global_step:,} the model's logits are not finite any more: lower "
                 "--learning_rate, or raise --warmup_steps."
             )
         logits_and_labels = torch.from_numpy(logits).double(), torch.from_numpy(labels)

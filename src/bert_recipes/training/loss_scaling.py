@@ -16,12 +16,14 @@ from bert_recipes.errors import UserError
 def overflows(model: nn.Module, accelerator: Any) -> bool:
     """Whether a gradient of the model, on any process, is infinite or no number."""
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    finite = torch.stack([gradient.isfinite().all().to(accelerator.device) for gradient in gradients]).all()
+    # Under FSDP2 a process has a part of each.
+    parts = [gradient.to_local() if hasattr(gradient, "to_local") else gradient for gradient in gradients]
+    finite = torch.stack([part.isfinite().all().to(accelerator.device) for part in parts]).all()
     return bool(accelerator.reduce((~finite).float(), reduction="sum") > 0)
 
 
 def lower_scale(scaler: torch.amp.GradScaler, step: int) -> None:
-    """Lower the loss scale, as `GradScaler` does after a step that it skipped.
+    """Lower the loss scale by the factor of a step that `GradScaler` skips; its count up to the next raise goes on.
 
     Args:
         scaler: of the training.
@@ -32,7 +34,7 @@ def lower_scale(scaler: torch.amp.GradScaler, step: int) -> None:
     """
     if scaler.get_scale() < 1:
         raise UserError(
-            f"the gradients of step {step:,} are no finite numbers in float16 at any loss scale: lower "
+            f"the gradients of step {step:,} are not finite in float16 at any loss scale: lower "
             "--learning_rate, raise --warmup_steps, or train in float32 with --fp16 false."
         )
     scaler.update(scaler.get_scale() * scaler.get_backoff_factor())

@@ -27,6 +27,7 @@ from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.modeling.pooling import POOLINGS
 from bert_recipes.owned_folder import OwnedFolder, holding
 from bert_recipes.training.checkpoints import StopOnSignal
+from bert_recipes.training.trackers import TRACKED
 from bert_recipes.training.trainer import PerExampleTrainer
 
 if TYPE_CHECKING:
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
 
 STUDY = "custom"
 # What a search writes.
-SEARCH_FILES = ("search.yaml", "best.yaml", "trials.sqlite3", "trials.sqlite3-journal", "trials/run-*/**")
+SEARCH_FILES = (
+    "search.yaml",
+    "best.yaml",
+    "trials.sqlite3",
+    "trials.sqlite3-journal",
+    "trials/run-*/**",
+    f"trials/{TRACKED}",
+)
 BATCH_SIZES = (16, 32, 64)
 # Trials that are always run to the end, so that there is a median to fall behind.
 STARTUP_TRIALS = 5

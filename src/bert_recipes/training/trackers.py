@@ -19,39 +19,46 @@ NAMED, MLFLOW = ("trackio", "wandb"), "mlflow"
 
 
 @contextlib.contextmanager
-def tracked(args: TrainingArguments, handler: CallbackHandler) -> Iterator[None]:
-    """Have what is logged within go into one run of each tracker, the one of an interrupted training where it goes on.
+def tracked(args: TrainingArguments, handler: CallbackHandler, goes_on: bool) -> Iterator[None]:
+    """Have what is logged within go into one run of each tracker.
 
     Args:
-        args: of the training, which gets a `run_name` where it has none.
+        args: of the training; while it lasts they have a `run_name` of this training alone.
         handler: of the trainer's callbacks.
+        goes_on: whether the training resumes from a checkpoint; then its runs do too.
     """
     used = {*NAMED, MLFLOW}.intersection(args.report_to or ())
     if not used or not args.should_save:
         yield
         return
-    file = Path(str(args.output_dir)) / TRACKED
-    known: dict[str, Any] = read_json(file) if file.is_file() else {"id": secrets.token_hex(4)}
+    file, given = Path(str(args.output_dir)) / TRACKED, args.run_name
+    known: dict[str, Any] = read_json(file) if goes_on and file.is_file() else {"id": secrets.token_hex(4)}
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, known)
-    args.run_name = args.run_name or f"{_name_of(file.parent)}-{known['id']}"
+    name, part = _names_of(file.parent)
+    args.run_name = f"{given}{part}" if given else f"{name}{part}-{known['id']}"
     variables = {"WANDB_RUN_ID": known["id"], "WANDB_RESUME": "allow"}
     if MLFLOW in known:
         variables["MLFLOW_RUN_ID"] = known[MLFLOW]
+    remember = _RememberRun(file)
     if MLFLOW in used:
-        handler.add_callback(_RememberRun(file))
-    with _environment(variables), _finishing_wandb(handler, "wandb" in used):
-        yield
+        handler.add_callback(remember)
+    try:
+        with _environment(variables), _finishing_wandb(handler, "wandb" in used):
+            yield
+    finally:
+        args.run_name = given
+        handler.callbacks = [one for one in handler.callbacks if one is not remember]
 
 
-def _name_of(checkpoints: Path) -> str:
-    """Return what a person would call the training whose checkpoints lie in a folder."""
-    folder = checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints
+def _names_of(checkpoints: Path) -> tuple[str, str]:
+    """Return what a person would call the run whose checkpoints lie in a folder, and what part of it they are of."""
+    folder = (checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints).resolve()
     if folder.parent.name == "folds":
-        return f"{folder.parent.parent.resolve().name}-fold-{folder.name}"
+        return folder.parent.parent.name, f"-fold-{folder.name}"
     if folder.name == "refit":
-        return f"{folder.parent.resolve().name}-refit"
-    return folder.resolve().name
+        return folder.parent.name, "-refit"
+    return folder.name, ""
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ class RecipeTrainer(EvaluatingTrainer):
         total_loss = Path(str(resume_from_checkpoint)) / TOTAL_LOSS
         self.total_loss_before = read_json(total_loss)["total_loss"] if total_loss.is_file() else 0.0
         try:
-            with tracked(self.args, self.callback_handler):
+            with tracked(self.args, self.callback_handler, bool(resume_from_checkpoint)):
                 return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             self.progress.close()
