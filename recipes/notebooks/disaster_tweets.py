@@ -20,8 +20,8 @@ A cell begins with `# %%`: code for both, or `# %% [markdown] en` and `# %% [mar
 #
 # 텍스트와 레이블이 있고, BERT를 써 보려고 한다. 그러면 갈림길을 만난다. 완성된 `BertForSequenceClassification`(**stock**)을
 # 그대로 쓸 것인가, 아니면 기본 `BertModel`에 분류 헤드와 손실 함수를 직접 붙일 것인가(**custom**). 이 노트북에서는 같은
-# 데이터로 두 길을 모두 가 본다. 손실 함수와 풀링을 셀에서 직접 작성하고, 점수 차이가 진짜인지 따져 본 뒤, `submission.csv`를
-# 만들며 끝난다.
+# 데이터로 두 길을 모두 가 본다. 손실 함수와 풀링을 셀에서 직접 작성하고, 점수 차이가 진짜인지 따져 본 뒤, 마지막으로
+# `submission.csv`를 만든다.
 #
 # Kaggle *nlp-getting-started* 대회의 파일이 있으면 그것을 읽고, 없으면 식품 리뷰 4,000건을 읽는다. 식품 리뷰와 작은 BERT는
 # 패키지로 함께 설치되므로 아무것도 내려받지 않으며, CPU 코어 두 개로 몇 분이면 끝난다. 아래 출력은 식품 리뷰로 실행한 결과다.
@@ -40,7 +40,7 @@ A cell begins with `# %%`: code for both, or `# %% [markdown] en` and `# %% [mar
 # %% [markdown] ko
 # ## 설치
 #
-# `bert_recipes`가 이미 설치되어 있으면 이 셀은 건너뛴다. 아니면 두 묶음 가운데 하나를 골라 줄 앞의 `# `를 지우고 실행한다.
+# `bert_recipes`가 이미 설치되어 있으면 이 셀은 건너뛴다. 아니면 아래의 두 묶음 가운데 하나를 골라 줄 앞의 `# `를 지우고 실행한다.
 #
 # - **인터넷이 꺼져 있을 때**(Kaggle): `make bundle`로 만든 zip 파일을 `bert-recipes`라는 이름의 데이터셋으로 올려 이 노트북에
 #   추가하고, 첫 번째 묶음을 쓴다. torch, numpy, CUDA는 그대로 둔다.
@@ -64,7 +64,7 @@ A cell begins with `# %%`: code for both, or `# %% [markdown] en` and `# %% [mar
 # %% [markdown] ko
 # ## 데이터와 설정은 이 셀 하나에서 정한다
 #
-# `settings`에는 아래의 모든 학습에 공통인 값이 들어 있다. 키는 모두 레시피의 같은 이름 옵션이다. 40스텝은 과정을 보여 주기 위한
+# `settings`에는 아래의 모든 학습에 공통인 값이 들어 있다. 키는 모두 레시피의 인자와 이름이 같다. 40스텝은 과정을 보여 주기 위한
 # 것일 뿐이다. 제대로 학습하려면 `max_steps`를 빼고 `"num_train_epochs": 2`를 넣은 다음, `model`에 더 큰 모델을 준다. 허브의
 # `google-bert/bert-base-uncased`도 되고 모델이 든 폴더도 된다.
 
@@ -131,8 +131,8 @@ data.splits["train"].to_pandas().head()
 # %% [markdown] ko
 # ## 두 모델
 #
-# 두 모델은 같은 체크포인트에서 불러오므로 인코더가 서로 같다. stock 모델 맨 위의 분류기(classifier)는 체크포인트에 없어서
-# 무작위 값에서 시작한다. 레이블은 두 개인데, `num_labels`의 기본값이 2이기 때문이다.
+# 두 모델은 같은 체크포인트에서 불러오므로 인코더가 서로 같다. stock 모델 맨 위의 분류 헤드(`classifier`)는 체크포인트에 없어서
+# 무작위 값에서 시작한다. `num_labels`의 기본값이 2이므로 레이블은 두 개다.
 
 # %%
 from bert_recipes.modeling.pretrained import resolve_model
@@ -155,9 +155,9 @@ sorted(about["missing_keys"])
 # %% [markdown] ko
 # ## 무엇이 들어가는가
 #
-# 토크나이저는 사전(dict)을 돌려준다. 값은 PyTorch 텐서다(`return_tensors="pt"`). `input_ids`는 `[CLS]`(101)와 `[SEP]`(102) 사이에 놓인 토큰들이다. `attention_mask`는
-# 토큰이면 1, 길이를 맞추려고 채운 패딩(0)이면 0이다. `token_type_ids`는 문장 쌍에서 두 문장을 구별하는데, 여기서는 문장이
-# 하나씩이므로 모두 0이다.
+# 토크나이저는 딕셔너리를 돌려준다. 값은 PyTorch 텐서다(`return_tensors="pt"`). `input_ids`는 `[CLS]`(101)와 `[SEP]`(102) 사이에
+# 놓인 토큰들이다. `attention_mask`는 토큰이면 1, 길이를 맞추려고 채운 패딩(0)이면 0이다. `token_type_ids`는 문장 쌍에서 두 문장을
+# 구별하는데, 여기서는 문장이 하나씩이므로 모두 0이다.
 
 # %%
 batch = tokenizer(texts, padding=True, return_tensors="pt")
@@ -175,9 +175,9 @@ print(*tokenizer.convert_ids_to_tokens(batch["input_ids"][1]))
 # %% [markdown] ko
 # ## 무엇이 나오는가
 #
-# stock 모델은 `labels`도 받는다. 그리고 레이블마다 숫자 하나인 `logits`와 배치 전체에 숫자 하나인 `loss`를 돌려준다. plain
-# 모델은 레이블을 모른다. 토큰마다 벡터 하나인 `last_hidden_state`와, 첫 토큰의 벡터가 레이어를 하나 더 거친 `pooler_output`을
-# 돌려준다.
+# stock 모델은 `labels`도 받는다. 그리고 레이블마다 숫자가 하나씩인 `logits`와 배치 전체에 숫자가 하나인 `loss`를 돌려준다.
+# plain 모델은 레이블을 쓰지 않는다. 토큰마다 벡터가 하나씩인 `last_hidden_state`와, 첫 토큰의 벡터가 층을 하나 더 거친
+# `pooler_output`을 돌려준다.
 
 # %%
 labels = torch.tensor([1, 0])
@@ -192,8 +192,8 @@ for model, output in ((stock_model, of_stock), (plain_model, of_plain)):
 # before it) and a cross entropy that is averaged over the batch. Both can be written by hand, to the same numbers:
 
 # %% [markdown] ko
-# 갈림길의 전부가 여기 있다. stock 모델에 더 있는 것은 `pooler_output` 위의 선형 레이어 하나(학습할 때는 그 앞에 드롭아웃)와, 배치
-# 전체로 평균을 낸 교차 엔트로피다. 둘 다 직접 써도 같은 값이 나온다.
+# 두 길의 차이는 이것이 전부다. stock 모델에 더 있는 것은 `pooler_output` 위의 선형층 하나(학습할 때는 그 앞에 드롭아웃)와, 배치
+# 전체의 평균을 낸 교차 엔트로피다. 둘 다 직접 작성해도 같은 값이 나온다.
 
 # %%
 with torch.no_grad():
@@ -210,7 +210,7 @@ losses
 # %% [markdown] ko
 # ## 첫 번째 길: stock
 #
-# 모델이 가진 분류 헤드와 손실 함수를 그대로 쓴다. 실행 결과는 폴더 하나에 모인다. 점수, 예측, 모델, 리포트가 모두 그 안에 있다.
+# 모델이 가진 분류 헤드와 손실 함수를 그대로 쓴다. 실행 결과는 폴더 하나에 모인다. 점수, 예측, 모델, 보고서가 모두 그 안에 있다.
 
 # %%
 stock = br.train("stock", **settings, output_dir="runs/stock")
@@ -245,8 +245,8 @@ custom = br.train("custom", **settings, pooling="cls", output_dir="runs/custom")
 # %% [markdown] ko
 # ## 직접 만드는 풀링과 손실 함수
 #
-# 풀링은 인코더의 config로 만드는 `nn.Module`이다. 인코더의 출력과 어텐션 마스크를 받아, 텍스트마다 벡터 하나를 돌려준다. 벡터의
-# 크기는 마음대로 정한다.
+# 풀링은 인코더의 설정으로 만드는 `nn.Module`이다. 인코더의 출력과 어텐션 마스크를 받아, 텍스트마다 벡터 하나를 돌려준다. 벡터의
+# 크기는 얼마여도 좋다.
 #
 # 손실 함수는 로짓과 레이블을 받아 **텍스트마다 숫자 하나**를 돌려준다. 평균을 내면 안 된다. 평균은 트레이너가 스텝 전체의 크기로
 # 나누어 구한다. 그래야 그래디언트 누적을 쓰거나 GPU가 여러 개여도 같은 스텝이 된다.
@@ -289,9 +289,9 @@ own = br.train("custom", **settings, pooling=FirstAndMean, loss=entropy_and_brie
 # %% [markdown] ko
 # ## 어느 쪽이 나은가, 정말로 그런가
 #
-# 세 모델은 같은 검증 샘플로 평가했다. 구간은 비슷한 다른 데이터에서 차이가 얼마나 날 수 있는지를 말해 준다. 구간에 0이 들어 있으면
-# 차이가 있다고 말할 수 없다. 시드가 하나씩이므로 이 세 번의 학습에 대해서만 말할 수 있다. 게다가 40스텝으로는 어느 쪽이
-# 먼저 치고 나가는지를 볼 뿐, 끝까지 갔을 때 어느 쪽이 나은지는 알 수 없다. 트윗으로 두 에폭씩 시드 다섯 개로
+# 세 모델은 같은 검증 샘플로 평가했다. 신뢰구간은 비슷한 다른 데이터에서 차이가 얼마나 날 수 있는지를 말해 준다. 구간에 0이
+# 들어 있으면 차이가 있다고 말할 수 없다. 시드가 하나씩이므로 이 세 번의 학습에 대해서만 말할 수 있다. 게다가 40스텝으로는 어느
+# 쪽이 먼저 치고 나가는지를 볼 뿐, 끝까지 학습했을 때 어느 쪽이 나은지는 알 수 없다. 트윗 데이터로 두 에포크씩, 시드 다섯 개로
 # 비교하면(`make compare`) stock과 custom의 차이는 보이지 않는다.
 
 # %%
@@ -319,7 +319,7 @@ own.predict(texts)
 #
 # 검증 점수가 가장 높은 모델로 만든다. (점수를 보고 골랐으므로 이제 그 점수는 다소 낙관적이다.) 대회 파일로 실행했다면
 # `sample_submission.csv`의 형식과 id 순서를 그대로 따른 제출 파일이 실행 폴더에 이미 있다. 식품 리뷰는 대회 데이터가 아니어서
-# 예시 제출 파일이 없으므로, 테스트 데이터의 id와 예측한 레이블을 적는다.
+# 예시 제출 파일이 없다. 그래서 테스트 데이터의 id와 예측한 레이블을 파일에 적는다.
 
 # %%
 best = max(stock, custom, own, key=lambda run: run.metrics["validation"]["f1"])
@@ -342,7 +342,7 @@ pd.read_csv("submission.csv").head()
 # %% [markdown] ko
 # ## 다음에는
 #
-# - 풀링, 분류 헤드, 손실 함수를 모두 모아 놓은 곳, 그리고 각각이 실제로 얼마나 도움이 됐는지: `docs/customising.md`
-# - 지금 설치된 버전에서 두 모델을 하나씩 뜯어보기: `make anatomy`
-# - 5폴드로 학습하고 폴드 밖(out-of-fold) 예측으로 임계값 정하기: `make kaggle`
+# - 풀링, 분류 헤드, 손실 함수를 모두 모아 놓은 곳, 그리고 각각이 실제로 얼마나 도움이 됐는지: `docs/customising.ko.md`
+# - 지금 설치된 버전으로 두 모델을 단계별로 해부하기: `make anatomy`
+# - 다섯 폴드로 학습하고 폴드 밖(out-of-fold) 예측으로 임계값 정하기: `make kaggle`
 # - 중단된 학습은 멈춘 곳에서 이어진다. `settings`에서 `"overwrite"`를 빼고 셀을 다시 실행한다.
