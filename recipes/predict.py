@@ -103,11 +103,15 @@ def main() -> None:
             sys.stdout.flush()
         say_notes(predictor.notes)
         return
+    is_terminal = sys.stderr.isatty()
     with writing(Path(args.output).expanduser()) as file:
         for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
-            print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
-    print(f"\r{written:,} rows are in {printable(args.output)}.{' ' * 20}", file=sys.stderr)
+            if is_terminal:
+                print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
+    if is_terminal:
+        print(f"\r{' ' * 40}\r", end="", file=sys.stderr)
+    print(f"{written:,} rows are in {printable(args.output)}.", file=sys.stderr)
     say_notes(predictor.notes)
 
 

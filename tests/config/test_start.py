@@ -11,6 +11,7 @@ from support.paths import RECIPES, ROOT
 
 from bert_recipes.config.arguments import CustomArguments, StockArguments
 from bert_recipes.config.parsing import make_arguments
+from bert_recipes.config.start import Start
 
 FLAGS = (
     "--dataset",
@@ -100,3 +101,9 @@ def test_the_line_starts_the_other_recipe(competition, tiny_bert, tmp_path, monk
     assert done.returncode == 0, (line, done.stderr)
     assert (tmp_path / "runs/stock/metrics.json").is_file()
     assert ROOT not in (tmp_path / "runs").parents
+
+
+def test_letters_of_any_script_need_no_quotes(monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    start = Start.by_command(["--text_column", "문장", "--dataset", "my folder"], None)
+    assert start.line("custom").endswith("--text_column 문장 --dataset 'my folder'")

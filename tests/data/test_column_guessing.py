@@ -149,3 +149,8 @@ def test_what_is_left_of_a_text():
     assert joined(["a"]) == joined(["a", None]) == joined(["", "a", " "]) == "a"
     # A single column stays as it is, spaces and all.
     assert (joined(["  "]), joined([None]), joined([None, ""])) == ("  ", "", "")
+
+
+def test_korean_names_are_guessed():
+    found = find_columns(["번호", "문장", "라벨"], "mine")
+    assert (found.text, found.label, found.id) == (["문장"], ["라벨"], "번호")

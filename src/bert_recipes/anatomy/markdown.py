@@ -78,7 +78,7 @@ def _block(block: Block, language: str, station: str) -> str:
             + "\n".join(f"{'→ ' * bool(i)}{n} {s}".rstrip() for i, (n, s) in enumerate(block.steps))
             + "\n```"
         )
-    title = f"{said(block.title)}:\n\n" if block.title else ""
+    title = f"{said(block.title).removesuffix('.')}:\n\n" if block.title else ""
     if isinstance(block, Printed):
         return f"{title}```text\n{block.text}\n```"
     if isinstance(block, Rays):

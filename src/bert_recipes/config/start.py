@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -80,10 +81,10 @@ class Start:
             return f'br.train("{name}"{"".join(f", {k}={_literal(v)}" for k, v in named.items())})'
         words = [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
         if "MAKELEVEL" in os.environ:  # which make sets for what it starts
-            made = ["make", f"recipe-{name}", *([f"CONFIG={shlex.quote(str(config))}"] if config else [])]
-            return " ".join([*made, *([f"ARGS={shlex.quote(shlex.join(words))}"] if words else [])])
+            made = ["make", f"recipe-{name}", *([f"CONFIG={_quoted(str(config))}"] if config else [])]
+            return " ".join([*made, *([f"ARGS={shlex.quote(' '.join(map(_quoted, words)))}"] if words else [])])
         words = (["--config", str(config)] if config else []) + words
-        return " ".join([_script(name), *map(shlex.quote, words)])
+        return " ".join([_script(name), *map(_quoted, words)])
 
     def on_gpus(self, name: str, count: int) -> str:
         """Return, for a sentence, what makes the recipe `name` use several GPUs."""
@@ -116,6 +117,11 @@ def _script(name: str) -> str:
 
     script = shlex.quote(str(Path(sys.argv[0]).with_name(f"{name}.py")))
     return f"{'%run' if in_notebook() else 'python'} {script}"
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell takes it: as `shlex.quote`, which would also quote letters beyond ASCII."""
+    return word if re.fullmatch(r"[\w@%+=:,./-]+", word) else shlex.quote(word)
 
 
 def _literal(value: Any) -> str:

@@ -14,6 +14,7 @@ TEXT_NAMES = (
         *("comment_text", "full_text", "excerpt", "title", "phrase", "body", "headline", "description"),
         *("question_text", "abstract", "utterance", "query", "post", "sms", "essay", "review_text", "review_body"),
         *("tweet_text", "article", "question", "passage", "paragraph", "discourse_text"),
+        *("문장", "텍스트", "내용", "본문", "리뷰", "댓글", "발화", "질문", "제목"),
     ),
 )
 PAIR_NAMES = (("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"))
@@ -22,6 +23,7 @@ LABEL_NAMES = (
     (
         *("sentiment", "topic", "topic_idx", "author", "intent", "stars", "rating", "emotion", "polarity"),
         *("score", "genre", "class_index", "class index"),
+        *("라벨", "레이블", "분류", "감정", "감성", "주제", "정답"),
     ),
 )
 ID_NAMES = (
@@ -29,7 +31,7 @@ ID_NAMES = (
     (
         *("index", "text_id", "phraseid", "tweet_id", "row_id", "review_id", "document_id", "qid", "comment_id"),
         *("sentence_id", "post_id", "message_id", "article_id", "doc_id", "essay_id", "discourse_id", "sample_id"),
-        *("textid", "tweetid", "rowid", "reviewid", "documentid"),
+        *("textid", "tweetid", "rowid", "reviewid", "documentid", "아이디", "번호"),
     ),
 )
 # In a sentence; of a table with hundreds of columns the first ones.

@@ -80,6 +80,9 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 
+# Rows of a group whose share of errors is drawn.
+LEAST_OF_GROUP = 20
+
 # Text takes its font when it is made: every figure is made within the style.
 styled = matplotlib.rc_context(STYLE)
 
@@ -403,10 +406,10 @@ def confidence_histogram(right: np.ndarray, confidence: np.ndarray) -> Figure:
 
 @styled
 def error_by_length(lengths: np.ndarray, wrong: np.ndarray) -> Figure:
-    """Share of wrong rows by length in words, in ten groups of about as many rows, with 95 % intervals (Wilson)."""
+    """Share of wrong rows by length in words, in groups of about as many rows, with 95 % intervals (Wilson)."""
     figure, axes = new_figure()
     order = np.argsort(lengths, kind="stable")
-    groups = [g for g in np.array_split(order, min(10, max(1, len(order) // 20))) if len(g)]
+    groups = [g for g in np.array_split(order, min(10, max(1, len(order) // LEAST_OF_GROUP))) if len(g)]
     x = np.array([lengths[g].mean() for g in groups])
     n = np.array([len(g) for g in groups])
     share = np.array([wrong[g].mean() for g in groups])

@@ -154,8 +154,9 @@ def _figures(
     wrong = rows.wrong
     if rows.problem_type == SINGLE_LABEL:
         missing += _draw_classes(rows, scores, drawn)
-    lengths = np.array([len(text.split()) for text in rows.columns[TEXT]])
-    drawn.add("length", plots.error_by_length(lengths, wrong))
+    if len(wrong) >= 2 * plots.LEAST_OF_GROUP:
+        lengths = np.array([len(text.split()) for text in rows.columns[TEXT]])
+        drawn.add("length", plots.error_by_length(lengths, wrong))
     return drawn, missing
 
 

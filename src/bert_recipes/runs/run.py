@@ -226,6 +226,8 @@ class Run(RunSettings):
 
     def _tell(self, scores: dict[str, Any]) -> None:
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
+        # Those of the evaluations above are of the training's own precision.
+        best += ", in float32" if self.model_dir and (self.training.bf16 or self.training.fp16) else ""
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
         files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.submission else [])]
         if self.model_dir is not None:
