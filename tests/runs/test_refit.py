@@ -111,6 +111,17 @@ def test_it_is_as_long_as_the_folds_were_to_their_best(training, expected, tmp_p
     assert best_length(SimpleNamespace(**training), folds) == expected
 
 
+@pytest.mark.parametrize("flags", [(), ("--model", "{run}")])
+def test_its_command_again_proposes_no_model_that_has_seen_the_folds(flags, refitted, competition, tiny_bert):
+    own = (*FLAGS, "--pooling", "mean", *(flag.format(run=refitted) for flag in flags))
+    with pytest.raises(UserError, match=r"with --overwrite\.$"):
+        recipe("custom", refitted, competition, tiny_bert, *own)
+    # Nor without the folds: the model has seen the rows that a split of them would validate it on.
+    alone = ("--model", str(refitted), "--num_train_epochs", "2", "--per_device_train_batch_size", "10")
+    with pytest.raises(UserError, match=r"with --overwrite\.$"):
+        recipe("custom", refitted, competition, tiny_bert, *alone, "--pooling", "mean")
+
+
 def test_where_no_checkpoint_is_chosen_it_is_as_long_as_a_fold(competition, tiny_bert, tmp_path):
     flags = ("--folds", "2", "--refit", "--load_best_model_at_end", "false", "--max_steps", "3")
     recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)

@@ -19,6 +19,7 @@ from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.reading import READING
 from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
+from bert_recipes.data.seen_rows import seen_before
 from bert_recipes.data.splits import column
 from bert_recipes.data.summary import show_data
 from bert_recipes.devices import describe_device, peak_memory
@@ -33,7 +34,6 @@ from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.next_steps import next_steps, train_on
-from bert_recipes.runs.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -114,7 +114,7 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
-            if sentence := seen_before(self):
+            if sentence := seen_before(self.configuration["model"], self.data.source, self.digests):
                 terminal.warn(sentence)
             say_which_gpus_idle(self.recipe, self.training, self.start)
 
