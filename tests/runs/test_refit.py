@@ -96,19 +96,56 @@ def test_killed_while_it_is_trained_it_goes_on_there(refitted, competition, tiny
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
-        ({"max_steps": -1, "num_train_epochs": 3.0}, {"num_train_epochs": 1.67}),
+        ({"max_steps": -1, "num_train_epochs": 3.0}, {"num_train_epochs": 5 / 3}),
         ({"max_steps": 30, "num_train_epochs": 3.0}, {"max_steps": 17}),
     ],
 )
 def test_it_is_as_long_as_the_folds_were_to_their_best(training, expected, tmp_path):
-    folds = []
-    for number, best in enumerate((10, 20, 20)):
-        folder = RunFolder(tmp_path / str(number))
-        folder.path.mkdir()
-        state = {"best_model_checkpoint": f"checkpoints/checkpoint-{best}", "global_step": 30, "max_steps": 30}
-        folder.trainer_state.write_text(json.dumps(state))
-        folds.append(SimpleNamespace(folder=folder))
-    assert best_length(SimpleNamespace(**training), folds) == expected
+    folds = [fold_with_best(tmp_path / str(number), best, 30) for number, best in enumerate((10, 20, 20))]
+    assert best_length(SimpleNamespace(**training), folds) == pytest.approx(expected)
+
+
+def fold_with_best(path, best, steps):
+    folder = RunFolder(path)
+    path.mkdir()
+    state = {"best_model_checkpoint": f"checkpoints/checkpoint-{best}", "global_step": steps, "max_steps": steps}
+    folder.trainer_state.write_text(json.dumps(state))
+    return SimpleNamespace(folder=folder)
+
+
+@pytest.mark.parametrize("best", [0, 100])
+def test_of_a_best_near_the_start_some_steps_are_left(best, tmp_path):
+    folds = [fold_with_best(tmp_path / str(number), best, 30_000) for number in range(2)]
+    found = best_length(SimpleNamespace(max_steps=-1, num_train_epochs=1.0), folds)
+    assert found["num_train_epochs"] * 30_000 == pytest.approx(max(best, 1))
+    assert best_length(SimpleNamespace(max_steps=30_000), folds) == {"max_steps": max(best, 1)}
+
+
+def test_a_refit_that_was_done_when_it_was_killed_leaves_no_checkpoints(
+    refitted, competition, tiny_bert, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(refitted, run)
+    (run / "metrics.json").unlink()
+    (run / "refit/checkpoints/checkpoint-10").mkdir(parents=True)
+    recipe("custom", run, competition, tiny_bert, *FLAGS, "--pooling", "mean")
+    assert "All rows" not in capsys.readouterr().out
+    assert {path.name for path in (run / "refit").iterdir()} == {"run.yaml", "trainer_state.json"}
+    assert json.loads((run / "metrics.json").read_text())["refit"]["steps"] > 0
+
+
+def test_a_callback_that_stops_by_evaluations_is_left_out_and_said(competition, tiny_bert, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from transformers import EarlyStoppingCallback\n\n\nclass Patience(EarlyStoppingCallback):\n    pass\n"
+    )
+    spec = f"{tmp_path}/mine.py:Patience"
+    recipe("stock", tmp_path / "run", competition, tiny_bert, *FLAGS, "--callbacks", spec)
+    said = in_a_line(capsys.readouterr().out)
+    assert f"the mean of the folds' best; without {spec}, since there are no evaluations to stop by)" in said
+    assert (tmp_path / "run/model/model.safetensors").is_file()
+    # What is written down is what was asked for, by which the run is repeated.
+    for part in ("run.yaml", "folds/1/run.yaml", "refit/run.yaml"):
+        assert yaml.safe_load((tmp_path / "run" / part).read_text())["callbacks"] == [spec]
 
 
 @pytest.mark.parametrize("flags", [(), ("--model", "{run}")])
@@ -139,6 +176,11 @@ def test_overwrite_takes_all_of_it_and_nothing_else(refitted, competition, tiny_
     [
         ("stock", ["--refit"], "--refit trains on all rows once cross-validation is done: give --folds too"),
         ("baseline", ["--folds", "2", "--refit"], "--refit cannot be honoured: the baseline saves no model"),
+        (
+            "stock",
+            ["--folds", "2", "--refit", "--lr_scheduler_type", "reduce_lr_on_plateau"],
+            "by which --lr_scheduler_type reduce_lr_on_plateau sets the learning rate: take another schedule",
+        ),
     ],
 )
 def test_a_mistake_about_it_writes_nothing(name, flags, sentence, competition, tiny_bert, tmp_path):
