@@ -29,6 +29,7 @@ from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictions, PredictionWriter
 from bert_recipes.files import NO_SPACE, write_json, writing
+from bert_recipes.modeling.going_on import read_otherwise
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
@@ -85,6 +86,7 @@ class Run(RunSettings):
         self.checkpoint: str | None = None
         self.is_open = False
         self.title = ""
+        self.read_otherwise = read_otherwise(args, model_dir) if model_dir and not whole else None
 
     def open(self) -> None:
         """Open the folder: write `run.yaml`, find the checkpoint to go on from, say what was read.
@@ -116,6 +118,8 @@ class Run(RunSettings):
             )
             if sentence := seen_before(self.configuration["model"], self.data.source, self.digests):
                 terminal.warn(sentence)
+            if self.read_otherwise:
+                terminal.warn(self.read_otherwise)
             say_which_gpus_idle(self.recipe, self.training, self.start)
 
     def _open_folder(self) -> None:

@@ -23,6 +23,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
 from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.going_on import read_otherwise
 from bert_recipes.modeling.loading import custom_config
 from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.modeling.pooling import POOLINGS
@@ -71,7 +72,7 @@ class Search:
         own = args.model.classifier
         columns = own_columns(args.model, columns_to_choose_from(data.splits["train"])) if own else []
         self.digests = digests(data, columns)
-        notes = (seen_before(args.model.model, data.source, self.digests),)
+        notes = (seen_before(args.model.model, data.source, self.digests), read_otherwise(args, model_dir))
         self.warnings = [sentence for sentence in notes if sentence]
         self.poolings = fitting_poolings(
             AutoConfig.from_pretrained(model_dir, trust_remote_code=args.model.trust_remote_code)
