@@ -250,11 +250,11 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_one_sentence(stopped, tmp_p
     (there / "checkpoint-2/optimizer.pt").write_bytes(b"x")
     for name, flags, sentence in (
         (there / "checkpoint-9", (), r"has no such checkpoint: it has checkpoint-1, checkpoint-2, checkpoint-3"),
-        (there, (), "is no checkpoint of the run in"),
+        (there, (), "is not a checkpoint of the run in"),
         (
             tmp_path / "other/checkpoints/checkpoint-1",
             (),
-            r"is no checkpoint of .*, but of the run in .*/other: it has",
+            r"is not a checkpoint of .*, but of the run in .*/other: it has",
         ),
         (there / "checkpoint-2", (), r"cannot be used \(optimizer\.pt is damaged\): name another one"),
         (there / "checkpoint-1", ("--seed", "7"), "holds a run of another configuration .seed is 42 there and 7 here"),
