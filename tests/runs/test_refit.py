@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import yaml
 from support.scripts import in_a_line, predictions, recipe
+from transformers.trainer_utils import SchedulerType
 
 import bert_recipes as br
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.inference.predictor import Predictor
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.refit import Refit, best_length
+from bert_recipes.runs.settings import BY_EVALUATIONS
 
 FLAGS = ("--folds", "2", "--refit", "--num_train_epochs", "2", "--per_device_train_batch_size", "10")
 
@@ -176,16 +178,19 @@ def test_overwrite_takes_all_of_it_and_nothing_else(refitted, competition, tiny_
     [
         ("stock", ["--refit"], "--refit trains on all rows once cross-validation is done: give --folds too"),
         ("baseline", ["--folds", "2", "--refit"], "--refit cannot be honoured: the baseline saves no model"),
-        (
-            "stock",
-            ["--folds", "2", "--refit", "--lr_scheduler_type", "reduce_lr_on_plateau"],
-            "by which --lr_scheduler_type reduce_lr_on_plateau sets the learning rate: take another schedule",
-        ),
     ],
 )
 def test_a_mistake_about_it_writes_nothing(name, flags, sentence, competition, tiny_bert, tmp_path):
     with pytest.raises(UserError, match=sentence):
         recipe(name, tmp_path / "run", competition, tiny_bert, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("schedule", sorted({kind.value for kind in SchedulerType} & BY_EVALUATIONS))
+def test_a_schedule_that_goes_by_evaluations_writes_nothing(schedule, competition, tiny_bert, tmp_path):
+    flags = ("--folds", "2", "--refit", "--lr_scheduler_type", schedule)
+    with pytest.raises(UserError, match=f"by which --lr_scheduler_type {schedule} sets the learning rate"):
+        recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
     assert not (tmp_path / "run").exists()
 
 
