@@ -5,8 +5,8 @@
 
 Optuna draws (TPE) and gives up early on what falls behind the median of the trials before it at the same epoch.
 Trials are kept in runs/search/trials.sqlite3: the same command goes on where it was stopped. Every trial is validated
-on the same rows, so the best score is too kind: confirm it with other seeds, and against the defaults, by `make
-compare`.
+on the same rows, so the best score is slightly optimistic: confirm it with other seeds, and against the defaults, by
+`make compare`.
 """
 
 from pathlib import Path

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from support.paths import OWN_CLASSIFIERS, RECIPES
 from support.rows import sentence, write_csv
-from support.scripts import recipe, run_script
+from support.scripts import in_a_line, recipe, run_script
 
 import bert_recipes as br
 from bert_recipes.errors import UserError
@@ -100,9 +100,14 @@ def test_nothing_goes_on_from_a_classifier_of_ones_own_but_says_so(tweets, tiny_
             recipe(name, tmp_path / "second", tweets, tmp_path / "first", "--max_steps", "2")
 
 
-def test_a_run_in_windows_is_gone_on_from_in_windows(tweets, tiny_bert, tmp_path, capsys):
+def test_a_run_in_windows_is_gone_on_from_in_windows_or_it_is_said(tweets, tiny_bert, tmp_path, capsys):
     recipe("stock", tmp_path / "first", tweets, tiny_bert, *WINDOWS, "--max_steps", "2")
+    capsys.readouterr()
     recipe("stock", tmp_path / "second", tweets, tmp_path / "first", *WINDOWS, "--max_steps", "2")
-    recipe("stock", tmp_path / "plain", tweets, tmp_path / "first", "--max_steps", "2")
+    assert "was trained with" not in in_a_line(capsys.readouterr().out)
+    for name in ("custom", "stock"):
+        recipe(name, tmp_path / "plain", tweets, tmp_path / "first", "--max_steps", "2", "--overwrite")
+        said = in_a_line(capsys.readouterr().out)
+        assert f"--model {tmp_path}/first was trained with --long_texts windows --stride 2" in said
     assert "reading" in json.loads((tmp_path / "second/model/config.json").read_text())
     assert "reading" not in json.loads((tmp_path / "plain/model/config.json").read_text())

@@ -32,6 +32,12 @@ def first(competition, tiny_bert, tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def by_script(monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+
+
 def weights(folder):
     return load_file(folder / "model/model.safetensors")
 
@@ -91,6 +97,39 @@ def test_rows_that_the_model_has_seen_are_no_secret(first, competition, tiny_ber
         assert (warning in in_a_line(capsys.readouterr().out)) == warned
 
 
+def test_rows_that_a_model_further_back_has_seen_are_no_secret(first, competition, tmp_path, capsys):
+    other = ("--split_seed", "7")
+    recipe("stock", tmp_path / "second", competition, first / "stock", *STEPS, *other)
+    run = ("stock", tmp_path / "third", competition, tmp_path / "second", *STEPS)
+    capsys.readouterr()
+    recipe(*run, *other)
+    said = in_a_line(capsys.readouterr().out)
+    assert (
+        f"--model {tmp_path}/second began from {first}/stock, which was trained on this data in other splits" in said
+    )
+    # Its own command again does not propose to go on in the same way.
+    with pytest.raises(UserError, match=r"with --overwrite\.$"):
+        recipe(*run, *other)
+    # What is not there any more tells nothing, and one that names itself is asked once.
+    configuration = yaml.safe_load((tmp_path / "second/run.yaml").read_text())
+    for gone in ("nowhere", "second"):
+        values = configuration | {"model": str(tmp_path / gone)}
+        (tmp_path / "second/run.yaml").write_text(yaml.safe_dump(values))
+        recipe(*run, *other, "--overwrite")
+        assert "it may have seen rows" not in in_a_line(capsys.readouterr().out)
+
+
+def test_a_run_in_the_folder_where_one_is_is_gone_on_from_beside_it(
+    first, competition, tiny_bert, by_script, monkeypatch
+):
+    monkeypatch.chdir(first / "stock")
+    with pytest.raises(UserError) as caught:
+        recipe("stock", ".", competition, tiny_bert, *STEPS[2:], "--max_steps", "10")
+    command = str(caught.value).partition(" by: ")[2]
+    assert f" --model {first}/stock " in command
+    assert command.endswith(f" --output_dir {first}/stock-2")
+
+
 def interrupt(monkeypatch, step):
     """Have a training end after the checkpoint of a step is saved, once."""
     save = RecipeTrainer._save_checkpoint
@@ -126,12 +165,6 @@ def test_what_lora_learned_is_a_part_of_what_it_goes_on_from(competition, tiny_b
 
 
 # More epochs in a folder whose run is finished
-
-
-@pytest.fixture
-def by_script(monkeypatch):
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
 
 
 ASKED = [
@@ -217,11 +250,11 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_is_one_sentence(stopped, tmp_p
     (there / "checkpoint-2/optimizer.pt").write_bytes(b"x")
     for name, flags, sentence in (
         (there / "checkpoint-9", (), r"has no such checkpoint: it has checkpoint-1, checkpoint-2, checkpoint-3"),
-        (there, (), "is no checkpoint of the run in"),
+        (there, (), "is not a checkpoint of the run in"),
         (
             tmp_path / "other/checkpoints/checkpoint-1",
             (),
-            r"is no checkpoint of .*, but of the run in .*/other: it has",
+            r"is not a checkpoint of .*, but of the run in .*/other: it has",
         ),
         (there / "checkpoint-2", (), r"cannot be used \(optimizer\.pt is damaged\): name another one"),
         (there / "checkpoint-1", ("--seed", "7"), "holds a run of another configuration .seed is 42 there and 7 here"),

@@ -1,7 +1,11 @@
 """Another training from a classifier: what is not given follows the model, and what fits of its head is kept."""
 
+import json
+import shutil
+
 import pytest
 import torch
+import yaml
 from support.classifiers import LABELS, TEXTS, build, inputs_of
 from support.parsing import parse
 from support.scripts import in_a_line
@@ -10,7 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.building import build_classifier
-from bert_recipes.modeling.going_on import follow_model
+from bert_recipes.modeling.going_on import follow_model, read_otherwise
 from bert_recipes.modeling.loading import load_pretrained
 from bert_recipes.task import Task
 
@@ -107,6 +111,39 @@ def test_a_pooler_that_the_model_left_out_is_new(trained, tmp_path):
         assert torch.equal(model.encoder.state_dict()[name], weight)
 
 
+@pytest.mark.parametrize(
+    ("choices", "asked"),
+    [(ALL, ALL), ({}, {}), (None, {})],
+    ids=["pooling and head", "the pooler", "the pooler of a stock model"],
+)
+def test_over_layers_that_begin_anew_nothing_is_kept(choices, asked, trained, tiny_bert, tokenizer, tmp_path, capsys):
+    if choices is None:
+        options = {"id2label": LABELS.id2label, "label2id": LABELS.label2id}
+        load_pretrained(AutoModelForSequenceClassification, str(tiny_bert), **options).save_pretrained(
+            tmp_path / "model"
+        )
+        tokenizer.save_pretrained(tmp_path / "model")
+    else:
+        trained(**choices)
+    capsys.readouterr()
+    before = begin(tmp_path / "model", **asked)
+    assert "which is kept" in in_a_line(capsys.readouterr().out)
+    model = begin(tmp_path / "model", **asked, reinit_layers=1)
+    assert not kept(before, model)
+    first, last = ([m.encoder.encoder.layer[i].state_dict() for m in (before, model)] for i in (0, -1))
+    assert all(torch.equal(first[0][name], first[1][name]) for name in first[0])
+    assert not all(torch.equal(last[0][name], last[1][name]) for name in last[0])
+    said = (
+        f"--model {tmp_path}/model keeps its encoder up to the layers of --reinit_layers 1: over these a new head is"
+    )
+    assert said in in_a_line(capsys.readouterr().out)
+
+
+def test_of_a_plain_encoder_there_is_no_head_to_speak_of(tiny_bert, capsys):
+    begin(tiny_bert, reinit_layers=1)
+    assert capsys.readouterr().out == ""
+
+
 NEW, OURS = "a new head is begun over its encoder, which is kept", "these very labels (no, yes, maybe), which is kept"
 
 
@@ -196,6 +233,43 @@ def test_of_another_kind_of_model_nothing_follows(tiny_bert, capsys):
     args = parse("--model", str(tiny_bert))
     assert follow_model(args, str(tiny_bert)) is args
     assert capsys.readouterr().out == ""
+
+
+# What it has read
+
+
+LONGER = {"max_length": 16, "long_texts": "head_tail"}
+OF_WINDOWS = {"max_length": 8, "long_texts": "windows", "stride": 2, "max_windows": 32}
+AS_IT_WAS = "--max_length 8 --long_texts windows --stride 2 --max_windows 32"
+
+
+@pytest.mark.parametrize(
+    ("read", "flags", "told"),
+    [
+        (None, "", None),
+        (OF_WINDOWS, "", AS_IT_WAS),
+        (OF_WINDOWS, "--long_texts windows --max_length 8 --stride 2", None),
+        (OF_WINDOWS, "--max_length 8", AS_IT_WAS.removeprefix("--max_length 8 ")),
+        # Another way of reading that was asked for has neither a stride nor windows.
+        (OF_WINDOWS, "--long_texts tail", "--max_length 8"),
+        (OF_WINDOWS, "--long_texts tail --max_length 16", None),
+        (LONGER, "", "--max_length 16 --long_texts head_tail"),
+        ({"max_length": 16, "long_texts": None}, "", "--max_length 16"),
+        ({"max_length": 128, "long_texts": None}, "", None),
+    ],
+)
+@pytest.mark.parametrize("by", ["run", "model"])
+def test_a_model_that_read_its_texts_otherwise_says_so(by, read, flags, told, tiny_bert, tmp_path):
+    shutil.copytree(tiny_bert, model := tmp_path / "run/model")
+    if read and by == "run":
+        (tmp_path / "run/run.yaml").write_text(yaml.safe_dump({"recipe": "stock", **read}))
+    elif read:
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps(config | {"reading": read}))
+    said = read_otherwise(parse("--model", str(model), *flags.split()), str(model))
+    assert said == (
+        told and f"--model {model} was trained with {told}: give that here too, or texts are read otherwise."
+    )
 
 
 # A pooling of one's own

@@ -15,6 +15,7 @@ from support.scripts import recipe, run_script
 
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
+from bert_recipes.runs.comparison import Compared
 
 
 def compare(*arguments):
@@ -118,6 +119,33 @@ def test_finished_runs_are_grouped_by_what_differs_beside_the_seed(compared, tmp
         compare(*runs, "--output_dir", folder)
     with pytest.raises(UserError, match="differ in their seeds alone"):
         compare(*runs[:2], "--output_dir", tmp_path / "out")
+
+
+def test_runs_from_before_a_key_was_there_are_grouped_with_those_of_today(compared, tmp_path):
+    folder, _ = compared
+    for name in ("baseline-seed-1", "mean-seed-1", "mean-seed-2"):
+        shutil.copytree(folder / name, tmp_path / name)
+    run = yaml.safe_load((tmp_path / "mean-seed-1/run.yaml").read_text())
+    new = ("refit", "stride", "max_windows", "long_texts", "classifier", "extra_columns")
+    (tmp_path / "mean-seed-1/run.yaml").write_text(yaml.safe_dump({k: v for k, v in run.items() if k not in new}))
+    with pytest.raises(UserError, match="differ in their seeds alone"):
+        compare(tmp_path / "mean-seed-1", tmp_path / "mean-seed-2", "--output_dir", tmp_path / "out")
+
+
+def test_what_a_file_brings_itself_is_not_taken_from_the_one_below_it(tmp_path):
+    below = tmp_path / "below.yaml"
+    below.write_text("dataset: one\nlabels: [a, b]\npooling: cls\nhead_layers: 1\nlearning_rate: 0.001\n")
+    own = tmp_path / "own.yaml"
+    for text, expected in (
+        ("classifier: mine.py:Mine\n", {"dataset": "one", "labels": ["a", "b"], "classifier": "mine.py:Mine"}),
+        ("classifier: null\nhead_layers: 2\n", None),
+        ("dataset: two\n", {"dataset": "two", "pooling": "cls", "head_layers": 1}),
+    ):
+        own.write_text(f"recipe: custom\n{text}")
+        found = Compared.named(str(own), below, []).configuration
+        if expected is None:
+            expected = yaml.safe_load(below.read_text()) | {"classifier": None, "head_layers": 2}
+        assert found == expected | {"learning_rate": 0.001}
 
 
 def test_a_recipe_that_fails_is_told_by_its_own_sentence(config, tmp_path):

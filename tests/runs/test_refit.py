@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import yaml
 from support.scripts import in_a_line, predictions, recipe
+from transformers.trainer_utils import SchedulerType
 
 import bert_recipes as br
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.inference.predictor import Predictor
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.refit import Refit, best_length
+from bert_recipes.runs.settings import BY_EVALUATIONS
 
 FLAGS = ("--folds", "2", "--refit", "--num_train_epochs", "2", "--per_device_train_batch_size", "10")
 
@@ -96,19 +98,67 @@ def test_killed_while_it_is_trained_it_goes_on_there(refitted, competition, tiny
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
-        ({"max_steps": -1, "num_train_epochs": 3.0}, {"num_train_epochs": 1.67}),
+        ({"max_steps": -1, "num_train_epochs": 3.0}, {"num_train_epochs": 5 / 3}),
         ({"max_steps": 30, "num_train_epochs": 3.0}, {"max_steps": 17}),
     ],
 )
 def test_it_is_as_long_as_the_folds_were_to_their_best(training, expected, tmp_path):
-    folds = []
-    for number, best in enumerate((10, 20, 20)):
-        folder = RunFolder(tmp_path / str(number))
-        folder.path.mkdir()
-        state = {"best_model_checkpoint": f"checkpoints/checkpoint-{best}", "global_step": 30, "max_steps": 30}
-        folder.trainer_state.write_text(json.dumps(state))
-        folds.append(SimpleNamespace(folder=folder))
-    assert best_length(SimpleNamespace(**training), folds) == expected
+    folds = [fold_with_best(tmp_path / str(number), best, 30) for number, best in enumerate((10, 20, 20))]
+    assert best_length(SimpleNamespace(**training), folds) == pytest.approx(expected)
+
+
+def fold_with_best(path, best, steps):
+    folder = RunFolder(path)
+    path.mkdir()
+    state = {"best_model_checkpoint": f"checkpoints/checkpoint-{best}", "global_step": steps, "max_steps": steps}
+    folder.trainer_state.write_text(json.dumps(state))
+    return SimpleNamespace(folder=folder)
+
+
+@pytest.mark.parametrize("best", [0, 100])
+def test_of_a_best_near_the_start_some_steps_are_left(best, tmp_path):
+    folds = [fold_with_best(tmp_path / str(number), best, 30_000) for number in range(2)]
+    found = best_length(SimpleNamespace(max_steps=-1, num_train_epochs=1.0), folds)
+    assert found["num_train_epochs"] * 30_000 == pytest.approx(max(best, 1))
+    assert best_length(SimpleNamespace(max_steps=30_000), folds) == {"max_steps": max(best, 1)}
+
+
+def test_a_refit_that_was_done_when_it_was_killed_leaves_no_checkpoints(
+    refitted, competition, tiny_bert, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    shutil.copytree(refitted, run)
+    (run / "metrics.json").unlink()
+    (run / "refit/checkpoints/checkpoint-10").mkdir(parents=True)
+    recipe("custom", run, competition, tiny_bert, *FLAGS, "--pooling", "mean")
+    assert "All rows" not in capsys.readouterr().out
+    assert {path.name for path in (run / "refit").iterdir()} == {"run.yaml", "trainer_state.json"}
+    assert json.loads((run / "metrics.json").read_text())["refit"]["steps"] > 0
+
+
+def test_a_callback_that_stops_by_evaluations_is_left_out_and_said(competition, tiny_bert, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from transformers import EarlyStoppingCallback\n\n\nclass Patience(EarlyStoppingCallback):\n    pass\n"
+    )
+    spec = f"{tmp_path}/mine.py:Patience"
+    recipe("stock", tmp_path / "run", competition, tiny_bert, *FLAGS, "--callbacks", spec)
+    said = in_a_line(capsys.readouterr().out)
+    assert f"the mean of the folds' best; without {spec}, since there are no evaluations to stop by)" in said
+    assert (tmp_path / "run/model/model.safetensors").is_file()
+    # What is written down is what was asked for, by which the run is repeated.
+    for part in ("run.yaml", "folds/1/run.yaml", "refit/run.yaml"):
+        assert yaml.safe_load((tmp_path / "run" / part).read_text())["callbacks"] == [spec]
+
+
+@pytest.mark.parametrize("flags", [(), ("--model", "{run}")])
+def test_its_command_again_proposes_no_model_that_has_seen_the_folds(flags, refitted, competition, tiny_bert):
+    own = (*FLAGS, "--pooling", "mean", *(flag.format(run=refitted) for flag in flags))
+    with pytest.raises(UserError, match=r"with --overwrite\.$"):
+        recipe("custom", refitted, competition, tiny_bert, *own)
+    # Nor without the folds: the model has seen the rows that a split of them would validate it on.
+    alone = ("--model", str(refitted), "--num_train_epochs", "2", "--per_device_train_batch_size", "10")
+    with pytest.raises(UserError, match=r"with --overwrite\.$"):
+        recipe("custom", refitted, competition, tiny_bert, *alone, "--pooling", "mean")
 
 
 def test_where_no_checkpoint_is_chosen_it_is_as_long_as_a_fold(competition, tiny_bert, tmp_path):
@@ -133,6 +183,14 @@ def test_overwrite_takes_all_of_it_and_nothing_else(refitted, competition, tiny_
 def test_a_mistake_about_it_writes_nothing(name, flags, sentence, competition, tiny_bert, tmp_path):
     with pytest.raises(UserError, match=sentence):
         recipe(name, tmp_path / "run", competition, tiny_bert, *flags)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("schedule", sorted({kind.value for kind in SchedulerType} & BY_EVALUATIONS))
+def test_a_schedule_that_goes_by_evaluations_writes_nothing(schedule, competition, tiny_bert, tmp_path):
+    flags = ("--folds", "2", "--refit", "--lr_scheduler_type", schedule)
+    with pytest.raises(UserError, match=f"by which --lr_scheduler_type {schedule} sets the learning rate"):
+        recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
     assert not (tmp_path / "run").exists()
 
 

@@ -115,6 +115,19 @@ def test_what_is_no_callback_is_refused_before_anything_is_written(name, said, f
     assert not (tmp_path / "run").exists()
 
 
+def test_one_that_stops_by_evaluations_needs_some(file, competition, tiny_bert, tmp_path):
+    with file.open("a") as opened:
+        opened.write("\n\nfrom transformers import EarlyStoppingCallback\n")
+    flags = ("--eval_strategy", "no", "--load_best_model_at_end", "false")
+    with pytest.raises(
+        UserError, match=r"mine\.py:EarlyStoppingCallback stops by evaluations, and there are none: give"
+    ):
+        recipe(
+            "stock", tmp_path / "run", competition, tiny_bert, "--callbacks", f"{file}:EarlyStoppingCallback", *flags
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_that_cannot_be_made_is_a_sentence(file, competition, tiny_bert, tmp_path):
     with pytest.raises(UserError, match="it cannot be made: ValueError: no such thing"):
         recipe("custom", tmp_path / "run", competition, tiny_bert, "--callbacks", f"{file}:Broken")

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from support.classifiers import build
 from support.paths import RECIPES
-from support.scripts import recipe, run_script
+from support.scripts import in_a_line, recipe, run_script
 
 from bert_recipes.errors import UserError
 
@@ -77,6 +77,15 @@ def test_a_search_starts_from_no_model_whose_head_is_chosen(competition, tiny_be
     with pytest.raises(UserError, match="is a model of the custom recipe, whose pooling and head are chosen"):
         recipe("search", tmp_path / "search", competition, tmp_path / "model")
     assert not (tmp_path / "search").exists()
+
+
+def test_rows_that_the_model_has_seen_are_no_secret(competition, tiny_bert, tmp_path, capsys):
+    recipe("stock", tmp_path / "run", competition, tiny_bert, "--max_steps", "2", "--max_length", "16")
+    for flags, warned in (((), False), (("--split_seed", "7"), True)):
+        capsys.readouterr()
+        recipe("search", tmp_path / "search", competition, tmp_path / "run", "--trials", "1", "--overwrite", *flags)
+        said = in_a_line(capsys.readouterr().out)
+        assert ("it may have seen rows that validate it now" in said) == warned
 
 
 @pytest.mark.parametrize("stranger", ["thesis.tex", "trials/notes.txt", "logs/slurm-1.out"])

@@ -1,5 +1,6 @@
 """What can be set beside what `TrainingArguments` has: dataclasses whose fields are flags and keys of YAML files."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from typing import Any, ClassVar, cast
@@ -20,6 +21,21 @@ OF_THE_HEAD = {
     *("pooling", "head_layers", "head_size", "head_activation", "head_dropout", "dropout_samples"),
     *("reinit_layers", "lora_rank"),
 }
+
+
+def replaced_by(given: Collection[str], below: Collection[str]) -> set[str]:
+    """Return which keys of a configuration have no meaning under what is laid over it, and are not given there.
+
+    The labels are those of its own data set, and a classifier of the user's own brings its own head.
+
+    Args:
+        given: names of what is laid over it.
+        below: the keys of the configuration.
+    """
+    replaced = {"labels"} if "dataset" in given else set()
+    if "classifier" in given:
+        replaced |= OF_THE_HEAD
+    return replaced.intersection(below) - set(given)
 
 
 @dataclass

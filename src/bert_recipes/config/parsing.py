@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from bert_recipes.config.aliases import called_here
-from bert_recipes.config.arguments import OF_THE_HEAD, RECIPES, DataArguments, ModelArguments
+from bert_recipes.config.arguments import OF_THE_HEAD, RECIPES, DataArguments, ModelArguments, replaced_by
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import asks_for_help, flag_groups, print_help
 from bert_recipes.config.shipped import find_configuration
@@ -154,14 +154,12 @@ def _defaults(
     defaults: dict[str, Any] = {"output_dir": None}
     if config:
         defaults |= _read_configuration(Path(config), valid, name, parts)
-        if "dataset" in given:
-            # Those of the file's own data set: the one that is given has its own.
-            defaults.pop("labels", None)
-        if "classifier" in given and (replaced := OF_THE_HEAD & defaults.keys() - set(given)):
+        replaced = replaced_by(given, defaults)
+        defaults = {key: value for key, value in defaults.items() if key not in replaced}
+        if of_the_head := replaced & OF_THE_HEAD:
             from bert_recipes import terminal  # --help needs no rich
 
-            defaults = {key: value for key, value in defaults.items() if key not in replaced}
-            terminal.say(f"--classifier takes the place of {', '.join(sorted(replaced))} in {config}.")
+            terminal.say(f"--classifier takes the place of {', '.join(sorted(of_the_head))} in {config}.")
     return {key: value for key, value in defaults.items() if key in valid}
 
 

@@ -79,7 +79,7 @@ def build_classifier(
         pad_token_id=getattr(encoder.config, "pad_token_id", None),
     )
     model = EncoderClassifier.from_encoder(encoder, config, pooling)
-    keep_head(model, model_dir, args.pooling, args.trust_remote_code)
+    keep_head(model, model_dir, args)
     _freeze(encoder, args)
     if args.lora_rank is not None:
         model.encoder = _with_lora(encoder, args.lora_rank, args.lora_alpha)

@@ -1,6 +1,7 @@
-"""A classifier as the start of another training: whose choices hold for its head, and what of it is kept."""
+"""A trained model as the start of another training: what of its choices and of its head is kept, and what differs."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from transformers import AutoConfig, PretrainedConfig
 from bert_recipes import terminal
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.reading import READING, Reading
+from bert_recipes.config.saved import configuration_of_model
 from bert_recipes.data.tokenization import encoder_of
 from bert_recipes.errors import UserError, some
 from bert_recipes.modeling.loading import LINEAR_HEAD, compared_heads, custom_config, is_on_pooler, label_names_of
@@ -66,24 +69,62 @@ def _check_trusted(there: EncoderClassifierConfig, model_dir: str, trusted: bool
         )
 
 
-def keep_head(model: EncoderClassifier, model_dir: str, pooling: str, trust_remote_code: bool = False) -> None:
+def read_otherwise(args: Arguments[Any], model_dir: str) -> str | None:
+    """Return a sentence where texts would be read otherwise than the model has read them, though nobody asked for it.
+
+    What the model has read is known from the run that made it or, where that is not there, from its config.json.
+
+    Args:
+        args: of the recipe.
+        model_dir: the folder of the model.
+    """
+    there = configuration_of_model(args.model.model)
+    if "max_length" not in there:
+        config = json.loads((Path(model_dir) / "config.json").read_text(encoding="utf-8"))
+        there = config.get(READING) or {}
+    if "max_length" not in there:
+        return None
+    read = Reading.of(there).saved(there["max_length"])
+    here = args.data.reading.saved(args.data.max_length)
+    if "long_texts" in args.given and read["long_texts"] != here["long_texts"]:
+        read = {"max_length": read["max_length"]}  # the rest would not go with what was asked for
+    differ = {
+        name: value
+        for name, value in read.items()
+        if value is not None and value != here.get(name) and name not in args.given
+    }
+    if not differ:
+        return None
+    flags = " ".join(f"--{name} {value}" for name, value in differ.items())
+    return f"--model {args.model.model} was trained with {flags}: give that here too, or texts are read otherwise."
+
+
+def keep_head(model: EncoderClassifier, model_dir: str, args: CustomArguments) -> None:
     """Give a new classifier what fits it of the head of the model that its encoder is from, and say so.
 
     The pooling is kept where it is the same, the hidden layers where these are the same too, and the output layer
     where the labels are as well. Of a stock model the output layer is kept where it stands on the pooler alone, as
-    BERT's does, and is to stand there again.
+    BERT's does, and is to stand there again. Over layers that are reinitialised nothing is kept, since what it has
+    learned is about what these gave.
 
     Args:
         model: with that encoder, and a pooling and a head that have been begun anew.
         model_dir: the folder of the model that the encoder is from.
-        pooling: as `--pooling` has it.
-        trust_remote_code: whether code in the folder may run.
+        args: of the recipe.
     """
     there = custom_config(model_dir)
-    if there is None:
-        _keep_stock_head(model, AutoConfig.from_pretrained(model_dir, trust_remote_code=trust_remote_code), model_dir)
+    config = there or AutoConfig.from_pretrained(model_dir, trust_remote_code=args.trust_remote_code)
+    if args.reinit_layers:
+        if there or _stock_heads(config):
+            terminal.say(
+                f"--model {model_dir} keeps its encoder up to the layers of --reinit_layers {args.reinit_layers}: "
+                "over these a new head is begun too."
+            )
         return
-    if not _same_pooling(there, model_dir, pooling):
+    if there is None:
+        _keep_stock_head(model, config, model_dir)
+        return
+    if not _same_pooling(there, model_dir, args.pooling):
         terminal.say(
             f"--model {model_dir} keeps its encoder alone: its pooling is {there.pooling}, and for "
             f"{model.config.pooling} a new head is begun."
@@ -106,7 +147,7 @@ def keep_head(model: EncoderClassifier, model_dir: str, pooling: str, trust_remo
 
 
 def _keep_stock_head(model: EncoderClassifier, there: PretrainedConfig, model_dir: str) -> None:
-    heads = [name for name in there.architectures or [] if "ForSequenceClassification" in name]
+    heads = _stock_heads(there)
     if not heads:
         return
     inner = f"{model.encoder.base_model_prefix}."
@@ -122,6 +163,10 @@ def _keep_stock_head(model: EncoderClassifier, there: PretrainedConfig, model_di
     if same:
         model.load_state_dict(head, strict=False)
     terminal.say(f"--model {model_dir} is a {heads[0]}, whose encoder is kept, and has a head {said}")
+
+
+def _stock_heads(config: PretrainedConfig) -> list[str]:
+    return [name for name in config.architectures or [] if "ForSequenceClassification" in name]
 
 
 def _same_pooling(there: EncoderClassifierConfig, model_dir: str, pooling: str) -> bool:

@@ -14,7 +14,15 @@ import numpy as np
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD
-from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, differences, saved_configuration
+from bert_recipes.config.arguments import replaced_by
+from bert_recipes.config.saved import (
+    METRICS_FILE,
+    NOT_COMPARED,
+    RUN_FILE,
+    differences,
+    differing,
+    saved_configuration,
+)
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.devices import cores
 from bert_recipes.errors import StoppedError, UserError, some
@@ -30,7 +38,7 @@ NAMES = ("baseline", "stock", "custom")
 # What a comparison writes beside its runs.
 COMPARISON_FILES = ("*.yaml", "comparison.json", "report.html", "plots/*.png", "plots/*.svg", "*.log")
 # What tells runs of one thing apart from runs of another: not these.
-NOT_OF_IT = {"seed", "output_dir", "data_seed"}
+NOT_OF_IT = NOT_COMPARED | {"seed", "data_seed"}
 
 
 def comparison_folder(folder: Path) -> OwnedFolder:
@@ -75,7 +83,10 @@ class Compared:
         recipe = own.pop("recipe", None)
         if recipe not in NAMES:
             raise UserError(f"{what} does not say of which recipe it is: add 'recipe: custom', or another of {NAMES}.")
-        return cls(path.stem, recipe, _configuration(config) | own, flags)
+        below = _configuration(config)
+        replaced = replaced_by({key for key, value in own.items() if value is not None}, below)
+        below = {key: value for key, value in below.items() if key not in replaced}
+        return cls(path.stem, recipe, below | own, flags)
 
     @classmethod
     def finished(cls, folder: Path) -> "Compared":
@@ -202,11 +213,10 @@ def finished(compared: list[Compared], seeds: list[int], folder: Path) -> list[G
         if c.recipe:
             groups[c.name] = [run_folder(folder, c, seed).path for seed in seeds]
             continue
-        own = {k: v for k, v in c.configuration.items() if k not in NOT_OF_IT}
-        name = next((n for other, n in same if other == own), None)
+        name = next((n for other, n in same if not differing(other, c.configuration, NOT_OF_IT)), None)
         if name is None:
             name = c.name if c.name not in groups else str(c.folders[0])
-            same.append((own, name))
+            same.append((c.configuration, name))
         groups.setdefault(name, []).extend(c.folders)
     if len(groups) < 2:
         raise UserError("these runs differ in their seeds alone: there is nothing to compare.")

@@ -64,8 +64,9 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
         _drop_checkpoints(part)
     whole.open()
     refit = Refit(args, tokenized, whole, parts) if args.data.refit else None
-    if refit and not refit.is_done:
-        yield refit
+    if refit:
+        if not refit.is_done:
+            yield refit
         _drop_checkpoints(refit)
     if PartialState().is_main_process:
         _pool(whole, parts, fold_of, refit)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.saved import differing, saved_configuration
+from bert_recipes.data.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.runs.submission import competition_of
 
@@ -39,14 +40,19 @@ def train_on(run: RunSettings) -> str:
     """Return, for the end of a sentence, the command that trains on from the finished run in the folder of a new one.
 
     That is nothing where there is none, where it has no model, or where more than a longer training is asked for: then
-    the new run is not meant to go on with it.
+    the new run is not meant to go on with it. Nor is it proposed where the model may have seen rows that would
+    validate it, as that of all rows has seen those of every fold.
     """
     folder = run.folder
     needed = (folder.run_file, folder.metrics_file, folder.model / "config.json")
-    if run.start is None or not all(file.is_file() for file in needed):
+    if run.start is None or run.configuration["folds"] or not all(file.is_file() for file in needed):
+        return ""
+    # The name where it is one: `.` has none that a number could be put to.
+    path = folder.path if folder.path.name.strip(".") else folder.path.resolve()
+    if seen_before(str(path), run.data.source, run.digests):
         return ""
     differ = differing(saved_configuration(folder.path), run.configuration)
-    changes: dict[str, Any] = {"model": str(folder.path)}
+    changes: dict[str, Any] = {"model": str(path)}
     _, model = differ.pop("model", (None, None))
     from_itself = model is not None and Path(model).resolve() in (folder.path.resolve(), folder.model.resolve())
     if not from_itself:
@@ -56,6 +62,6 @@ def train_on(run: RunSettings) -> str:
         if model is not None or more.keys() != longer.keys() or differ.keys() - (SCHEDULE if more else set()):
             return ""
         changes |= {name: int(count) if count == int(count) else round(count, 6) for name, count in more.items()}
-    places = (folder.path.with_name(f"{folder.path.name}-{number}") for number in itertools.count(2))
+    places = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     changes["output_dir"] = str(next(place for place in places if not place.exists()))
     return f"; its model is trained on, with a schedule of its own, by: {run.start.but_with(run.recipe, changes)}"

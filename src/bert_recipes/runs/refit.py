@@ -1,6 +1,5 @@
 """One model of all labelled rows, trained after the folds of `--folds` where `--refit` asks for it."""
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +11,10 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
+from bert_recipes.errors import some
 from bert_recipes.files import read_json, write_json
 from bert_recipes.runs.run import Run, train_scores, write_model
+from bert_recipes.training.callbacks import early_stopping_callbacks, with_own_objects
 from bert_recipes.training.trainer import RecipeTrainer
 
 
@@ -39,8 +40,7 @@ class Refit(Run):
         rows = DatasetDict(train=whole.data.splits["train"])
         data = dataclasses.replace(whole.data, splits=rows, sample=None, notes=[])
         super().__init__(own, data, DatasetDict(train=tokenized["train"]), whole.model_dir, whole=whole)
-        said = "".join(f" ({name} {value:g}, the mean of the folds' best)" for name, value in length.items())
-        self.title = f"All rows{said}"
+        self.title = f"All rows{_how(length, args.training)}"
 
     @property
     def is_done(self) -> bool:
@@ -61,26 +61,40 @@ class Refit(Run):
 
 
 def best_length(training: RecipeTrainingArguments, folds: Sequence[Run]) -> dict[str, float]:
-    """Return `num_train_epochs`, or `max_steps` where that was given, up to the folds' best checkpoints on average."""
+    """Return `num_train_epochs`, or `max_steps` where that was given, up to the folds' best checkpoints on average.
+
+    That is one step at least.
+    """
     states = [read_json(fold.folder.trainer_state) for fold in folds]
     best = [_best_step(state) for state in states]
     if training.max_steps > 0:
-        return {"max_steps": max(1, round(np.mean(best)))}
+        return {"max_steps": round(np.mean(best))}
     shares = [step / state["max_steps"] for step, state in zip(best, states, strict=True)]
     # Epochs and not steps: all rows make more steps than those of a fold do.
-    return {"num_train_epochs": round(float(training.num_train_epochs * np.mean(shares)), 2)}
+    return {"num_train_epochs": float(training.num_train_epochs * np.mean(shares))}
+
+
+def _how(length: dict[str, float], training: RecipeTrainingArguments) -> str:
+    shown = {name: str(value) if isinstance(value, int) else f"{value:.3g}" for name, value in length.items()}
+    said = [f"{name} {value}, the mean of the folds' best" for name, value in shown.items()]
+    if stopping := early_stopping_callbacks(training):
+        said.append(f"without {some(stopping)}, since there are no evaluations to stop by")
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _best_step(state: dict[str, Any]) -> int:
     best = state["best_model_checkpoint"]
-    return int(best.rpartition("-")[2]) if best else state["global_step"]
+    return max(1, int(best.rpartition("-")[2]) if best else state["global_step"])
 
 
 def _without_validation(training: RecipeTrainingArguments, length: dict[str, float]) -> RecipeTrainingArguments:
-    own = copy.copy(training)
+    own = with_own_objects(training)
     own.eval_strategy, own.eval_on_start = IntervalStrategy.NO, False
     own.load_best_model_at_end, own.early_stopping_patience = False, None
     own.push_to_hub = False
+    # They are of no use without evaluations, and transformers' own dies without.
+    stopping = early_stopping_callbacks(training)
+    own.callbacks = [spec for spec in training.callbacks or [] if spec not in stopping] or None
     if own.save_strategy == SaveStrategy.BEST:
         own.save_strategy = SaveStrategy.EPOCH
     for name, value in length.items():

@@ -25,7 +25,7 @@ def chosen_checkpoint(name: str, checkpoints: Path) -> Path:
         run = path.resolve().parent.parent
         whose = f", but of the run in {run}" if (run / RUN_FILE).is_file() else ""
         raise UserError(
-            f"--resume_from_checkpoint {name} is no checkpoint of the run in --output_dir {checkpoints.parent}"
+            f"--resume_from_checkpoint {name} is not a checkpoint of the run in --output_dir {checkpoints.parent}"
             f"{whose}: {others}."
         )
     if path.resolve() not in [found.resolve() for found in there.values()]:

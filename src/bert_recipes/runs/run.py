@@ -19,6 +19,7 @@ from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.reading import READING
 from bert_recipes.config.start import Start
 from bert_recipes.data.loading import TextData
+from bert_recipes.data.seen_rows import seen_before
 from bert_recipes.data.splits import column
 from bert_recipes.data.summary import show_data
 from bert_recipes.devices import describe_device, peak_memory
@@ -28,12 +29,12 @@ from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
 from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictions, PredictionWriter
 from bert_recipes.files import NO_SPACE, write_json, writing
+from bert_recipes.modeling.going_on import read_otherwise
 from bert_recipes.reporting.summary import show_scores
 from bert_recipes.runs.environment import environment_of
 from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.next_steps import next_steps, train_on
-from bert_recipes.runs.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
@@ -85,6 +86,7 @@ class Run(RunSettings):
         self.checkpoint: str | None = None
         self.is_open = False
         self.title = ""
+        self.read_otherwise = read_otherwise(args, model_dir) if model_dir and not whole else None
 
     def open(self) -> None:
         """Open the folder: write `run.yaml`, find the checkpoint to go on from, say what was read.
@@ -114,8 +116,10 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
-            if sentence := seen_before(self):
+            if sentence := seen_before(self.configuration["model"], self.data.source, self.digests):
                 terminal.warn(sentence)
+            if self.read_otherwise:
+                terminal.warn(self.read_otherwise)
             say_which_gpus_idle(self.recipe, self.training, self.start)
 
     def _open_folder(self) -> None:

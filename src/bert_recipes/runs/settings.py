@@ -5,6 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer_utils import SchedulerType
+
 from bert_recipes.config.arguments import CustomArguments, ModelArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
@@ -20,6 +22,9 @@ from bert_recipes.runs.resuming import chosen_checkpoint
 from bert_recipes.runs.submission import Submission
 from bert_recipes.task import REGRESSION, SINGLE_LABEL
 from bert_recipes.training.callbacks import check_callbacks
+
+# Schedules that set the learning rate by the score of each evaluation.
+BY_EVALUATIONS = {"reduce_lr_on_plateau", "greedy"}
 
 
 class RunSettings:
@@ -54,8 +59,8 @@ class RunSettings:
         self.submission = Submission.of(data, self.configuration)
         self.push = prepare_push(args, self.training)
         check_callbacks(self.training)
-        if args.data.refit and model_dir is None:
-            raise UserError("--refit cannot be honoured: the baseline saves no model.")
+        if args.data.refit:
+            _check_refit(args.training, model_dir)
 
     def _chosen_checkpoint(self, args: Arguments[Any], model_dir: str | None) -> Path | None:
         name = args.training.resume_from_checkpoint
@@ -92,6 +97,17 @@ class RunSettings:
         """Whether the model is the best of several checkpoints."""
         # The baseline has one model and no checkpoints, whatever a configuration of the other recipes says.
         return self.model_dir is not None and self.training.load_best_model_at_end
+
+
+def _check_refit(training: RecipeTrainingArguments, model_dir: str | None) -> None:
+    if model_dir is None:
+        raise UserError("--refit cannot be honoured: the baseline saves no model.")
+    schedule = SchedulerType(training.lr_scheduler_type).value
+    if schedule in BY_EVALUATIONS:
+        raise UserError(
+            f"--refit trains on all rows without an evaluation, by which --lr_scheduler_type {schedule} sets the "
+            "learning rate: take another schedule, or leave out --refit."
+        )
 
 
 def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrainingArguments, dict[str, Any]]:

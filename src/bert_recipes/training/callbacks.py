@@ -4,8 +4,9 @@ import copy
 import inspect
 from typing import Any
 
-from transformers import TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState, TrainerState
+from transformers.trainer_utils import IntervalStrategy
 
 from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.modeling.own_code import CODE_ERRORS, load_object
@@ -60,10 +61,25 @@ def check_callbacks(args: TrainingArguments) -> None:
     Raises:
         UserError: they do not.
     """
+    stopping = early_stopping_callbacks(args)
+    if stopping and args.eval_strategy == IntervalStrategy.NO:
+        raise UserError(
+            f"{FLAG} {stopping[0]} stops by evaluations, and there are none: give an --eval_strategy, or leave it out."
+        )
+
+
+def early_stopping_callbacks(args: TrainingArguments) -> list[str]:
+    """Return which of the callbacks that `args` name are of the class `EarlyStoppingCallback` or one derived from it.
+
+    Raises:
+        UserError: one is no callback.
+    """
     given = getattr(args, "callback_objects", None) or CallbackObjects()
-    for spec in getattr(args, "callbacks", None) or []:
-        if spec not in given:
-            callback_class(spec)
+    kinds = {
+        spec: type(given[spec]) if spec in given else callback_class(spec)
+        for spec in getattr(args, "callbacks", None) or []
+    }
+    return [spec for spec, kind in kinds.items() if issubclass(kind, EarlyStoppingCallback)]
 
 
 def own_callbacks(args: TrainingArguments) -> list[TrainerCallback]:

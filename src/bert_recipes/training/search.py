@@ -18,10 +18,12 @@ from bert_recipes.config.saved import check_same_configuration
 from bert_recipes.data.digests import digests
 from bert_recipes.data.extra_columns import columns_to_choose_from
 from bert_recipes.data.loading import TextData
+from bert_recipes.data.seen_rows import seen_before
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import LESS_IS_BETTER, choosing_score
 from bert_recipes.files import read_yaml, write_yaml
 from bert_recipes.modeling import cpu_kernels
+from bert_recipes.modeling.going_on import read_otherwise
 from bert_recipes.modeling.loading import custom_config
 from bert_recipes.modeling.own_classifier import own_columns
 from bert_recipes.modeling.pooling import POOLINGS
@@ -78,6 +80,8 @@ class Search:
         own = args.model.classifier
         columns = own_columns(args.model, columns_to_choose_from(data.splits["train"])) if own else []
         self.digests = digests(data, columns)
+        notes = (seen_before(args.model.model, data.source, self.digests), read_otherwise(args, model_dir))
+        self.warnings = [sentence for sentence in notes if sentence]
         self.poolings = fitting_poolings(
             AutoConfig.from_pretrained(model_dir, trust_remote_code=args.model.trust_remote_code)
         )
@@ -132,6 +136,8 @@ class Search:
                 self.owned.check_replaceable([Path(name).expanduser() for name in used])
                 self.owned.set_aside(finished=(self.folder / "best.yaml").is_file())
             study = self._open(optuna)
+            for sentence in self.warnings:
+                terminal.warn(sentence)
             wanted = self.args.model.trials
             if made := _ended(study, optuna):
                 terminal.say(f"{made} of {wanted} trials are made already.")
