@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
+from bert_recipes import terminal
 from bert_recipes.columns import COUNT, LABELS, LENGTH, NUM_WINDOWS, ROW
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
@@ -22,6 +23,7 @@ from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.modeling.wrapper import OwnClassifier
 from bert_recipes.task import SINGLE_LABEL
 from bert_recipes.training.batches import ColumnCollator, EvaluationBatches, TextCollator
+from bert_recipes.training.rounding import describe_rounding
 from bert_recipes.training.trackers import untracked
 
 
@@ -45,6 +47,11 @@ class EvaluatingTrainer(Trainer):
             self.data_collator = (
                 ColumnCollator(**padding, config=self.model.config) if self.columns else TextCollator(**padding)
             )
+        if self.train_dataset is not None and (self.args.bf16 or self.args.fp16):
+            known = self.model.config.columns if self.columns else {}
+            half = torch.bfloat16 if self.args.bf16 else torch.float16
+            for sentence in describe_rounding(known, self.train_dataset, half):
+                terminal.say(sentence)
 
     @property
     def columns(self) -> list[str]:
