@@ -11,6 +11,8 @@ LENGTH, TRUNCATED = "length", "truncated"
 # And of texts that are read in windows.
 NUM_WINDOWS = "num_windows"
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+# What each row of a micro-batch counts. No argument of a `forward` can be called so, nor a column that a model takes.
+COUNT = "row's count"
 # The fold, from 1, that a row was left out for in a run with --folds.
 FOLD = "fold"
 # A run has these itself: a column of the data's own with such a name is left out.

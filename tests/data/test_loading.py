@@ -132,6 +132,15 @@ def test_a_split_other_than_test_may_lack_the_ids(folder):
         read(folder)
 
 
+def test_a_decimal_comma_is_one_in_every_column_but_text_and_id(folder):
+    cells = [f'"{i},5","{i},75","{i},25","{i},5 kg",{i % 2}\n' for i in range(20)]
+    (folder / "train.csv").write_text("id,text,price,weight,target\n" + "".join(cells))
+    for decimal, price in ((".", "3,25"), (",", "3.25")):
+        splits = read(folder, decimal=decimal).splits
+        (row,) = [row for rows in splits.values() for row in rows if row["id"] == "3,5"]
+        assert (row["text"], row["price"], row["weight"]) == ("3,75", price, "3,5 kg")
+
+
 def test_wide_files_are_shortened_in_sentences(folder):
     names = [f"column-{i:03}" for i in range(300)]
     (folder / "train.csv").write_text(",".join(names) + "\n" + ",".join("x" * 300) + "\n")

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from support.paths import RECIPES
+from support.classifiers import LABELS
+from support.paths import OWN_CLASSIFIERS, RECIPES
 from support.rows import sentence, write_csv
 from support.scripts import run_script
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.inference.predictor import Predictor, batches_of_tokens, windows
+from bert_recipes.inference.predictor import Predictor, batches_of_tokens, chunks
 from bert_recipes.inference.rows import TextRow, read_stream
 from bert_recipes.modeling.building import build_classifier
 from bert_recipes.task import Task
@@ -57,12 +59,12 @@ def predict(*flags):
 
 
 def test_each_row_gets_what_the_model_gives_it_alone(model, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_ROWS", 20)
+    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 20)
     predictor = Predictor.load(str(model), bf16=False)
     assert predictor.max_length == 32
     rows = [TextRow(str(i), text) for i, text in enumerate(TEXTS)]
     got = list(predictor.logits(iter(rows)))
-    assert [row for window, _ in got for row in window] == rows
+    assert [row for chunk, _ in got for row in chunk] == rows
     logits = np.concatenate([logits for _, logits in got])
     np.testing.assert_allclose(logits, expected_logits(model, TEXTS), atol=1e-5)
 
@@ -224,14 +226,40 @@ def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, toke
         assert len(batch) * max(lengths[i] for i in batch) <= max(tokens, max(lengths))
 
 
-def test_a_window_is_bounded_in_rows_and_characters(monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_ROWS", 10)
-    monkeypatch.setattr("bert_recipes.inference.predictor.WINDOW_CHARACTERS", 100)
+def test_a_chunk_is_bounded_in_rows_and_characters(monkeypatch):
+    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 10)
+    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_CHARACTERS", 100)
     rows = [TextRow(str(i), "x" * (90 if i == 3 else 1)) for i in range(30)]
-    cut = list(windows(iter(rows)))
-    assert [row for window in cut for row in window] == rows
+    cut = list(chunks(iter(rows)))
+    assert [row for chunk in cut for row in chunk] == rows
     assert max(map(len, cut)) == 10
-    assert all(sum(len(r.text) for r in window) < 200 for window in cut)
+    assert all(sum(len(r.text) for r in chunk) < 200 for chunk in cut)
+
+
+def test_of_other_columns_a_chunk_keeps_those_that_the_model_takes(monkeypatch):
+    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_CHARACTERS", 100)
+    rows = [TextRow(str(i), "a", None, {"html": "x" * 1000, "keyword": "k" * 40}) for i in range(5)]
+    assert list(map(len, chunks(iter(rows), ["html", "price"]))) == [1] * 5
+    kept = list(chunks(iter(rows), ["keyword", "price"]))
+    assert list(map(len, kept)) == [3, 2]
+    assert all(row.cells == {"keyword": "k" * 40} for chunk in kept for row in chunk)
+    assert [row.cells for chunk in chunks(iter(rows)) for row in chunk] == [{}] * 5
+
+
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_numbers_in_columns_have_the_decimal_mark_of_the_training(decimal, tiny_bert, tokenizer):
+    train = Dataset.from_dict({"input_ids": [[2, 3]] * 2, "keyword": ["a", "b"], "price": [1.0, 4.0]})
+    classifier = f"{OWN_CLASSIFIERS}:WithColumns"
+    own = build_classifier(str(tiny_bert), CustomArguments(classifier=classifier), LABELS, splits={"train": train})
+    predictor = Predictor(own, tokenizer, 32, {"decimal": decimal})
+    prices = ["12,50", "12.5", 12.5, 2.5]
+    rows = [TextRow("", "fire", None, {"keyword": "a", "price": price}) for price in prices]
+    ((chunk, logits),) = predictor.logits(rows)
+    assert [row.cells["price"] for row in chunk] == prices
+    expected = 1 if decimal == "," else 3  # which says nothing, and takes the mean of train
+    np.testing.assert_allclose(logits[0], logits[expected], atol=1e-6)
+    np.testing.assert_allclose(logits[1], logits[2], atol=1e-6)
+    assert predictor.strange["price"] == (decimal == ".")
 
 
 def test_a_model_is_loaded_in_the_precision_that_is_asked_for(model):

@@ -92,13 +92,36 @@ MISTAKES = {
     ),
     "the labels": ("attention_mask):", "attention_mask, labels):", "takes 'labels', which is no column of the data"),
     "fails when made": ("task.num_labels)", "task.labels)", "cannot be made for .*: AttributeError"),
-    "fails on texts": ("[:, 0])", "[:, 0].nothing)", "fails on two texts of three tokens with AttributeError"),
+    "fails on texts": ("[:, 0])", "[:, 0].nothing)", "fails on 2 texts of 8 and 12 tokens with AttributeError"),
     "a wrong shape": (
         "[:, 0])",
         "[:, 0])[0]",
         r"must return logits of shape \[batch, 3\].* returned shape \[3\] for 2",
     ),
     "no logits": ("[:, 0])", "[:, 0]),", r"must return logits .* and returned a tuple for 2 texts"),
+    "loses the batch": ("[:, 0])", "[:, 0]).squeeze()", r"returned shape \[3\] for 1 text\."),
+    "reads padding": ("[:, 0])", ".mean(1))", "gives a text other logits alone than padded .* take attention_mask"),
+    "passes no mask": ("(input_ids, attention_mask).last", "(input_ids).last", "other logits alone than padded"),
+    "takes no mask": (
+        "input_ids, attention_mask):",
+        "input_ids, price=None):",
+        "other logits alone than padded",
+        ("(input_ids, attention_mask).last", "(input_ids).last"),
+    ),
+    "wants texts sorted": (
+        "[:, 0])",
+        """, attention_mask)
+
+    def classifier(self, states, mask):
+        return nn.utils.rnn.pack_padded_sequence(states, mask.sum(1), batch_first=True)""",
+        "fails on 2 texts of 8 and 12 tokens with RuntimeError: .*sorted",
+        ("self.classifier = nn.Linear", "self.linear = nn.Linear"),
+    ),
+    "norms over the batch": (
+        "self.classifier = ",
+        "self.norm = nn.ModuleList([nn.BatchNorm1d(3)]); self.classifier = ",
+        r"has a BatchNorm1d \(norm\.0\), .* take a LayerNorm or a GroupNorm\.",
+    ),
     "trains nothing": ("return self", "with torch.no_grad(): return self", "has nothing to train"),
     "another file": ("import torch\n", "import torch, helper\n", r"imports helper\.py beside it"),
     "of its weights": (
@@ -126,6 +149,37 @@ def test_a_mistake_is_one_sentence(mistake, tiny_bert, tmp_path):
     with pytest.raises(UserError, match=sentence) as caught:
         build(tiny_bert, tmp_path / "mine.py:Mine", splits={"train": ROWS})
     assert "\n" not in str(caught.value)
+
+
+CONVOLUTION = """
+        self.convolution = nn.Conv1d(self.encoder.config.hidden_size, 8, 5)
+        self.classifier = nn.Linear(8, task.num_labels)
+
+    def forward(self, input_ids, **inputs):
+        real = inputs["attention_mask"][:, :, None]
+        states = self.encoder(input_ids, **inputs).last_hidden_state
+        found = self.convolution(states.transpose(1, 2)).masked_fill(real[:, None, 4:, 0] == 0, -1e9)
+        return self.classifier(found.amax(-1))
+"""
+
+
+def test_a_convolution_that_leaves_out_padding_works_and_gets_the_mask_among_its_inputs(tiny_bert, tmp_path):
+    beginning = START[: START.index("        self.classifier")]
+    (tmp_path / "mine.py").write_text(beginning + CONVOLUTION)
+    model = build(tiny_bert, tmp_path / "mine.py:Mine")
+    ids = torch.tensor([[2, 5, 6, 7, 8, 9, 3], [2, 5, 6, 7, 3, 0, 0]])
+    with torch.no_grad():
+        together = model(input_ids=ids, attention_mask=(ids != 0).long()).logits
+        alone = model(input_ids=ids[1:, :5]).logits
+    torch.testing.assert_close(together[1:], alone)
+
+
+def test_of_a_model_of_the_custom_recipe_no_folder_on_the_way_is_named(tiny_bert, tmp_path):
+    model = build_classifier(str(tiny_bert), CustomArguments(pooling="mean"), LABELS)
+    model.save_pretrained(tmp_path / "trained")
+    (tmp_path / "mine.py").write_text(START.replace("task.num_labels)", "task.labels)"))
+    with pytest.raises(UserError, match=r"cannot be made for runs/mine: AttributeError"):
+        build(tmp_path / "trained", tmp_path / "mine.py:Mine", model="runs/mine")
 
 
 def test_a_file_that_goes_along_already_is_refused(tiny_bert, tmp_path):

@@ -48,5 +48,6 @@ class TiedWeights(nn.Module):
 
     def forward(self, input_ids, attention_mask):
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
-        mean = self.words(input_ids).mean(1) + output.hidden_states[-1][:, 0]
-        return self.classifier(self.scale * mean) + output.logits.mean()
+        real = attention_mask[:, :, None]
+        mean = (real * self.words(input_ids)).sum(1) / real.sum(1) + output.hidden_states[-1][:, 0]
+        return self.classifier(self.scale * mean) + output.logits[:, 0].mean(-1, keepdim=True)

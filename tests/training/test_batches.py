@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.measures import TWEET_LENGTHS
+from bert_recipes.columns import COUNT
 from bert_recipes.training.batches import EvaluationBatches, StandInCollator, StepBatches, TextCollator
 
 STRATEGIES = ("random", "sequential", "group_by_length")
@@ -166,5 +167,5 @@ def test_drop_last_leaves_whole_steps():
 def test_a_stand_in_counts_nothing(rows):
     collator = StandInCollator(lambda rows: {"x": torch.tensor([row["x"] for row in rows])}, {"x": 5})
     batch = collator([{"x": 1}] * rows)
-    assert batch["count"].tolist() == ([1.0] * rows or [0.0])
+    assert batch[COUNT].tolist() == ([1.0] * rows or [0.0])
     assert batch["x"].tolist() == ([1] * rows or [5])

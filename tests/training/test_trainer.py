@@ -6,9 +6,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.cases import KINDS, OWN, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
-from support.cuts import predict, train, train_in_float32, trainer_of
+from support.cuts import predict, rows_of, train, train_in_float32, trainer_of
 from support.paths import OWN_CLASSIFIERS
+from transformers import DataCollatorWithPadding
 
+from bert_recipes.columns import COUNT
 from bert_recipes.data import embedded
 from bert_recipes.errors import UserError
 from bert_recipes.training.trainer import PerExampleTrainer
@@ -33,6 +35,31 @@ def test_a_step_does_not_depend_on_its_accumulation(kind, strategy, batch, accum
 def test_nor_does_that_of_a_classifier_of_ones_own_with_columns(strategy, tiny_bert, tmp_path):
     case = {**OWN, "strategy": strategy, "batch": 3, "accumulation": 4, "rows": 31}
     assert_same_steps(train(case, tiny_bert, tmp_path), train(uncut(case, 1), tiny_bert, tmp_path))
+
+
+def test_a_column_may_be_called_count(tiny_bert, tmp_path, monkeypatch):
+    case = {"kind": "custom", "batch": 4, "accumulation": 2, "rows": 20}
+    named_price = {"classifier": f"{OWN_CLASSIFIERS}:WithColumns"}
+    expected = train({**case, "choices": named_price}, tiny_bert, tmp_path)
+    (tmp_path / "mine.py").write_text(OWN_CLASSIFIERS.read_text().replace("price", "count"))
+    monkeypatch.setattr("support.cuts.rows_of", lambda *given: rows_of(*given).rename_column("price", "count"))
+    named_count = {"classifier": f"{tmp_path}/mine.py:WithColumns"}
+    assert train({**case, "choices": named_count}, tiny_bert, tmp_path) == expected
+
+
+@pytest.mark.parametrize("name", ["TextAlone", "WithColumns"])
+def test_how_a_collator_pads_is_kept(name, tiny_bert, tmp_path, tokenizer):
+    case = {"kind": "custom", "batch": 4, "accumulation": 1, "rows": 8}
+    case["choices"] = {"classifier": f"{OWN_CLASSIFIERS}:{name}"}
+    made = trainer_of(case, tiny_bert, tmp_path)
+    collator = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=30, pad_to_multiple_of=32)
+    rows = made.train_dataset
+    trainer = PerExampleTrainer(
+        made.model, made.args, loss=made.loss, train_dataset=rows, eval_dataset=rows, data_collator=collator
+    )
+    for batch in (next(iter(trainer.get_train_dataloader())), next(iter(trainer.get_eval_dataloader()))):
+        assert batch["input_ids"].shape == (4 if COUNT in batch else 8, 32)
+    assert collator.pad_to_multiple_of == trainer.data_collator.pad_to_multiple_of == 32
 
 
 def test_a_classifier_of_ones_own_learns_as_the_same_pooling_does(tiny_bert, tmp_path):

@@ -29,10 +29,10 @@ from transformers import (
 
 from bert_recipes.anatomy.answers import tiny_config
 from bert_recipes.cli.main import run_main
+from bert_recipes.columns import COUNT
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.modeling.losses import cross_entropy
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
-from bert_recipes.training.batches import COUNT
 from bert_recipes.training.progress import TrainingProgress
 from bert_recipes.training.trainer import PerExampleTrainer, RecipeTrainer
 

@@ -87,7 +87,9 @@ class DataArguments:
             "choices": list(QUOTINGS),
         },
     )
-    decimal: str = field(default=".", metadata={"help": "decimal mark of numbers in labels", "choices": [".", ","]})
+    decimal: str = field(
+        default=".", metadata={"help": "decimal mark of numbers in labels and other columns", "choices": [".", ","]}
+    )
     no_header: bool = field(
         default=False, metadata={"help": "the first row is data: columns are named by their numbers, from 0"}
     )

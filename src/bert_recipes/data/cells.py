@@ -9,6 +9,9 @@ from typing import Any
 # Longer ones Python refuses to read, and no label is a number of a thousand digits.
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,1000}")
 
+# A number with a decimal comma; 1.234,5 is none, whose point would be taken for the decimal one.
+DECIMAL_COMMA = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+(?:[eE][+-]?[0-9]+)?\s*)$")
+
 
 def plain_text(cell: Any) -> str:
     """Return a cell as text; a whole float without its point and exponent, so that 1.8e19 keeps its digits."""
@@ -34,6 +37,11 @@ def as_number(cell: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def with_decimal_point(cell: Any) -> Any:
+    """Return a cell that spells out a number with a decimal comma with a point, and any other as it is."""
+    return DECIMAL_COMMA.sub(r"\1.\2", cell) if isinstance(cell, str) else cell
 
 
 def in_order(names: Iterable[str]) -> list[str]:

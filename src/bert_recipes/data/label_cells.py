@@ -11,15 +11,12 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from bert_recipes.data.cells import as_number, plain_text
+from bert_recipes.data.cells import as_number, plain_text, with_decimal_point
 from bert_recipes.errors import UserError, some
 
 # How pandas writes a whole number in a column that has an empty cell.
 WHOLE_WITH_POINT = re.compile(r"(0|-?[1-9][0-9]*)\.0")
 
-
-# A number with a decimal comma; 1.234,5 is none, whose point would be taken for the decimal one.
-DECIMAL_COMMA = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+(?:[eE][+-]?[0-9]+)?\s*)$")
 NO_TEST_LABELS = "where the labels of test are placeholders, --no_test_labels leaves them out"
 
 
@@ -60,11 +57,11 @@ def as_text(cell: Any) -> str:
 
 
 def with_decimal_points(rows: Dataset, columns: list[str]) -> Dataset:
-    """Return rows whose numbers with a decimal comma, in label columns of text, have a decimal point."""
+    """Return rows whose numbers with a decimal comma, in columns of text, have a decimal point."""
     columns = [name for name in columns if name in rows.column_names and _is_text(_kind(rows, name))]
 
     def rewritten(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {name: [cell and DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in batch[name]] for name in columns}
+        return {name: [*map(with_decimal_point, batch[name])] for name in columns}
 
     return rows.map(rewritten, batched=True) if columns else rows
 

@@ -110,7 +110,9 @@ def _read(args: DataArguments) -> TextData:
         check_ids(sample, test, columns.id, {*columns.text, *columns.label, columns.text_pair or ""})
     raw = source.splits
     if args.decimal == ",":
-        raw = {split: with_decimal_points(rows, columns.label) for split, rows in raw.items()}
+        raw = {
+            split: with_decimal_points(rows, [*columns.label, *_others(rows, columns)]) for split, rows in raw.items()
+        }
     train = Where(raw["train"], "train", source.name, _id_in(raw["train"], columns))
     task = find_task(train, columns.label, args.task, args.label_delimiter, args.labels)
     splits = {
@@ -228,7 +230,7 @@ def _canonical(where: Where, columns: Columns, task: Task, *, labelled: bool) ->
     encode = label_encoder(task, where) if labelled else None
     if encode is not None:
         features[LABELS] = List(Value("float64")) if task.problem_type in (MULTI_LABEL, REGRESSION) else Value("int64")
-    others = [name for name in rows.column_names if name not in columns.used | RESERVED]
+    others = _others(rows, columns)
 
     def canonical(batch: Batch, numbers: list[int]) -> Batch:
         out = {ID: [id_text(cell) for cell in (batch[id_column] if id_column else numbers)]}
@@ -245,6 +247,11 @@ def _canonical(where: Where, columns: Columns, task: Task, *, labelled: bool) ->
         remove_columns=rows.column_names,
         features=Features(features | {name: rows.features[name] for name in others}),
     )
+
+
+def _others(rows: Dataset, columns: Columns) -> list[str]:
+    """Return the columns that play no part, and that a classifier of the user's own may take."""
+    return [name for name in rows.column_names if name not in columns.used | RESERVED]
 
 
 def _refuse_repeated_ids(where: Where, id_column: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.evaluation.decoding import mean_probabilities
-from bert_recipes.inference.predictor import Predictor, RowsPredictor, windows
+from bert_recipes.inference.predictor import Predictor, RowsPredictor, chunks
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.modeling.pretrained import folds_of
 
@@ -39,12 +39,12 @@ class FoldsPredictor(RowsPredictor):
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """As `Predictor.probabilities`, of all folds."""
         strange: Counter[str] = Counter()
-        for window in windows(rows):
-            found = [np.concatenate([part for _, part in one.probabilities(window)]) for one in self.parts]
+        for chunk in chunks(rows, self.parts[0].columns):
+            found = [np.concatenate([part for _, part in one.probabilities(chunk)]) for one in self.parts]
             # Each fold has its own training rows: what one of them knows, another may not.
             strange += Counter({name: max(one.strange[name] for one in self.parts) for name in self.parts[0].strange})
             self.strange = dict(strange)
-            yield window, mean_probabilities(found)
+            yield chunk, mean_probabilities(found)
 
 
 def load_predictor(

@@ -1,11 +1,11 @@
 """Prediction as a stream: rows in, scores out, in the order of the rows and in constant memory.
 
-Rows are read in windows, sorted by length within a window, predicted in batches of like length, and put back in order.
+Rows are read in chunks, sorted by length within a chunk, predicted in batches of like length, and put back in order.
 """
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import IO, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from bert_recipes import terminal
 from bert_recipes.columns import PREDICTION
 from bert_recipes.config.reading import READING, Reading
 from bert_recipes.config.saved import configuration_of_model
+from bert_recipes.data.cells import with_decimal_point
 from bert_recipes.data.extra_columns import unknown_cells
 from bert_recipes.data.tokenization import TextTokenizer, most_tokens
 from bert_recipes.devices import has_native_bf16
@@ -36,9 +37,9 @@ from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.modeling.wrapper import OwnClassifierConfig
 from bert_recipes.task import SINGLE_LABEL
 
-# A window ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
-WINDOW_ROWS, WINDOW_CHARACTERS = 4096, 2**20
-# Tokens of a batch, padding included: a CPU gains nothing by more, and with more a window of tweets is padded by a
+# A chunk ends with this many rows or characters: enough rows to sort, few enough to hold while they wait.
+CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 2**20
+# Tokens of a batch, padding included: a CPU gains nothing by more, and with more a chunk of tweets is padded by a
 # tenth and over, since its few batches each hold texts of many lengths.
 TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
 # Tensor cores take lengths that are multiples of 8.
@@ -69,7 +70,7 @@ class RowsPredictor(ABC):
 
     @abstractmethod
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
-        """Yield windows of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
+        """Yield chunks of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
 
     @property
     def notes(self) -> list[str]:
@@ -176,10 +177,10 @@ class Predictor(RowsPredictor):
         return cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
-        """Yield windows of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
+        """Yield chunks of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
         self.strange = {}
-        for window in windows(rows):
-            yield window, self._logits_of_window(self._tokenize(window), self._columns(window))
+        for chunk in chunks(rows, self.columns):
+            yield chunk, self._logits_of_chunk(self._tokenize(chunk), self._columns(chunk))
 
     @property
     def label_names(self) -> list[str]:
@@ -193,30 +194,32 @@ class Predictor(RowsPredictor):
 
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """As `logits`, with probabilities `[rows, num_labels]` in float64, or a regression's values."""
-        for window, logits in self.logits(rows):
-            yield window, probabilities_of(logits, self.problem_type)
+        for chunk, logits in self.logits(rows):
+            yield chunk, probabilities_of(logits, self.problem_type)
 
-    def _tokenize(self, window: list[TextRow]) -> dict[str, list[Any]]:
-        pairs = None if window[0].text_pair is None else [row.text_pair or "" for row in window]
-        return self.to_tokens([row.text for row in window], pairs)[0]
+    def _tokenize(self, chunk: list[TextRow]) -> dict[str, list[Any]]:
+        pairs = None if chunk[0].text_pair is None else [row.text_pair or "" for row in chunk]
+        return self.to_tokens([row.text for row in chunk], pairs)[0]
 
-    def _columns(self, window: list[TextRow]) -> dict[str, torch.Tensor]:
+    def _columns(self, chunk: list[TextRow]) -> dict[str, torch.Tensor]:
         """Return the columns that the model takes beside the text, `[rows]` each."""
         cells: dict[str, list[Any]] = {}
         for name in self.columns:
-            if any(row.cells is None or name not in row.cells for row in window):
+            if any(row.cells is None or name not in row.cells for row in chunk):
                 raise UserError(
                     f"the model was trained with the column '{name}' beside the text, and the rows do not have it: "
                     "give rows that do, as a .csv or a DataFrame."
                 )
-            cells[name] = [row.cells[name] for row in window if row.cells]
+            cells[name] = [row.cells[name] for row in chunk if row.cells]
+            if self.trained_on.get("decimal") == ",":
+                cells[name] = [with_decimal_point(cell) for cell in cells[name]]
         encoded = encode_cells(self.model.config, cells) if cells else {}
         for name, known in self.columns.items():
             strange = unknown_cells(cells[name], known)
             self.strange[name] = self.strange.get(name, 0) + strange
         return encoded
 
-    def _logits_of_window(self, tokens: dict[str, list[Any]], columns: dict[str, torch.Tensor]) -> np.ndarray:
+    def _logits_of_chunk(self, tokens: dict[str, list[Any]], columns: dict[str, torch.Tensor]) -> np.ndarray:
         if self.to_tokens.in_windows:
             counts = torch.tensor([len(windows) for windows in tokens["input_ids"]])
             flat = {name: list(itertools.chain(*values)) for name, values in tokens.items()}
@@ -252,17 +255,24 @@ class Predictor(RowsPredictor):
         return self.model(**inputs).logits.float().cpu().numpy()
 
 
-def windows(rows: Iterable[TextRow]) -> Iterator[list[TextRow]]:
-    """Cut a stream of rows into lists of at most `WINDOW_ROWS` rows and about `WINDOW_CHARACTERS` characters."""
-    window, characters = [], 0
+def chunks(rows: Iterable[TextRow], columns: Collection[str] = ()) -> Iterator[list[TextRow]]:
+    """Cut a stream of rows into lists of at most `CHUNK_ROWS` rows and about `CHUNK_CHARACTERS` characters.
+
+    Args:
+        rows: with all their cells.
+        columns: those whose cells are kept; others may be large, and no one asks for them.
+    """
+    chunk, characters = [], 0
     for row in rows:
-        window.append(row)
-        characters += len(row.text) + len(row.text_pair or "")
-        if len(window) == WINDOW_ROWS or characters >= WINDOW_CHARACTERS:
-            yield window
-            window, characters = [], 0
-    if window:
-        yield window
+        kept = None if row.cells is None else {name: row.cells[name] for name in columns if name in row.cells}
+        chunk.append(row._replace(cells=kept))
+        texts = [row.text, row.text_pair, *(kept or {}).values()]
+        characters += sum(len(text) for text in texts if isinstance(text, str))
+        if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def batches_of_tokens(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
@@ -289,12 +299,12 @@ def write_predictions(file: IO[str], predictor: RowsPredictor, rows: Iterable[Te
     A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.
 
     Yields:
-        After each window, how many rows are written.
+        After each chunk, how many rows are written.
     """
     out = PredictionWriter(file, predictor.label_names, predictor.problem_type)
     written = 0
-    for window, probabilities in predictor.probabilities(rows):
+    for chunk, probabilities in predictor.probabilities(rows):
         predictions = predictions_of(probabilities, predictor.label_names, predictor.problem_type)
-        out.write((row.id for row in window), predictions, probabilities)
-        written += len(window)
+        out.write((row.id for row in chunk), predictions, probabilities)
+        written += len(chunk)
         yield written

@@ -23,6 +23,9 @@ from bert_recipes.task import Task
 
 # The file of this project that goes along with a user's own.
 CARRIED = ("wrapper",)
+# Tokens of the texts that a classifier is tried on: enough for a convolution over some of them. The shorter comes
+# first, as it may in training too, where a packed sequence that wants them sorted would fail.
+TRIED_LENGTHS = (8, 12)
 
 
 def build_own_classifier(
@@ -30,8 +33,8 @@ def build_own_classifier(
 ) -> OwnClassifier:
     """Return the classifier that `args.classifier` names, made from the encoder in the folder `model_dir`.
 
-    It is tried on two short texts, and made once more as it is when a saved model is loaded: from the encoder's
-    configuration and the weights.
+    It is tried on two short texts, of which the shorter one must have the logits that it has without padding. It is
+    made once more as it is when a saved model is loaded: from the encoder's configuration and the weights.
 
     Args:
         model_dir: the encoder's folder.
@@ -67,10 +70,12 @@ def _build(model_dir: str, args: CustomArguments, task: Task, splits: Mapping[st
         problem_type=task.problem_type,
     )
     config.pad_token_id = getattr(config.encoder, "pad_token_id", None)
-    model = OwnClassifier(config, _made(found, model_dir, config, spec)).eval()
+    model = OwnClassifier(config, _made(found, model_dir, config, args)).eval()
+    _refuse_batch_norm(model.own, spec)
     inputs = _two_texts(config, rows)
     logits = _tried(model, inputs, spec)
     _check_remade(found, model, inputs, logits, spec)
+    _check_padding(model, inputs, logits, spec)
     model.unused = _without_gradient(model, logits, spec)
     if model.unused:
         short = [name.removeprefix("own.") for name in model.unused]
@@ -166,7 +171,7 @@ def _encoder_config(model_dir: str, args: CustomArguments, spec: str) -> Pretrai
     config = AutoConfig.from_pretrained(model_dir, trust_remote_code=args.trust_remote_code)
     if is_carried(config):
         raise UserError(
-            f"{spec} cannot be saved with the encoder in {model_dir}, which brings its own code: take another --model."
+            f"{spec} cannot be saved with the encoder of {args.model}, which brings its own code: take another model."
         )
     config._name_or_path = ""  # a folder of this machine
     if hasattr(config, "auto_map"):
@@ -174,19 +179,33 @@ def _encoder_config(model_dir: str, args: CustomArguments, spec: str) -> Pretrai
     return config
 
 
-def _made(found: type[nn.Module], model_dir: str, config: OwnClassifierConfig, spec: str) -> nn.Module:
+def _made(found: type[nn.Module], model_dir: str, config: OwnClassifierConfig, args: CustomArguments) -> nn.Module:
     try:
         return make(found, model_dir, config)
     except CODE_ERRORS as error:
         raise UserError(
-            f"{spec} cannot be made for {model_dir}: {type(error).__name__}: {in_one_line(error)}"
+            f"--classifier {args.classifier} cannot be made for {args.model}: {type(error).__name__}: "
+            f"{in_one_line(error)}"
         ) from error
 
 
+def _refuse_batch_norm(own: nn.Module, spec: str) -> None:
+    for name, module in own.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise UserError(
+                f"{spec} has a {type(module).__name__} ({name}), which makes of a text what the others of its "
+                "micro-batch are like, so that a step would depend on how it is cut: take a LayerNorm or a GroupNorm."
+            )
+
+
 def _two_texts(config: OwnClassifierConfig, rows: Dataset | None) -> dict[str, Tensor]:
-    """Return two texts of three and two tokens, with the columns of the first two rows of train."""
-    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
-    inputs = {"input_ids": torch.zeros_like(mask), "attention_mask": mask}
+    """Return two texts of `TRIED_LENGTHS` tokens, with the columns of the first two rows of train."""
+    padding = config.pad_token_id or 0
+    longest = max(TRIED_LENGTHS)
+    mask = (torch.arange(longest) < torch.tensor(TRIED_LENGTHS)[:, None]).long()
+    # All of them other tokens, so that it shows where padding is taken for some.
+    tokens = torch.tensor([token for token in range(longest + 1) if token != padding])
+    inputs = {"input_ids": torch.where(mask == 1, tokens, padding), "attention_mask": mask}
     if rows is not None and "token_type_ids" in rows.column_names:
         inputs["token_type_ids"] = torch.zeros_like(mask)
     if rows is None or not config.columns:
@@ -196,18 +215,21 @@ def _two_texts(config: OwnClassifierConfig, rows: Dataset | None) -> dict[str, T
 
 
 def _tried(model: OwnClassifier, inputs: dict[str, Tensor], spec: str) -> Tensor:
-    labels = model.config.num_labels
+    """Return the logits of one or two texts, checked."""
+    labels, texts = model.config.num_labels, len(inputs["input_ids"])
+    lengths = " and ".join(str(int(length)) for length in inputs["attention_mask"].sum(1))
+    what = f"{texts} text{'s' * (texts > 1)}"
     try:
         logits = model(**inputs).logits
     except CODE_ERRORS as error:
         raise UserError(
-            f"{spec} fails on two texts of three tokens with {type(error).__name__}: {in_one_line(error)}"
+            f"{spec} fails on {what} of {lengths} tokens with {type(error).__name__}: {in_one_line(error)}"
         ) from error
-    if not isinstance(logits, Tensor) or logits.shape != (2, labels):
+    if not isinstance(logits, Tensor) or logits.shape != (texts, labels):
         came = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
         raise UserError(
             f"{spec} must return logits of shape [batch, {labels}], or an output with such .logits, and returned "
-            f"{came} for 2 texts."
+            f"{came} for {what}."
         )
     return logits
 
@@ -228,11 +250,30 @@ def _check_remade(
             ) from error
         with torch.no_grad():
             others = again(**inputs).logits
-    if not torch.allclose(others, logits, rtol=1e-4, atol=1e-5, equal_nan=True):
+    if not _are_alike(others, logits):
         raise UserError(
             f"{spec} gives other logits once it is saved and loaded: what it computes from the encoder's weights when "
             "it is made must be a parameter or a buffer that is saved, and evaluation must not be random."
         )
+
+
+@torch.no_grad()
+def _check_padding(model: OwnClassifier, inputs: dict[str, Tensor], logits: Tensor, spec: str) -> None:
+    """Check that the shorter text alone, as it is without padding, has the logits of its padded row."""
+    length = TRIED_LENGTHS[0]
+    alone = {name: rows[:1, :length] if name in MODEL_INPUTS else rows[:1] for name, rows in inputs.items()}
+    if not _are_alike(_tried(model, alone, spec), logits[:1]):
+        raise UserError(
+            f"{spec} gives a text other logits alone than padded beside a longer one, so that a step would depend on "
+            "how it is cut: let its forward take attention_mask, pass it to the encoder, and leave out the tokens "
+            "where it is 0."
+        )
+
+
+def _are_alike(found: Tensor, expected: Tensor) -> bool:
+    # By the largest: a small logit may be the difference of large numbers, such as those of a column.
+    largest = expected.detach().abs().max().item()
+    return torch.allclose(found, expected, rtol=0, atol=max(1e-5, 1e-4 * largest), equal_nan=True)
 
 
 def _without_gradient(model: OwnClassifier, logits: Tensor, spec: str) -> list[str]:

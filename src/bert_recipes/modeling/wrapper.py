@@ -22,7 +22,6 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import cached_file, logging
 
-TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 WEIGHTS = "model.safetensors"
 # How a file is found, of the options of `from_pretrained`.
 OF_THE_HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision")
@@ -110,7 +109,9 @@ class OwnClassifier(PreTrainedModel):
         super().__init__(config)
         self.own = own.float()
         self.unused: list[str] = []
-        self.takes = {*inspect.signature(own.forward).parameters}
+        parameters = inspect.signature(own.forward).parameters
+        self.takes = {*parameters}
+        self.takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
         self.all_tied_weights_keys: dict[str, str] = {}
         self._same = _same_tensors(self)
         self._keys_to_ignore_on_save = [*self._same]
@@ -161,7 +162,7 @@ class OwnClassifier(PreTrainedModel):
         # RoBERTa has an embedding for a single type.
         if token_type_ids is not None and (getattr(self.config.encoder, "type_vocab_size", None) or 0) > 1:
             inputs["token_type_ids"] = token_type_ids
-        given = {name: value for name, value in inputs.items() if name in self.takes}
+        given = {name: value for name, value in inputs.items() if self.takes_all or name in self.takes}
         for name, value in columns.items():
             given[name] = value.to(self.dtype) if value.is_floating_point() else value
         output = self.own(**given)

@@ -15,10 +15,9 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import DataCollatorWithPadding
 
-from bert_recipes.columns import NUM_WINDOWS
+from bert_recipes.columns import COUNT, NUM_WINDOWS
 from bert_recipes.modeling.own_classifier import encode_cells
 
-COUNT = "count"
 # Rows of like length are looked for among those of this many steps: enough to pad tweets by about 2 %, few enough that
 # rows of like length meet in ever other company.
 POOLED_STEPS = 100
@@ -199,7 +198,7 @@ class StandInCollator:
         self.stand_in = stand_in
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return the padded batch with `count`, `[batch]`."""
+        """Return the padded batch with `COUNT`, `[batch]`."""
         batch = self.collate(rows or [self.stand_in])
         return {**batch, COUNT: torch.ones(len(rows)) if rows else torch.zeros(1)}
 

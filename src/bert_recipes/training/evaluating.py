@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -14,13 +15,15 @@ from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import PredictionOutput, seed_worker
 
-from bert_recipes.columns import LABELS, LENGTH, NUM_WINDOWS, ROW
+from bert_recipes import terminal
+from bert_recipes.columns import COUNT, LABELS, LENGTH, NUM_WINDOWS, ROW
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import CHOOSING, scores_from_logits
 from bert_recipes.modeling.windows import mean_of_windows
 from bert_recipes.modeling.wrapper import OwnClassifier
 from bert_recipes.task import SINGLE_LABEL
-from bert_recipes.training.batches import COUNT, ColumnCollator, EvaluationBatches, TextCollator
+from bert_recipes.training.batches import ColumnCollator, EvaluationBatches, TextCollator
+from bert_recipes.training.rounding import describe_rounding
 from bert_recipes.training.trackers import untracked
 
 
@@ -40,10 +43,15 @@ class EvaluatingTrainer(Trainer):
             args.ddp_find_unused_parameters = True
         super().__init__(model, args, compute_metrics=self._scores, **kwargs)
         if type(self.data_collator) is DataCollatorWithPadding:
-            tokenizer = self.data_collator.tokenizer
+            padding = {f.name: getattr(self.data_collator, f.name) for f in dataclasses.fields(self.data_collator)}
             self.data_collator = (
-                ColumnCollator(tokenizer, config=self.model.config) if self.columns else TextCollator(tokenizer)
+                ColumnCollator(**padding, config=self.model.config) if self.columns else TextCollator(**padding)
             )
+        if self.train_dataset is not None and (self.args.bf16 or self.args.fp16):
+            known = self.model.config.columns if self.columns else {}
+            half = torch.bfloat16 if self.args.bf16 else torch.float16
+            for sentence in describe_rounding(known, self.train_dataset, half):
+                terminal.say(sentence)
 
     @property
     def columns(self) -> list[str]:

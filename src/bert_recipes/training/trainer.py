@@ -15,13 +15,13 @@ from transformers import DataCollatorWithPadding, PrinterCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
-from bert_recipes.columns import LABELS, NUM_WINDOWS
+from bert_recipes.columns import COUNT, LABELS, NUM_WINDOWS
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_json, write_json
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.building import merge_lora
 from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
-from bert_recipes.training.batches import COUNT, StandInCollator, StepBatches, StepLoader
+from bert_recipes.training.batches import StandInCollator, StepBatches, StepLoader
 from bert_recipes.training.callbacks import own_callbacks, restore_states
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
 from bert_recipes.training.early_stopping import EarlyStopping
@@ -59,7 +59,7 @@ class RecipeTrainer(EvaluatingTrainer):
             self.add_callback(own)
         if self.args.device.type == "cpu":
             cpu_kernels.quicken(self.model)
-        elif isinstance(self.data_collator, DataCollatorWithPadding):
+        elif isinstance(self.data_collator, DataCollatorWithPadding) and self.data_collator.pad_to_multiple_of is None:
             # Tensor cores take lengths that are multiples of 8.
             self.data_collator.pad_to_multiple_of = 8
 
