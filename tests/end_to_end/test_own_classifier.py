@@ -105,8 +105,24 @@ def test_rows_without_the_column_cannot_be_predicted(folded, tweets, tmp_path):
             run.predict(given)
     with pytest.raises(UserError, match=r"is code that it carries, own_classifiers\.py:WithColumns: read it"):
         br.load(folded / "folds/1").predict(["fire"])
-    with pytest.raises(UserError, match="is a finished model of the custom recipe: start from the encoder"):
+    with pytest.raises(UserError, match=r"is a classifier of the user's own, .*: start from the encoder"):
         recipe("custom", tmp_path / "again", tweets, folded / "folds/1/model", "--trust_remote_code")
+
+
+def test_numbers_with_a_decimal_comma_are_predicted_as_the_run_did(tweets, tiny_bert, tmp_path, capsys):
+    (data := tmp_path / "data").mkdir()
+    for file in tweets.iterdir():
+        header, *rows = csv.reader(file.open())
+        write_csv(data / file.name, [header, *([cell.replace(".", ",") for cell in row] for row in rows)])
+    flags = ("--classifier", SPEC, "--decimal", ",", "--max_steps", "2", "--save_strategy", "no")
+    flags = (*flags, "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    recipe("custom", tmp_path / "run", data, tiny_bert, *flags)
+    assert "Column 'price': numbers, as they are." in in_a_line(capsys.readouterr().out)
+    given = ("--model", tmp_path / "run", "--input", data / "test.csv", "--output", tmp_path / "out.csv")
+    run_script(RECIPES / "predict.py", *given, "--trust_remote_code")
+    assert cells(tmp_path / "out.csv") == [
+        {key: row[key] for key in ("id", "prediction", "0", "1")} for row in predictions(tmp_path / "run")
+    ]
 
 
 def forget(file):
