@@ -114,29 +114,9 @@ def test_numbers_with_a_decimal_comma_are_predicted_as_the_run_did(tweets, tiny_
     for file in tweets.iterdir():
         header, *rows = csv.reader(file.open())
         write_csv(data / file.name, [header, *([cell.replace(".", ",") for cell in row] for row in rows)])
-    flags = (
-        "--classifier",
-        SPEC,
-        "--decimal",
-        ",",
-        "--max_steps",
-        "2",
-        "--eval_strategy",
-        "no",
-        "--save_strategy",
-        "no",
-    )
-    recipe(
-        "custom",
-        tmp_path / "run",
-        data,
-        tiny_bert,
-        *flags,
-        "--eval_strategy",
-        "no",
-        "--load_best_model_at_end",
-        "false",
-    )
+    flags = ("--classifier", SPEC, "--decimal", ",", "--max_steps", "2", "--save_strategy", "no")
+    flags = (*flags, "--eval_strategy", "no", "--load_best_model_at_end", "false")
+    recipe("custom", tmp_path / "run", data, tiny_bert, *flags)
     assert "Column 'price': numbers, as they are." in in_a_line(capsys.readouterr().out)
     given = ("--model", tmp_path / "run", "--input", data / "test.csv", "--output", tmp_path / "out.csv")
     run_script(RECIPES / "predict.py", *given, "--trust_remote_code")
