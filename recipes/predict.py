@@ -82,6 +82,13 @@ def main() -> None:
     given = {name: getattr(args, name) for name in ("encoding", "delimiter", "quoting") if getattr(args, name)}
     if args.no_header:
         given["no_header"] = args.no_header == "true"
+    check_output(args.input, args.output)
+    predictor = load_predictor(
+        args.model,
+        max_length=args.max_length,
+        bf16=None if args.bf16 is None else args.bf16 == "true",
+        trust_remote_code=args.trust_remote_code,
+    )
     rows = read_stream(
         args.input,
         text_column=args.text_column,
@@ -89,13 +96,6 @@ def main() -> None:
         id_column=args.id_column,
         trained_on=trained_on,
         text_format=TextFormat.of(trained_on | given),
-    )
-    check_output(args.input, args.output)
-    predictor = load_predictor(
-        args.model,
-        max_length=args.max_length,
-        bf16=None if args.bf16 is None else args.bf16 == "true",
-        trust_remote_code=args.trust_remote_code,
     )
     started, written = time.monotonic(), 0
     if args.output == "-":

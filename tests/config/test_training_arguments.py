@@ -112,3 +112,11 @@ def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_sa
         "cuda:0 1 16",
         "4 GPUs are here and one is used: make recipe-stock PROCS=4 takes them all.",
     ], done.stderr
+
+
+def test_what_keeping_the_best_checkpoint_takes_is_said():
+    steps = ["--eval_strategy", "steps", "--eval_steps", "5"]
+    with pytest.raises(UserError, match="give --save_strategy steps --save_steps 5 beside --eval_strategy steps"):
+        parse(*steps)
+    assert parse(*steps, "--save_strategy", "steps", "--save_steps", "5").training.save_steps == 5
+    assert not parse(*steps, "--load_best_model_at_end", "false").training.load_best_model_at_end

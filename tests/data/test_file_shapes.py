@@ -172,7 +172,7 @@ SHAPES = {
     "an empty file": Shape("train.csv", "", refused="is empty"),
     # delimiters
     "semicolons, not said": Shape(
-        "train.csv", bare(PLAIN, ";"), refused=r"no comma to part it, and 2 of semicolon: give --delimiter ';'"
+        "train.csv", bare(PLAIN, ";"), refused=r"no comma to part it, and 2 of semicolon: give --delimiter semicolon"
     ),
     "semicolons": Shape("train.csv", bare(PLAIN, ";"), PLAIN, flags={"delimiter": ";"}),
     "tabs in csv, not said": Shape("train.csv", bare(PLAIN, "\t"), refused="give --delimiter tab"),

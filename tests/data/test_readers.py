@@ -163,3 +163,15 @@ def test_what_datasets_has_written_into_a_file_may_be_damaged(tmp_path):
         pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), tmp_path / "train.parquet")
         with pytest.raises(UserError, match="cannot be read: its columns are of types that datasets does"):
             read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("semicolon", ";"), ("comma", ","), ("bar", "|"), ("tab", "\t"), ("\\t", "\t"), ("~", "~")]
+)
+def test_delimiters_have_names_that_a_shell_leaves_alone(name, mark):
+    assert TextFormat(delimiter=name).delimiter == mark
+
+
+def test_what_is_no_delimiter_is_refused_with_the_names():
+    with pytest.raises(UserError, match="give one character, or comma, semicolon, tab, bar"):
+        TextFormat(delimiter="semi")

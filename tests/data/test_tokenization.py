@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from datasets import Dataset, DatasetDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.encoders import FAMILY
@@ -189,3 +190,10 @@ def test_a_tokenizer_that_is_not_fast_gives_what_training_needs(tmp_path, folder
     for text, length, truncated in zip(tokens["text"], tokens["length"], tokens["truncated"], strict=True):
         words = len(text.split())
         assert (length, truncated) == (min(words + 2, 8), words + 2 > 8)
+
+
+@pytest.mark.parametrize(("text", "warned"), [("\u1234\u1235 fire", True), ("fire in a storm", False)])
+def test_texts_that_the_vocabulary_does_not_know_are_warned_of(text, warned, tokenizer, tiny_bert, capsys):
+    splits = DatasetDict(train=Dataset.from_dict({"text": [text] * 3}))
+    tokenize(splits, tokenizer, 16, str(tiny_bert))
+    assert ("of the tokens are [UNK]" in " ".join(capsys.readouterr().out.split())) == warned

@@ -299,3 +299,17 @@ def test_what_is_no_file_is_written_through(model, tmp_path):
 def test_a_length_that_holds_no_text_is_refused(model):
     with pytest.raises(UserError, match="--max_length 0: give 3 or more"):
         predict("--model", model, "--max_length", "0")
+
+
+def test_a_table_on_standard_input_is_refused(model, monkeypatch):
+    for header in ("id,text\n", '"id";"text"\n'):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{header}1,fire\n".encode())))
+        with pytest.raises(UserError, match=r"first line is the header of a table \(id, text\)"):
+            list(read_stream("-", text_column="text"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"text, and more\n")))
+    assert [row.text for row in read_stream("-", text_column="text")] == ["text, and more"]
+
+
+def test_a_model_that_is_not_there_is_said_before_the_rows_are(tmp_path):
+    with pytest.raises(UserError, match="--model .*nothing"):
+        predict("--model", tmp_path / "nothing", "--input", tmp_path / "none.csv")

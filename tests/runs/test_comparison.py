@@ -15,7 +15,7 @@ from support.scripts import recipe, run_script
 
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.runs.comparison import Compared
+from bert_recipes.runs.comparison import Compared, twin_of_stock
 
 
 def compare(*arguments):
@@ -264,3 +264,18 @@ def test_out_of_fold_predictions_are_compared_too(competition, tiny_bert, tmp_pa
     recipe("baseline", tmp_path / "one", competition, tiny_bert)
     with pytest.raises(UserError, match="their train and validation rows differ"):
         compare(tmp_path / "stock", tmp_path / "one", "--output_dir", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("named", "flags", "warned"),
+    [
+        (["stock", "custom"], [], True),
+        (["stock", "custom"], ["--pooling", "cls"], False),
+        (["stock", "custom"], ["--loss=focal"], False),
+        (["baseline", "custom"], [], False),
+    ],
+)
+def test_a_custom_recipe_without_choices_is_told_to_be_stock(named, flags, warned, tmp_path):
+    (tmp_path / "config.yaml").write_text("model: embedded:minilm\n")
+    compared = [Compared.named(name, tmp_path / "config.yaml", flags) for name in named]
+    assert bool(twin_of_stock(compared)) == warned

@@ -3,6 +3,8 @@
 python -m bert_recipes.cli.flags > docs/flags.md
 """
 
+import re
+
 from bert_recipes.config.arguments import CustomArguments, DataArguments, StockArguments
 from bert_recipes.config.defaults import DEFAULTS
 from bert_recipes.config.help import Flag, flag_groups
@@ -39,7 +41,8 @@ def flags_page() -> str:
 def _text(flag: Flag) -> str:
     choices = f" (`{'`, `'.join(flag.choices)}`)" if flag.choices else ""
     # What transformers' own help has of HTML and of lists would be taken for such.
-    return f"{flag.text}{choices}".replace("<", "&lt;").replace("*", "\\*")
+    said = re.split("(`[^`]*`)", f"{flag.text}{choices}".replace("%%", "%"))
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in said)
 
 
 if __name__ == "__main__":

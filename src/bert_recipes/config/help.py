@@ -52,6 +52,7 @@ OTHERWISE = {
         "by the device",
         "float16 autocast with loss scaling; by default on a V100 or T4, which have no bfloat16",
     ),
+    "metric_for_best_model": ("by the task", "score that chooses the checkpoint: F1, or the loss of a regression"),
     "logging_nan_inf_filter": ("False", "Log nan and inf losses as 0."),
     "train_sampling_strategy": (
         "group_by_length",

@@ -46,34 +46,34 @@ class Start:
         flags.pop("config", None)
         return cls(config, flags)
 
-    def line(self, name: str) -> str | None:
+    def line(self, name: str, changes: Mapping[str, Any] | None = None) -> str | None:
         """Return what starts the recipe `name` with the same configuration and the same flags as far as it has them.
 
         That is None where it does not take the configuration, which is another recipe's or names its run's folder.
+
+        Args:
+            name: of the recipe.
+            changes: values of flags that take the place of those given.
         """
         foreign = {key for other, part in RECIPES.items() if other != name for key in _own(part)} - _own(RECIPES[name])
         if self.config:
             values = read_yaml(find_configuration(Path(self.config)))
             if values.get("recipe", name) != name or values.keys() & (foreign | {"output_dir"}):
                 return None
-        return self.with_config(name, self.config, foreign)
+        flags = {k: v for k, v in self.flags.items() if not (k in foreign or _is_of_a_run(k))}
+        return self._command(name, self.config, flags | self._given(changes or {}))
 
-    def with_config(self, name: str, config: str | Path | None, without: set[str] | None = None) -> str:
-        """Return what starts the recipe `name` with a configuration.
-
-        Args:
-            name: of the recipe.
-            config: a YAML file.
-            without: flags that are left out, beside those of this run alone; by default all are.
-        """
-        flags = {k: v for k, v in self.flags.items() if without is not None and not (k in without or _is_of_a_run(k))}
-        return self._command(name, config, flags)
+    def with_config(self, name: str, config: str | Path) -> str:
+        """Return what starts the recipe `name` with a configuration alone."""
+        return self._command(name, config, {})
 
     def but_with(self, name: str, changes: Mapping[str, Any]) -> str:
         """Return what starts the recipe `name` as it was started, but for the values of some flags."""
         flags = {k: v for k, v in self.flags.items() if not _is_of_a_run(k)}
-        given = {k: v if self.from_python else [str(v)] for k, v in changes.items()}
-        return self._command(name, self.config, flags | given)
+        return self._command(name, self.config, flags | self._given(changes))
+
+    def _given(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v if self.from_python else [str(v)] for k, v in changes.items()}
 
     def _command(self, name: str, config: str | Path | None, flags: Mapping[str, Any]) -> str:
         if self.from_python:

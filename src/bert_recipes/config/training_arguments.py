@@ -76,6 +76,7 @@ class RecipeTrainingArguments(TrainingArguments):
             if getattr(self, name, None) not in (None, False, TrainingArguments.project) and not holds(self):
                 raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
         check_settings(self)
+        self._check_that_the_best_is_kept()
         super().__post_init__()
         check_optimization(self)
         absent = set(self.report_to or ()) - set(get_available_reporting_integrations())
@@ -87,6 +88,15 @@ class RecipeTrainingArguments(TrainingArguments):
         if self.n_gpu > 1:
             # Trainer would wrap the model in DataParallel, whose steps are neither fast nor exact.
             self._n_gpu = 1
+
+    def _check_that_the_best_is_kept(self) -> None:
+        evaluated, saved = (str(getattr(name, "value", name)) for name in (self.eval_strategy, self.save_strategy))
+        if self.load_best_model_at_end and evaluated != saved and saved != "best":
+            steps = f" --save_steps {self.eval_steps:g}" if evaluated == "steps" and self.eval_steps else ""
+            raise ValueError(
+                "the best checkpoint is kept, so one is needed at each evaluation: give --save_strategy "
+                f"{evaluated}{steps} beside --eval_strategy {evaluated}, or --load_best_model_at_end false."
+            )
 
     def _choose_precision(self) -> None:
         launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")

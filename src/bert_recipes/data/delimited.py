@@ -12,11 +12,11 @@ from pathlib import Path
 
 from bert_recipes.config.arguments import QUOTINGS
 from bert_recipes.data.stray_quotes import StrayQuotes
-from bert_recipes.data.text_files import TextFormat, encoding_of, kind_of, open_text
+from bert_recipes.data.text_files import NAMED_DELIMITERS, TextFormat, encoding_of, kind_of, open_text
 from bert_recipes.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
-USUAL_DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+USUAL_DELIMITERS = {mark: name for name, mark in NAMED_DELIMITERS.items() if name.isalpha()}
 HOW_TO_QUOTE = 'a mark that is part of a text is written twice, within quotation marks, as in "a ""good"" day"'
 # The csv module's own limit is 128 KiB a cell.
 csv.field_size_limit(2**31 - 1)
@@ -145,11 +145,10 @@ def _check_delimiter(file: Delimited, first: list[str], second: Sequence[str] = 
     counts = {mark: count if below.count(mark) >= count else 0 for mark, count in counts.items()}
     mark = max(counts, key=lambda mark: counts[mark])
     if counts[mark]:
-        flag = "tab" if mark == "\t" else f"'{mark}'"
         missing = USUAL_DELIMITERS.get(file.delimiter, repr(file.delimiter))
         raise UserError(
             f"{file.path}: the first row has no {missing} to part it, and {counts[mark]} of {USUAL_DELIMITERS[mark]}: "
-            f"give --delimiter {flag}."
+            f"give --delimiter {USUAL_DELIMITERS[mark]}."
         )
 
 

@@ -38,6 +38,10 @@ CHUNK = 1 << 20  # bytes
 SAMPLE = 1 << 15  # bytes around the first that cannot be decoded, from which an encoding is told
 
 
+# Some of them mean something to a shell or to make: they have names too.
+NAMED_DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "\\t": "\t"}
+
+
 @dataclass(frozen=True)
 class TextFormat:
     """How the cells of text files are written, where that is not plain from the file.
@@ -57,10 +61,11 @@ class TextFormat:
 
     def __post_init__(self) -> None:
         text_decoder(self.encoding)
-        if self.delimiter in ("\\t", "tab"):  # as a shell passes it on
-            object.__setattr__(self, "delimiter", "\t")
+        if self.delimiter in NAMED_DELIMITERS:
+            object.__setattr__(self, "delimiter", NAMED_DELIMITERS[self.delimiter])
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n\\'):
-            raise UserError(f"--delimiter {self.delimiter!r} cannot part cells: give one character, or tab.")
+            names = ", ".join(name for name in NAMED_DELIMITERS if name.isalpha())
+            raise UserError(f"--delimiter {self.delimiter!r} cannot part cells: give one character, or {names}.")
 
     @classmethod
     def of(cls, configuration: Mapping[str, Any]) -> "TextFormat":

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
+from bert_recipes import terminal
 from bert_recipes.columns import JOINT, LENGTH, NUM_WINDOWS, ROW, TEXT, TEXT_PAIR, TRUNCATED
 from bert_recipes.config.reading import WINDOWS, Reading
 from bert_recipes.data.long_texts import reader_of
@@ -18,6 +20,8 @@ from bert_recipes.errors import UserError, some
 # Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
 POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "roberta-prelayernorm"}
 POSITIONS_AFTER_PADDING |= {"data2vec-text", "ibert", "xmod"}
+# So large a share of unknown tokens, in so many rows, is worth a word.
+MUCH_UNKNOWN, SAMPLED_ROWS = 0.03, 1000
 # Texts are tokenized so many characters at a time, for the sake of memory.
 CHARACTERS_AT_ONCE = 2**20
 
@@ -228,6 +232,26 @@ def tokenize(
         return {**tokens, ROW: numbers, LENGTH: lengths, TRUNCATED: truncated, **counts}
 
     with PartialState().main_process_first():
-        return DatasetDict(
+        tokenized = DatasetDict(
             {split: rows.map(encode, batched=True, with_indices=True) for split, rows in splits.items()}
         )
+    share = _unknown_share(next(iter(tokenized.values())), tokenizer.unk_token_id)
+    if share > MUCH_UNKNOWN:
+        terminal.warn(
+            f"{share:.0%} of the tokens are {tokenizer.unk_token}: the model's vocabulary does not have the texts' "
+            "language or signs. Another --model may, such as klue/bert-base for Korean or FacebookAI/xlm-roberta-base "
+            "for a hundred languages."
+        )
+    return tokenized
+
+
+def _unknown_share(rows: Dataset, unknown: int | None) -> float:
+    """Return the share of tokens of the first rows that stand for what the vocabulary does not have."""
+    lists = rows[:SAMPLED_ROWS]["input_ids"]
+    flat = np.fromiter(itertools.chain.from_iterable(_flattened(lists)), dtype=np.int64)
+    return float((flat == unknown).mean()) if len(flat) and unknown is not None else 0.0
+
+
+def _flattened(lists: list[Any]) -> Iterator[list[int]]:
+    for row in lists:
+        yield from row if row and isinstance(row[0], list) else [row]

@@ -16,8 +16,16 @@ from bert_recipes.data.delimited import DELIMITERS
 from bert_recipes.data.in_memory import dataset_of
 from bert_recipes.data.readers import id_text, open_table
 from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
-from bert_recipes.data.text_files import TextFormat, encoding_of, is_wide, kind_of, open_text, text_lines
-from bert_recipes.errors import UserError
+from bert_recipes.data.text_files import (
+    NAMED_DELIMITERS,
+    TextFormat,
+    encoding_of,
+    is_wide,
+    kind_of,
+    open_text,
+    text_lines,
+)
+from bert_recipes.errors import UserError, some
 
 # A text on each line, unless the first line names the text's column.
 TEXT_FILE = ".txt"
@@ -57,12 +65,12 @@ def read_stream(
         UserError: the file or one of its rows cannot be read, or a column is missing.
     """
     text_format = text_format or TextFormat.of(trained_on or {})
+    trained = _trained_columns(trained_on)
     if path == "-":
         _refuse_pairs("standard input", trained_on)
-        return _numbered(_stdin_lines(text_format.encoding))
+        return _numbered(_without_header(_stdin_lines(text_format.encoding), text_column or trained["text"]))
     file = Path(path).expanduser()
     asked: dict[str, Any] = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
-    trained = _trained_columns(trained_on)
     if is_saved_to_disk(file):
         splits = read_from_disk(file)
         if len(splits) > 1:
@@ -148,6 +156,21 @@ def _rows(cells: Iterator[dict[str, Any]], columns: Columns, source: str) -> Ite
 def _numbered(lines: Iterator[str]) -> Iterator[TextRow]:
     for number, line in enumerate(lines):
         yield TextRow(str(number), line)
+
+
+def _without_header(lines: Iterator[str], text_column: str | list[str] | None) -> Iterator[str]:
+    """Yield lines of one text each; a table, whose first line names the text's column beside others, is refused."""
+    wanted = {text_column} if isinstance(text_column, str) else set(text_column or ())
+    for number, line in enumerate(lines):
+        if number == 0 and wanted:
+            for mark in NAMED_DELIMITERS.values():
+                names = [cell.strip().strip('"') for cell in line.split(mark)]
+                if len(names) > 1 and wanted <= set(names):
+                    raise UserError(
+                        f"standard input has one text on each line, and its first line is the header of a table "
+                        f"({some(names)}): give the table as a file, by --input."
+                    )
+        yield line
 
 
 def _stdin_lines(encoding: str) -> Iterator[str]:

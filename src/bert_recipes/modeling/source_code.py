@@ -30,9 +30,11 @@ def source_of(found: Callable[..., Any], flag: str) -> str:
         UserError: it has no name or no source, or uses an object that a file cannot hold.
     """
     if not isinstance(found, type | FunctionType) or not found.__name__.isidentifier():
+        cure = "define it with class or def"
+        if flag == "loss":
+            cure = "write def my_loss(logits, labels) around it, which returns one number per example"
         raise UserError(
-            f"{flag}: a class or a function with a name is needed, and a {type(found).__name__} came: define it with "
-            "class or def."
+            f"{flag}: a class or a function with a name is needed, and a {type(found).__name__} came: {cure}."
         )
     if _is_of_a_library(found):
         return f"from {found.__module__} import {found.__name__}\n"

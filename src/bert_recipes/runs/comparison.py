@@ -14,7 +14,7 @@ import numpy as np
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD
-from bert_recipes.config.arguments import replaced_by
+from bert_recipes.config.arguments import CustomArguments, ModelArguments, replaced_by
 from bert_recipes.config.saved import (
     METRICS_FILE,
     NOT_COMPARED,
@@ -99,6 +99,21 @@ class Compared:
         return cls(name, None, saved_configuration(folder), [], (folder,))
 
 
+def twin_of_stock(compared: list[Compared]) -> str | None:
+    """Say so where the custom recipe has no choice of its own: then it is the stock model (BERT's), step by step."""
+    own = {field.name for field in dataclasses.fields(CustomArguments)} - {
+        field.name for field in dataclasses.fields(ModelArguments)
+    }
+    for c in compared if any(c.recipe == "stock" for c in compared) else ():
+        given = {word.partition("=")[0].removeprefix("--") for word in c.flags if word.startswith("--")}
+        if c.recipe == "custom" and not own & (given | c.configuration.keys()):
+            return (
+                f"{c.name} has no pooling, head or loss of its own, and with these defaults it is the stock model: "
+                "name a YAML file such as recipes/configs/custom.yaml in its place, or give it a --pooling."
+            )
+    return None
+
+
 def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Path) -> None:
     """Make the runs that are not there yet, `jobs` at once.
 
@@ -117,6 +132,8 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
         raise UserError(
             f"{folder} holds a comparison of recipes, whose report would be lost: name another --output_dir."
         )
+    if sentence := twin_of_stock(compared):
+        terminal.warn(sentence)
     for c in compared:
         _settle(c, folder)
     waiting = [(c, seed) for c, seed in wanted if not run_folder(folder, c, seed).is_finished]

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from bert_recipes.config.saved import differing, saved_configuration
+from bert_recipes.config.saved import RUN_FILE, differing, saved_configuration
 from bert_recipes.data.seen_rows import seen_before
 from bert_recipes.runs.settings import RunSettings
 from bert_recipes.runs.submission import competition_of
@@ -25,7 +25,11 @@ def next_steps(run: RunSettings) -> list[str]:
     """Return sentences with commands that work where the run was started."""
     said = []
     recipe, why = NEXT[run.recipe]
-    if run.start and (line := run.start.line(recipe)):
+    usual, changes = Path("runs") / recipe, {}
+    if usual.exists():
+        mine = run.folder.path
+        changes["output_dir"] = _free(usual if mine.name == run.recipe else mine.with_name(f"{mine.name}-{recipe}"))
+    if run.start and not _is_of_a_run(run.configuration["model"]) and (line := run.start.line(recipe, changes)):
         said.append(f"Next: {line}, {why}.")
     if run.submission:
         competition, message = competition_of(run.data.source), run.recipe
@@ -34,6 +38,18 @@ def next_steps(run: RunSettings) -> list[str]:
         submit = ["kaggle", "competitions", "submit", "-c", competition, "-f", str(run.folder.submission)]
         said.append(f"To submit: {shlex.join([*submit, '-m', message])}")
     return said
+
+
+def _free(folder: Path) -> str:
+    """Return the folder, or the first `<folder>-2`, `<folder>-3`, … that is not there yet."""
+    places = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return str(next(place for place in itertools.chain([folder], places) if not place.exists()))
+
+
+def _is_of_a_run(model: str) -> bool:
+    """Whether `--model` is a run, or the model in one: the other recipe has another encoder to start from."""
+    folder = Path(model).expanduser()
+    return any((part / RUN_FILE).is_file() for part in (folder, folder.parent))
 
 
 def train_on(run: RunSettings) -> str:
@@ -62,6 +78,5 @@ def train_on(run: RunSettings) -> str:
         if model is not None or more.keys() != longer.keys() or differ.keys() - (SCHEDULE if more else set()):
             return ""
         changes |= {name: int(count) if count == int(count) else round(count, 6) for name, count in more.items()}
-    places = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
-    changes["output_dir"] = str(next(place for place in places if not place.exists()))
+    changes["output_dir"] = _free(path)
     return f"; its model is trained on, with a schedule of its own, by: {run.start.but_with(run.recipe, changes)}"

@@ -233,6 +233,8 @@ class Run(RunSettings):
         # Those of the evaluations above are of the training's own precision.
         best += ", in float32" if self.model_dir and (self.training.bf16 or self.training.fp16) else ""
         show_scores(f"{self.recipe}: {'out-of-fold scores' if self.configuration['folds'] else best}", scores)
+        if ended := scores["train"].get("stopped_early"):
+            terminal.say(f"The training stopped early, after step {ended[0]:,} of {ended[1]:,}.")
         files = ["report.html", "metrics.json", PREDICTIONS_FILE, *(["submission.csv"] if self.submission else [])]
         if self.model_dir is not None:
             files += [

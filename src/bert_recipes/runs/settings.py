@@ -138,7 +138,10 @@ def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrain
             "cannot honour it."
         )
     if args.data.decision == "threshold" and task.name != "binary":
-        raise UserError(f"--decision threshold chooses between two labels: a {task.name} task cannot honour it.")
+        raise UserError(
+            f"--decision threshold chooses between two labels, and a {task.name} task cannot honour it: give "
+            "--decision argmax."
+        )
     name = choosing_score(configuration.get("metric_for_best_model"), task)
     training.metric_for_best_model = configuration["metric_for_best_model"] = name
     if "greater_is_better" not in configuration:
