@@ -27,6 +27,9 @@ help: ## list the targets
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
 	@echo
+	@echo "for those who build it:"
+	@sed -n 's/^\([a-z-]*\):.*##- \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
+	@echo
 	@echo "  CONFIG=recipes/configs/disaster_tweets.yaml   another configuration"
 	@echo '  ARGS="--learning_rate 3e-5 --output_dir runs/mine"   any flag, laid over the configuration'
 	@echo "  PROCS=2                                       the same recipe in that many processes"
@@ -46,31 +49,31 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 
 setup: $(STAMP) ## make the environment in .venv
 
-test: $(STAMP) ## run the tests (about eight minutes)
+test: $(STAMP) ##- run the tests (about eight minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
-test-slow: $(STAMP) ## run the tests that take longer
+test-slow: $(STAMP) ##- run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-test-bundle: $(STAMP) ## install the bundle without a network and go through docs/kaggle.md (ten minutes)
+test-bundle: $(STAMP) ##- install the bundle without a network and go through docs/kaggle.md (ten minutes)
 	@$(BIN)/python -m pytest -m slow tests/end_to_end/test_bundle.py tests/end_to_end/test_kaggle_page.py $(ARGS)
 
-fuzz: $(STAMP) ## damage 3,000 inputs of each kind: all must end well or in one sentence (ten minutes)
+fuzz: $(STAMP) ##- damage 3,000 inputs of each kind: all must end well or in one sentence (ten minutes)
 	@$(BIN)/python tests/robustness/fuzz.py --jobs 2 $(ARGS)
 
-kills: $(STAMP) ## kill runs at 100 of their file operations: all must end as if left alone (half an hour)
+kills: $(STAMP) ##- kill runs at 100 of their file operations: all must end as if left alone (half an hour)
 	@$(BIN)/python tests/robustness/kills.py $(ARGS)
 
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
 	@$(BIN)/python -P src/bert_recipes/cli/doctor.py
 
-lint: $(STAMP) ## check style, types and the direction of imports (a minute)
+lint: $(STAMP) ##- check style, types and the direction of imports (a minute)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 
-format: $(STAMP) ## rewrite the code in ruff's style
+format: $(STAMP) ##- rewrite the code in ruff's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
@@ -93,7 +96,7 @@ recipe-custom: $(STAMP) ## the same with the plain encoder under your own head a
 recipe-baseline: $(STAMP) ## the same with TF-IDF and a linear model: what both have to beat
 	@$(BIN)/python recipes/baseline.py --config $(CONFIG) $(ARGS)
 
-compare: $(STAMP) ## which is better, and is it really? RUNS="stock custom" SEEDS="1 2 3" JOBS=2
+compare: $(STAMP) ## which is better, and is it really? RUNS="baseline stock" SEEDS="1 2 3" JOBS=2
 	@$(BIN)/python recipes/compare.py $(RUNS) --config $(CONFIG) --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
 
 kaggle: $(STAMP) ## a competition entry: five folds on the tweets, runs/kaggle/submission.csv
@@ -108,35 +111,35 @@ predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=pr
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
 
-bench: $(STAMP) ## measure training and prediction beside the usual defaults
+bench: $(STAMP) ##- measure training and prediction beside the usual defaults
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
-bench-docs: $(STAMP) ## put the tables of runs/bench into docs/performance.md
+bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python -m benchmarks.bench --write_docs
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
 	@$(BIN)/python recipes/anatomy.py $(ARGS)
 
-anatomy-docs: $(STAMP) ## take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
+anatomy-docs: $(STAMP) ##- take the tour and record it in docs/anatomy.md and docs/anatomy.ko.md
 	@$(BIN)/python recipes/anatomy.py --write_docs
 
-flags-docs: $(STAMP) ## write docs/flags.md, the page with every flag
+flags-docs: $(STAMP) ##- write docs/flags.md, the page with every flag
 	@$(BIN)/python -m bert_recipes.cli.flags > docs/flags.md
 
-pictures: $(STAMP) ## draw the README's pictures, that of a report in a real browser (the extra 'pictures')
+pictures: $(STAMP) ##- draw the README's pictures, that of a report in a real browser (the extra 'pictures')
 	@$(BIN)/python docs/pictures/make.py $(ARGS)
 
-notebooks: $(STAMP) ## execute the notebooks of recipes/notebooks and record them in both languages
+notebooks: $(STAMP) ##- execute the notebooks of recipes/notebooks and record them in both languages
 	@$(BIN)/python recipes/notebooks/build.py $(ARGS)
 
-choices: $(STAMP) ## measure every pooling and loss against stock, into docs/customising.md (hours)
+choices: $(STAMP) ##- measure every pooling and loss against stock, into docs/customising.md (hours)
 	@$(BIN)/python -m benchmarks.choices --write_docs $(ARGS)
 
-column: $(STAMP) ## measure an extra column beside the text, into docs/customising.md (half an hour)
+column: $(STAMP) ##- measure an extra column beside the text, into docs/customising.md (half an hour)
 	@$(BIN)/python -m benchmarks.column --write_docs $(ARGS)
 
-long-texts: $(STAMP) ## measure each --long_texts on articles and reviews, into docs/customising.md (half an hour)
+long-texts: $(STAMP) ##- measure each --long_texts on articles and reviews, into docs/customising.md (half an hour)
 	@$(BIN)/python -m benchmarks.long_texts --write_docs $(ARGS)
 
-exactness: $(STAMP) ## measure what a step's cut does to it, and put the table into docs/exactness.md
+exactness: $(STAMP) ##- measure what a step's cut does to it, and put the table into docs/exactness.md
 	@$(BIN)/python -m benchmarks.exactness --write_docs $(ARGS)

@@ -160,9 +160,14 @@ def say(text: str, style: str | None = None, *, whole: bool = False) -> None:
         style: of rich.
         whole: whether its lines are left for the terminal to wrap, so that a command in it can be copied.
     """
-    console.print(printable(text), style=style, markup=False, soft_wrap=whole)
+    console.print(printable(text), style=style, markup=False, soft_wrap=whole or not _wraps())
 
 
 def warn(text: str) -> None:
     """Print a warning, unless this is not the main process."""
-    console.print(f"[yellow]warning:[/yellow] {as_markup(text)}")
+    console.print(f"[yellow]warning:[/yellow] {as_markup(text)}", soft_wrap=not _wraps())
+
+
+def _wraps() -> bool:
+    """Whether sentences are wrapped here: a log or a pipe has no width."""
+    return console.is_terminal or console.is_jupyter

@@ -311,5 +311,5 @@ def test_a_table_on_standard_input_is_refused(model, monkeypatch):
 
 
 def test_a_model_that_is_not_there_is_said_before_the_rows_are(tmp_path):
-    with pytest.raises(UserError, match="--model .*nothing"):
+    with pytest.raises(UserError, match=r"--model .*nothing"):
         predict("--model", tmp_path / "nothing", "--input", tmp_path / "none.csv")
