@@ -90,8 +90,8 @@ def _how_validated(run: RunSettings, scores: dict[str, Any]) -> str:
     if folds := run.configuration["folds"]:
         said.append(
             f"Validation rows are all rows of train, each predicted by the one of {folds} models (`folds/`) that "
-            "was not trained on it; test predictions are the mean of theirs, as are those of `recipes/predict.py` with "
-            "this folder as `--model`."
+            "was not trained on it; test predictions are the mean of theirs, as are those of `recipes/predict.py` "
+            "with this folder as `--model`."
         )
     if run.configuration["refit"]:
         said.append(
