@@ -103,10 +103,3 @@ def test_a_file_of_settings_may_be_damaged(tmp_path):
 def test_keys_and_values_of_a_file_are_taken(tmp_path):
     text = "lr_scheduler_type: cosine_with_min_lr\nlr_scheduler_kwargs: {min_lr_rate: 0.1}\n"
     assert parse(*config(tmp_path, text)).training.lr_scheduler_kwargs == {"min_lr_rate": 0.1}
-
-
-def test_sentences_of_libraries_are_whole():
-    with pytest.raises(
-        UserError, match=r"but found - Evaluation strategy: IntervalStrategy.NO - Save strategy: .*EPOCH"
-    ):
-        parse("--eval_strategy", "no")

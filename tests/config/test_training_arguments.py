@@ -119,4 +119,8 @@ def test_what_keeping_the_best_checkpoint_takes_is_said():
     with pytest.raises(UserError, match="give --save_strategy steps --save_steps 5 beside --eval_strategy steps"):
         parse(*steps)
     assert parse(*steps, "--save_strategy", "steps", "--save_steps", "5").training.save_steps == 5
+    with pytest.raises(
+        UserError, match="with --eval_strategy no there is none: give --load_best_model_at_end false too"
+    ):
+        parse("--eval_strategy", "no")
     assert not parse(*steps, "--load_best_model_at_end", "false").training.load_best_model_at_end

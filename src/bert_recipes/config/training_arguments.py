@@ -92,6 +92,11 @@ class RecipeTrainingArguments(TrainingArguments):
     def _check_that_the_best_is_kept(self) -> None:
         evaluated, saved = (str(getattr(name, "value", name)) for name in (self.eval_strategy, self.save_strategy))
         if self.load_best_model_at_end and evaluated != saved and saved != "best":
+            if evaluated == "no":
+                raise ValueError(
+                    "the best checkpoint is kept, and with --eval_strategy no there is none: give "
+                    "--load_best_model_at_end false too."
+                )
             steps = f" --save_steps {self.eval_steps:g}" if evaluated == "steps" and self.eval_steps else ""
             raise ValueError(
                 "the best checkpoint is kept, so one is needed at each evaluation: give --save_strategy "

