@@ -227,7 +227,7 @@ class Unpadded(predictor.Predictor):
         self.model.set_attn_implementation("text_by_text")
 
     @torch.inference_mode()
-    def _logits_of_batch(self, tokens, batch, lengths):
+    def _logits_of_batch(self, tokens, columns, batch, lengths):
         device, sizes = self.model.device, lengths.tolist()
         ids = torch.from_numpy(np.concatenate([tokens["input_ids"][i] for i in batch]))[None].to(device)
         positions = torch.cat([torch.arange(size) for size in sizes])[None].to(device)

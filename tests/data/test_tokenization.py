@@ -43,7 +43,7 @@ def test_tokenizing_cuts_and_counts(tokenizer, tiny_bert, folder):
         assert truncated == (len(text.split()) + 2 > 8)
 
 
-@pytest.mark.parametrize("mode", [None, "head_tail", "windows"])
+@pytest.mark.parametrize("mode", [*(pytest.param(m, marks=pytest.mark.slow) for m in (None, "head_tail")), "windows"])
 def test_a_second_process_reads_tokens_from_the_cache(mode, folder, tiny_bert, tmp_path):
     (folder / "train.csv").write_text("id,text,label\n" + ROWS)
     code = (

@@ -41,7 +41,7 @@ def embedded_cases():
     return [shared | kind | {"options": {"max_steps": 2}} for kind in (KINDS[0], WEIGHTED)]
 
 
-@pytest.fixture(scope="module", params=[2, 3, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[2, *(pytest.param(number, marks=pytest.mark.slow) for number in (3, 4))])
 def launched(request, tiny_bert, tmp_path_factory):
     """What so many processes made of the cases: `(processes, {kind of case: [(case, result), ...]})`."""
     processes, folder = request.param, tmp_path_factory.mktemp("launched")

@@ -86,7 +86,7 @@ def test_killed_at_every_kind_of_moment_it_ends_the_same(undisturbed, moments, c
     assert end(tmp_path / "run") == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_first_and_says_how_to_go_on(number, undisturbed, competition, tiny_bert, tmp_path):
     name, expected = undisturbed
     run = (name, tmp_path / "run", competition, tiny_bert)

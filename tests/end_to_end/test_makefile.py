@@ -22,8 +22,10 @@ def test_help_lists_what_there_is():
     assert make().stdout == out
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("name", ["stock", "custom"])
+@pytest.mark.parametrize(
+    ("name", "processes"),
+    [("stock", 1), ("custom", 1), ("custom", 2), pytest.param("stock", 2, marks=pytest.mark.slow)],
+)
 def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp_path):
     config = tmp_path / "config.yaml"
     config.write_text(

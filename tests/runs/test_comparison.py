@@ -91,6 +91,7 @@ def test_runs_of_another_configuration_are_an_error(compared, config):
         compare("baseline", own, "--config", config, "--output_dir", folder, "--learning_rate", "1")
 
 
+@pytest.mark.slow
 def test_what_made_no_run_binds_nobody(config, tmp_path):
     command = ("baseline", "stock", "--config", config, "--seeds", 1, "--output_dir", tmp_path)
     with pytest.raises(UserError, match="there is no flag --validation_siz"):
