@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.building import build_classifier
+from bert_recipes.modeling.own_code import load_object
 from bert_recipes.task import Task
 
 OWN = """
@@ -89,6 +90,14 @@ def test_an_own_file_may_be_named_as_a_library_and_not_as_what_a_model_carries(t
     assert json.loads("1") == 1
     with pytest.raises(UserError, match=r"a saved model carries a file pooling\.py of its own: rename yours"):
         build(tiny_bert, pooling=f"{tmp_path}/pooling.py:LastToken")
+
+
+def test_files_in_two_folders_may_have_helpers_of_one_name(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "helper.py").write_text(f"NAME = '{name}'\n")
+        (tmp_path / name / "mine.py").write_text("from helper import NAME\n\n\ndef named():\n    return NAME\n")
+        assert load_object(f"{tmp_path}/{name}/mine.py:named", "--loss")() == name
 
 
 def test_an_own_file_that_would_not_travel_whole_is_refused(tiny_bert, tmp_path):

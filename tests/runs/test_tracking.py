@@ -1,18 +1,17 @@
 """What trackers get, from real ones: TensorBoard's event files and trackio's own database."""
 
-import contextlib
 import json
 
 import pytest
 import yaml
 from support.cuts import trainer_of
+from support.killed_training import dying_after
 from support.parsing import parse
 from support.scripts import recipe
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers.integrations import TrackioCallback, get_available_reporting_integrations
 
 from bert_recipes.errors import UserError
-from bert_recipes.training.trainer import RecipeTrainer
 
 EXTRA = {"eval/f1_macro", "eval/roc_auc", "eval/ece", "eval/brier", "eval/average_precision"}
 
@@ -29,15 +28,10 @@ def test_tensorboard_has_the_losses_and_the_extra_scores(competition, tiny_bert,
     assert "attempting to log a value" not in caplog.text
 
 
-def test_trackio_has_them_too(competition, tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    from trackio.sqlite_storage import SQLiteStorage
-
-    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path / "trackio")
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path / "trackio")
+def test_trackio_has_them_too(competition, tiny_bert, tmp_path, trackio_runs):
     flags = ("--report_to", "trackio", "--project", "tweets", "--run_name", "first")
     recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
-    logged = SQLiteStorage.get_logs("tweets", "first")
+    logged = trackio_runs.get_logs("tweets", "first")
     assert {name for row in logged for name in row} >= {"train/loss", "eval/f1"} | EXTRA
 
 
@@ -45,20 +39,6 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(competition, tiny_bert,
     with pytest.raises(UserError, match="--report_to mlflow cannot be honoured: it is not installed"):
         recipe("stock", tmp_path / "run", competition, tiny_bert, "--report_to", "mlflow")
     assert not (tmp_path / "run").exists()
-
-
-@contextlib.contextmanager
-def dying_after(step, monkeypatch):
-    whole = RecipeTrainer.training_step
-
-    def dying(self, *args, **kwargs):
-        if self.state.global_step == step:
-            raise RuntimeError("killed")
-        return whole(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RecipeTrainer, "training_step", dying)
-        yield
 
 
 @pytest.fixture
@@ -131,10 +111,10 @@ def test_a_second_training_of_a_trainer_is_another_run(tiny_bert, tmp_path, trac
     assert len(trackio_runs.get_runs("twice")) == 2
 
 
-def test_an_interrupted_training_goes_on_in_its_run(competition, tiny_bert, tmp_path, trackio_runs, monkeypatch):
+def test_an_interrupted_training_goes_on_in_its_run(competition, tiny_bert, tmp_path, trackio_runs):
     flags = ["--report_to", "trackio", "--project", "cut", "--max_steps", "4", "--eval_strategy", "steps"]
     flags += ["--eval_steps", "2", "--save_strategy", "steps", "--save_steps", "2"]
-    with dying_after(3, monkeypatch), pytest.raises(RuntimeError, match="killed"):
+    with dying_after(3):
         recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
     recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
     (name,) = trackio_runs.get_runs("cut")
@@ -159,7 +139,7 @@ def test_mlflow_goes_on_in_its_run(competition, tiny_bert, tmp_path, monkeypatch
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     flags = ["--report_to", "mlflow", "--max_steps", "4", "--eval_strategy", "steps", "--eval_steps", "2"]
     flags += ["--save_strategy", "steps", "--save_steps", "2"]
-    with dying_after(3, monkeypatch), pytest.raises(RuntimeError, match="killed"):
+    with dying_after(3):
         recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
     mlflow.end_run()
     recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)

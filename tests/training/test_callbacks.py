@@ -7,6 +7,7 @@ import threading
 import pytest
 import torch
 import yaml
+from support.killed_training import dying_after
 from support.parsing import parse
 from support.scripts import recipe
 from transformers import PrinterCallback, TrainerCallback
@@ -14,7 +15,6 @@ from transformers.trainer_callback import ExportableState
 
 import bert_recipes as br
 from bert_recipes.errors import UserError
-from bert_recipes.training.trainer import RecipeTrainer
 
 FILE = '''
 from pathlib import Path
@@ -81,19 +81,10 @@ def test_they_take_part_and_are_written_down(name, file, competition, tiny_bert,
 
 
 @pytest.mark.parametrize("step", [3, 5])
-def test_their_state_outlives_an_interruption(step, file, competition, tiny_bert, tmp_path, monkeypatch):
+def test_their_state_outlives_an_interruption(step, file, competition, tiny_bert, tmp_path):
     flags = [*FLAGS, "--callbacks", f"{file}:Counting"]
-    whole = RecipeTrainer.training_step
-
-    def dying(self, *args, **kwargs):
-        if self.state.global_step == step:
-            raise RuntimeError("killed")
-        return whole(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RecipeTrainer, "training_step", dying)
-        with pytest.raises(RuntimeError, match="killed"):
-            recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
+    with dying_after(step):
+        recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
     recipe("stock", tmp_path / "run", competition, tiny_bert, *flags)
     assert (tmp_path / "counted.txt").read_text() == "6 6"
 

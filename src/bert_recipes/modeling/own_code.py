@@ -136,8 +136,9 @@ def _run(path: Path, source: str, what: str) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     module.__source__ = source  # type: ignore[attr-defined]
     sys.modules[name] = module
+    folder, known = path.parent.resolve(), set(sys.modules)
     # What stands beside the file can be imported by it, as when it is run as a script.
-    sys.path.insert(0, str(path.parent.resolve()))
+    sys.path.insert(0, str(folder))
     try:
         exec(compile(source, path, "exec"), vars(module))
     except (*CODE_ERRORS, SystemExit) as error:
@@ -145,5 +146,10 @@ def _run(path: Path, source: str, what: str) -> ModuleType:
         said = " ".join(str(error).split())
         raise UserError(f"{what}: {path} does not run: {type(error).__name__}: {said}") from error
     finally:
-        sys.path.remove(str(path.parent.resolve()))
+        sys.path.remove(str(folder))
+        # A file in another folder may have another module of that name beside it.
+        for other in sys.modules.keys() - known:
+            origin = getattr(sys.modules[other], "__file__", None)
+            if origin and Path(origin).parent.resolve() == folder:
+                del sys.modules[other]
     return module
