@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FunctionType
@@ -60,20 +60,23 @@ class Start:
             values = read_yaml(find_configuration(Path(self.config)))
             if values.get("recipe", name) != name or values.keys() & (foreign | {"output_dir"}):
                 return None
-        flags = {k: v for k, v in self.flags.items() if not (k in foreign or _is_of_a_run(k))}
-        return self._command(name, self.config, flags | self._given(changes or {}))
+        return self.but_with(name, changes or {}, foreign)
 
     def with_config(self, name: str, config: str | Path) -> str:
         """Return what starts the recipe `name` with a configuration alone."""
         return self._command(name, config, {})
 
-    def but_with(self, name: str, changes: Mapping[str, Any]) -> str:
-        """Return what starts the recipe `name` as it was started, but for the values of some flags."""
-        flags = {k: v for k, v in self.flags.items() if not _is_of_a_run(k)}
-        return self._command(name, self.config, flags | self._given(changes))
+    def but_with(self, name: str, changes: Mapping[str, Any], without: Collection[str] = ()) -> str:
+        """Return what starts the recipe `name` as it was started, but for the values of some flags.
 
-    def _given(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: v if self.from_python else [str(v)] for k, v in changes.items()}
+        Args:
+            name: of the recipe.
+            changes: these values.
+            without: flags that are left out, beside those of this run alone.
+        """
+        flags = {k: v for k, v in self.flags.items() if k not in without and not _is_of_a_run(k)}
+        given = {k: v if self.from_python else [str(v)] for k, v in changes.items()}
+        return self._command(name, self.config, flags | given)
 
     def _command(self, name: str, config: str | Path | None, flags: Mapping[str, Any]) -> str:
         if self.from_python:
