@@ -8,19 +8,13 @@ checkpoints of finished runs are removed, since only their scores are wanted.
 """
 
 import json
-import shutil
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
+from benchmarks.customising import parse_arguments, run_recipe, write_table
 from bert_recipes.cli.main import run_main
-from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.errors import UserError
-from bert_recipes.reporting.documents import markdown_table, put_between_marks
+from bert_recipes.reporting.documents import markdown_table
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "docs" / f"customising{suffix}.md" for suffix in ("", ".ko")]
 SEEDS = (1, 2, 3)
 # Half an epoch: enough to see differences of a point or two, and an evening's work for the lot on two cores.
 FLAGS = ["--config", "recipes/configs/disaster_tweets.yaml", "--model", "embedded:minilm", "--learning_rate", "1e-4"]
@@ -55,14 +49,8 @@ def metrics_of(name: str, seed: int, folder: Path, more: list[str], choices: dic
         UserError: the run failed.
     """
     run = folder / f"{name}-seed-{seed}"
-    if not (run / "metrics.json").is_file():
-        script = ROOT / "recipes" / ("stock.py" if name == "stock" else "custom.py")
-        own = ["--seed", str(seed), "--output_dir", str(run)]
-        status = subprocess.run([sys.executable, script, *FLAGS, *choices[name], *own, *more]).returncode
-        if status:
-            raise UserError(f"the run in {run} ended with status {status}: mend what it says and start again.")
-    for part in ("checkpoints", "model"):
-        shutil.rmtree(run / part, ignore_errors=True)
+    own = ["--seed", seed, "--output_dir", run]
+    run_recipe("stock.py" if name == "stock" else "custom.py", run, [*FLAGS, *choices[name], *own, *more])
     return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
 
 
@@ -95,22 +83,16 @@ def table(runs: dict[str, list[dict]]) -> str:
 
 
 def main():
-    parser = ScriptParser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/choices"), help="where the runs go")
-    parser.add_argument(
-        "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
-    )
-    args, more = parser.parse_known_args()  # other flags are the recipes'
+    folder, writes, more = parse_arguments(__doc__, "runs/choices")
     runs = {name: [] for name in CHOICES}
     for seed in SEEDS:
         for name in CHOICES:
-            runs[name].append(metrics_of(name, seed, args.output_dir, more))
+            runs[name].append(metrics_of(name, seed, folder, more))
     print(table(runs))
-    if args.write_docs:
+    if writes:
         from bert_recipes.anatomy.measured import record
 
-        for document in DOCUMENTS:
-            put_between_marks(document, "choices", table(runs))
+        write_table("choices", table(runs))
         record("choices", HEADER, rows_of(runs))
 
 

@@ -7,12 +7,10 @@ The two are the examples a and d of recipes/examples, which differ in the column
 finished run is not made again, and an interrupted one is resumed.
 """
 
-from pathlib import Path
-
-from benchmarks.choices import DOCUMENTS, HEADER, metrics_of, rows_of
+from benchmarks.choices import HEADER, metrics_of, rows_of
+from benchmarks.customising import parse_arguments, write_table
 from bert_recipes.cli.main import run_main
-from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.reporting.documents import markdown_table, put_between_marks
+from bert_recipes.reporting.documents import markdown_table
 
 SEEDS = (1, 2, 3, 4, 5)
 # What is new is to be learned in one epoch.
@@ -30,17 +28,11 @@ def table(runs: dict[str, list[dict]]) -> str:
 
 
 def main():
-    parser = ScriptParser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/column"), help="where the runs go")
-    parser.add_argument(
-        "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
-    )
-    args, more = parser.parse_known_args()  # other flags are the recipe's
-    runs = {name: [metrics_of(name, seed, args.output_dir, more, CHOICES) for seed in SEEDS] for name in CHOICES}
+    folder, writes, more = parse_arguments(__doc__, "runs/column")
+    runs = {name: [metrics_of(name, seed, folder, more, CHOICES) for seed in SEEDS] for name in CHOICES}
     print(table(runs))
-    if args.write_docs:
-        for document in DOCUMENTS:
-            put_between_marks(document, "column", table(runs))
+    if writes:
+        write_table("column", table(runs))
 
 
 if __name__ == "__main__":

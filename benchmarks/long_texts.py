@@ -9,29 +9,23 @@ begins anew. Weights of finished runs are removed, since only their scores are w
 """
 
 import json
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.customising import ROOT, parse_arguments, run_recipe, write_table
 from bert_recipes.cli.main import run_main
-from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.columns import LABELS
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.config.reading import LONG_TEXTS
 from bert_recipes.config.saved import saved_configuration
-from bert_recipes.errors import UserError
-from bert_recipes.reporting.documents import markdown_table, put_between_marks
+from bert_recipes.reporting.documents import markdown_table
 
 if TYPE_CHECKING:
     from bert_recipes.evaluation.significance import Score
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "docs" / f"customising{suffix}.md" for suffix in ("", ".ko")]
 # Half of the articles is held out, since 222 of them would tell nothing apart. Micro-batches are small for the sake of
 # the windows' memory; the step is that of the configuration, and the same for all.
 CONFIGS = {
@@ -76,14 +70,8 @@ def make_run(config: str, mode: str, folder: Path, more: list[str]) -> Path:
         UserError: the run failed.
     """
     run = folder / f"{config}-{mode}"
-    if not (run / "metrics.json").is_file():
-        own = ["--config", ROOT / f"recipes/configs/{config}.yaml", *FLAGS, *CONFIGS[config], "--long_texts", mode]
-        command = [sys.executable, ROOT / "recipes" / "stock.py", *own, "--output_dir", run, *more]
-        status = subprocess.run([str(word) for word in command]).returncode
-        if status:
-            raise UserError(f"the run in {run} ended with status {status}: mend what it says and start again.")
-    for part in ("checkpoints", "model"):
-        shutil.rmtree(run / part, ignore_errors=True)
+    own = ["--config", ROOT / f"recipes/configs/{config}.yaml", *FLAGS, *CONFIGS[config], "--long_texts", mode]
+    run_recipe("stock.py", run, [*own, "--output_dir", run, *more])
     return run
 
 
@@ -131,20 +119,13 @@ def table(runs: dict[str, dict[str, Measured]]) -> str:
 
 
 def main():
-    parser = ScriptParser(__doc__)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/long-texts"), help="where the runs go")
-    parser.add_argument(
-        "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
-    )
-    args, more = parser.parse_known_args()  # other flags are the recipe's
+    folder, writes, more = parse_arguments(__doc__, "runs/long-texts")
     runs = {
-        config: {mode: Measured.of(make_run(config, mode, args.output_dir, more)) for mode in LONG_TEXTS}
-        for config in CONFIGS
+        config: {mode: Measured.of(make_run(config, mode, folder, more)) for mode in LONG_TEXTS} for config in CONFIGS
     }
     print(table(runs))
-    if args.write_docs:
-        for document in DOCUMENTS:
-            put_between_marks(document, "long-texts", table(runs))
+    if writes:
+        write_table("long-texts", table(runs))
 
 
 if __name__ == "__main__":

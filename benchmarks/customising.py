@@ -1,0 +1,46 @@
+"""What the measurements of docs/customising.md share: their flags, their runs, and where their tables go."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.errors import UserError
+from bert_recipes.reporting.documents import put_between_marks
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "docs" / f"customising{suffix}.md" for suffix in ("", ".ko")]
+
+
+def parse_arguments(doc: str | None, folder: str) -> tuple[Path, bool, list[str]]:
+    """Return where the runs go, by default `folder`, whether the table is to be written, and the recipe's flags."""
+    parser = ScriptParser(doc)
+    parser.add_argument("--output_dir", type=Path, default=Path(folder), help="where the runs go")
+    parser.add_argument(
+        "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
+    )
+    args, more = parser.parse_known_args()
+    return args.output_dir, args.write_docs, more
+
+
+def run_recipe(script: str, run: Path, flags: Sequence[object]) -> None:
+    """Make a run of `recipes/<script>` in the folder `run`, unless it is there; its model is not kept.
+
+    Raises:
+        UserError: the run failed.
+    """
+    if not (run / "metrics.json").is_file():
+        command = [sys.executable, ROOT / "recipes" / script, *flags]
+        status = subprocess.run([str(word) for word in command]).returncode
+        if status:
+            raise UserError(f"the run in {run} ended with status {status}: mend what it says and start again.")
+    for part in ("checkpoints", "model"):
+        shutil.rmtree(run / part, ignore_errors=True)
+
+
+def write_table(mark: str, table: str) -> None:
+    """Put the table of a measurement into the page, in both languages."""
+    for document in DOCUMENTS:
+        put_between_marks(document, mark, table)
