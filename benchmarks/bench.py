@@ -111,15 +111,36 @@ def profile_table(parts: dict) -> str:
 
 
 def grid_table(sizes: dict) -> str:
-    """Return the table of batches of many sizes on a GPU."""
+    """Return the table of training steps of many sizes on a GPU."""
     rows = []
-    for name, figures in sizes.items():
-        if figures is None:
-            rows.append([name, "out of memory", "", ""])
-        else:
-            memory = f"{figures['peak_memory'] / 2**30:.1f} GiB"
-            rows.append([name, f"{figures['rows_per_second']:,.0f}", f"{figures['share']:.0%}", memory])
-    return markdown_table(["texts x tokens", "rows/s", "share of matrix rate", "peak memory"], rows, "lrrr")
+    for size, lines in sizes.items():
+        stock, in_bf16, ours, unpadded, compiled = lines.values()
+        speeds = [_speed(line) for line in (stock, in_bf16, ours)]
+        ratio = f"{ours['rows_per_second'] / stock['rows_per_second']:.1f}" if stock and ours else ""
+        share = f"{ours['share']:.0%}" if ours else ""
+        peaks = [f"{line['peak_memory'] / 2**30:.1f}" if line else "" for line in (stock, in_bf16, ours)]
+        rows.append([size, *speeds, ratio, share, _speed(unpadded), _speed(compiled), *peaks])
+    header = ["texts x tokens", "stock example: rows/s", "in bfloat16", "**ours**", "x stock example"]
+    header += ["share of matrix rate", "unpadded", "compiled"]
+    header += ["GiB: stock example", "in bfloat16", "ours"]
+    return markdown_table(header, rows, "r" * len(header))
+
+
+def prediction_grid_table(lengths: dict) -> str:
+    """Return the table of prediction on a GPU, for texts of several lengths."""
+    rows = []
+    for length, lines in lengths.items():
+        *pipelines, ours, unpadded = lines.values()
+        speed, first, best = ours["rows_per_second"], pipelines[0], max(p["rows_per_second"] for p in pipelines)
+        ratios = [f"{speed / first['rows_per_second']:.1f}", f"{speed / best:.1f}"]
+        rows.append([length, *map(_speed, (*pipelines, ours)), *ratios, f"{ours['share']:.0%}", _speed(unpadded)])
+    names = [name for name in next(iter(lengths.values())) if name.startswith("`")]
+    header = ["tokens", *names, "**ours**: rows/s", "x batch of 32", "x the best", "share of matrix rate", "unpadded"]
+    return markdown_table(header, rows, "r" * len(header))
+
+
+def _speed(figures: dict | None) -> str:
+    return f"{figures['rows_per_second']:,.0f}" if figures else "out of memory"
 
 
 # By their names in bench.json, in the order of the document.
@@ -130,13 +151,14 @@ MARKDOWN = {
     "processes": processes_table,
     "profile": profile_table,
     "grid": grid_table,
+    "prediction_grid": prediction_grid_table,
 }
 
 
 def write_docs(results: dict, tables: str) -> None:
     """Put the tables between the marks of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if results["device"] == "cuda" else "cpu"
-    if missing := [name for name in MARKDOWN if name not in results and name != "grid"]:
+    if missing := [name for name in MARKDOWN if name not in results and "grid" not in name]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
     plot = DOCUMENT.with_name(f"length_{device}.svg")
     plot_lengths(results, plot)

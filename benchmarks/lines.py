@@ -8,13 +8,13 @@ import contextlib
 import statistics
 import tempfile
 import time
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
-    AttentionInterface,
     AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from benchmarks import measures
+from benchmarks.unpadded import UnpaddedPredictor, UnpaddedTrainer
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.loading import load_data
@@ -33,12 +34,13 @@ from bert_recipes.data.tokenization import most_tokens
 from bert_recipes.devices import has_native_bf16
 from bert_recipes.inference import predictor
 from bert_recipes.inference.rows import TextRow
-from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.training.trainer import RecipeTrainer
 
 MAX_LENGTH, BATCH = 128, 32
-OURS = "**this project's defaults**"
+OURS, UNPADDED = "**this project's defaults**", "… unpadded"
+PIPELINE = "`pipeline(batch_size=32)`"
+STOCK, STOCK_IN_BF16 = "stock example: padded to 128, random, float32", "the same in bfloat16"
 
 
 class Bench:
@@ -89,6 +91,12 @@ def recipe_trainer(bench, rows, folder, model, **options):
     return RecipeTrainer(model, args, train_dataset=rows, processing_class=bench.tokenizer)
 
 
+def unpadded_trainer(bench, rows, folder, model, **options):
+    """Return this project's trainer, without padding."""
+    args = RecipeTrainingArguments(**(_common(folder, bench.device) | options))
+    return UnpaddedTrainer(model, args, train_dataset=rows, processing_class=bench.tokenizer)
+
+
 def _common(folder, device) -> dict:
     return {
         "output_dir": str(folder),
@@ -106,8 +114,8 @@ def _common(folder, device) -> dict:
 NOT_QUICKENED = ("bert_recipes.modeling.cpu_kernels.quicken", lambda model: None)
 # name: (trainer, padded to MAX_LENGTH, options of its arguments, what is patched away)
 TRAINING = {
-    "stock example: padded to 128, random, float32": (plain_trainer, True, {"bf16": False}, ()),
-    "the same in bfloat16": (plain_trainer, True, {"bf16": True}, ()),
+    STOCK: (plain_trainer, True, {"bf16": False}, ()),
+    STOCK_IN_BF16: (plain_trainer, True, {"bf16": True}, ()),
     OURS: (recipe_trainer, False, {}, ()),
     "… in float32": (recipe_trainer, False, {"bf16": False}, ()),
     "… padded to 128": (recipe_trainer, True, {}, ()),
@@ -121,10 +129,13 @@ TRAINING = {
         (),
     ),
 }
-# These would be the defaults again, or no match for a GPU's own kernel for texts of several lengths.
-CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention", "… unpadded"}
+# These would be the defaults again.
+CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention"}
+COMPILED = "… compiled"
 GPU_ONLY = {
-    "… compiled": (recipe_trainer, False, {"torch_compile": True}, ()),
+    UNPADDED: (unpadded_trainer, False, {}, ()),
+    COMPILED: (recipe_trainer, False, {"torch_compile": True}, ()),
+    "… compiled, with CUDA graphs": (recipe_trainer, False, {"torch_compile_mode": "reduce-overhead"}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
 }
 
@@ -150,20 +161,19 @@ class TrainingLine:
             trainer = self.make(
                 self.bench, self.rows, folder, self.model, max_steps=steps + 2, seed=seed, **self.options
             )
-            seen = _watch(trainer, self.bench.device)
+            seen = _Watch(trainer, steps, self.options.get("gradient_accumulation_steps", 1))
             if self.bench.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             trainer.train()
             if self.epoch is None:
-                masks = [inputs["attention_mask"] for inputs in trainer.get_train_dataloader()]
-                self.epoch = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
-        one = self.options.get("gradient_accumulation_steps", 1)
-        measured, end = seen[one : one * (steps + 1)], seen[one * (steps + 1)]["time"]
+                sizes = [_sizes(inputs) for inputs in trainer.get_train_dataloader()]
+                self.epoch = sum(sum(lengths) for lengths, _ in sizes), sum(padded for _, padded in sizes)
+        start, end = seen.times
         if self.seconds_to_first_step is None:
-            self.seconds_to_first_step = measured[0]["time"] - started
-        lengths = [length for batch in measured for length in batch["lengths"]]
-        padded, operations = sum(batch["padded"] for batch in measured), self.bench.operations.training(lengths)
-        seconds = end - measured[0]["time"]
+            self.seconds_to_first_step = start - started
+        sizes = [_sizes(inputs) for inputs in seen.inputs]
+        lengths, padded = [length for batch, _ in sizes for length in batch], sum(padded for _, padded in sizes)
+        operations, seconds = self.bench.operations.training(lengths), end - start
         figures = _figures(lengths, padded, seconds, operations, rate)
         real, of_epoch = self.epoch
         epochs = padded / seconds / of_epoch
@@ -192,18 +202,36 @@ def _patched(patches):
         yield
 
 
-def _watch(trainer, device) -> list[dict]:
-    # Around the step itself: a collator would also count the batch that is fetched ahead.
-    seen, step = [], trainer.training_step
+class _Watch:
+    """Notes when the first of `steps` measured steps of a trainer begins, when the last one ends, and their inputs.
 
-    def training_step(model, inputs, *args, **kwargs):
-        measures.synchronize(device)
-        mask = inputs["attention_mask"]
-        seen.append({"time": time.perf_counter(), "lengths": mask.sum(1).tolist(), "padded": mask.numel()})
-        return step(model, inputs, *args, **kwargs)
+    A GPU is waited for at the two ends alone: in between it may lag behind as far as it does without being watched.
+    """
 
-    trainer.training_step = training_step
-    return seen
+    def __init__(self, trainer, steps, micro_batches):
+        self.trainer, self.step, self.seen = trainer, trainer.training_step, 0
+        self.inputs, self.times = [], []
+        # One warms up. Around the step itself: a collator would also count the batch that is fetched ahead.
+        self.first, self.last = micro_batches, micro_batches * (steps + 1)
+        trainer.training_step = self
+
+    def __call__(self, model, inputs, *args, **kwargs):
+        """Train on a micro-batch."""
+        if self.seen in (self.first, self.last):
+            measures.synchronize(self.trainer.args.device)
+            self.times.append(time.perf_counter())
+        if self.first <= self.seen < self.last:
+            self.inputs.append(inputs)
+        self.seen += 1
+        return self.step(model, inputs, *args, **kwargs)
+
+
+def _sizes(inputs) -> tuple[list[int], int]:
+    """Return the tokens of each text of a batch, and how many the batch has with its padding."""
+    if "sizes" in inputs:
+        return inputs["sizes"], sum(inputs["sizes"])
+    mask = inputs["attention_mask"]
+    return mask.sum(1).tolist(), mask.numel()
 
 
 def _figures(lengths, padded, seconds, operations, rate) -> dict:
@@ -217,31 +245,6 @@ def _figures(lengths, padded, seconds, operations, rate) -> dict:
 
 
 # Prediction
-
-
-class Unpadded(predictor.Predictor):
-    """Predict with BERT without padding: the tokens of a batch end to end, and attention text by text."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.model.set_attn_implementation("text_by_text")
-
-    @torch.inference_mode()
-    def _logits_of_batch(self, tokens, columns, batch, lengths):
-        device, sizes = self.model.device, lengths.tolist()
-        ids = torch.from_numpy(np.concatenate([tokens["input_ids"][i] for i in batch]))[None].to(device)
-        positions = torch.cat([torch.arange(size) for size in sizes])[None].to(device)
-        hidden = self.model.bert(ids, position_ids=positions, lengths=sizes).last_hidden_state[0]
-        first = hidden[torch.from_numpy(np.cumsum(lengths) - lengths).to(device)]
-        return self.model.classifier(self.model.bert.pooler(first[:, None])).float().cpu().numpy()
-
-
-def _text_by_text(module, query, key, value, attention_mask, scaling=None, lengths=None, **kwargs):
-    texts = zip(*(tensor.split(lengths, dim=2) for tensor in (query, key, value)), strict=True)
-    return torch.cat([cpu_kernels.attention(module, *text, None, scaling=scaling)[0] for text in texts], dim=1), None
-
-
-AttentionInterface.register("text_by_text", _text_by_text)
 
 
 def _as_they_came(lengths, tokens: int):
@@ -258,24 +261,26 @@ class PredictionLine:
 
     def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
-        self.batch_size, options, rows, self.patches, kind = PREDICTION[name]
+        self.batch_size, options, rows, self.patches, kind = (PREDICTION | PREDICTION_ON_GPU)[name]
+        # A GPU is done with as few in no time, unless they come one by one.
+        rows = rows if bench.device.type == "cpu" or self.batch_size == 1 else None
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
+        half = options.get("bf16", has_native_bf16() and not self.batch_size)
+        model = bench.model(dtype=torch.bfloat16 if half else torch.float32)
         if self.batch_size:
             self.classify = pipeline(
-                "text-classification", model=bench.model(), tokenizer=bench.tokenizer, device=bench.device, **options
+                "text-classification", model=model, tokenizer=bench.tokenizer, device=bench.device
             )
             self.batches = [
                 self.lengths[i : i + self.batch_size] for i in range(0, len(self.lengths), self.batch_size)
             ]
         else:
-            half = options.get("bf16", has_native_bf16())
-            model = bench.model(dtype=torch.bfloat16 if half else torch.float32).to(bench.device)
             with _patched(self.patches):
-                self.predictor = kind(model, bench.tokenizer, self.max_length)
+                self.predictor = kind(model.to(bench.device), bench.tokenizer, self.max_length)
                 cut = list(predictor.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch))
             self.batches = [self.lengths[batch] for batch in cut]
-            if kind is Unpadded:
+            if kind is UnpaddedPredictor:
                 self.batches = [[length] for length in self.lengths]
 
     def run(self, rate: float) -> None:
@@ -301,12 +306,34 @@ class PredictionLine:
 # away, predictor)
 PREDICTION = {
     "`pipeline`, its defaults": (1, {}, 128, (), None),
-    "`pipeline(batch_size=32)`": (32, {}, 512, (), None),
+    PIPELINE: (32, {}, 512, (), None),
     OURS: (None, {}, 2048, (), predictor.Predictor),
     "… in float32": (None, {"bf16": False}, 1024, (), predictor.Predictor),
     "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), predictor.Predictor),
     "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), predictor.Predictor),
-    "… unpadded": (None, {}, 2048, (), Unpadded),
+    UNPADDED: (None, {}, 2048, (), UnpaddedPredictor),
+}
+
+
+def _of_tokens(count: int):
+    return ("bert_recipes.inference.predictor.TOKENS_PER_BATCH", {"gpu": count})
+
+
+PIPELINES_ON_GPU = {
+    "`pipeline(batch_size=128)`": (128, {}, None, (), None),
+    "`pipeline(batch_size=512)`": (512, {}, None, (), None),
+    "`pipeline(batch_size=128)` in bfloat16": (128, {"bf16": True}, None, (), None),
+}
+PREDICTION_ON_GPU: dict[str, Any] = PIPELINES_ON_GPU | {
+    "… in batches of 4,096 tokens": (None, {}, None, (_of_tokens(4096),), predictor.Predictor),
+    "… in batches of 65,536 tokens": (None, {}, None, (_of_tokens(65536),), predictor.Predictor),
+    "… padded to no multiple of 8": (
+        None,
+        {},
+        None,
+        (("bert_recipes.inference.predictor.PAD_TO_MULTIPLE_OF", {"gpu": 1}),),
+        predictor.Predictor,
+    ),
 }
 
 

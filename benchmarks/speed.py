@@ -1,6 +1,7 @@
 """What a table of the bench takes: all its lines in interleaved rounds, or a process of its own."""
 
 import argparse
+import gc
 import importlib.metadata
 import json
 import os
@@ -17,15 +18,21 @@ from benchmarks import measures
 from benchmarks.launching import launched
 from benchmarks.lines import (
     BATCH,
+    COMPILED,
     CPU_ONLY,
     GPU_ONLY,
     OURS,
+    PIPELINE,
+    PIPELINES_ON_GPU,
     PREDICTION,
+    PREDICTION_ON_GPU,
+    STOCK,
+    STOCK_IN_BF16,
     TRAINING,
+    UNPADDED,
     Bench,
     PredictionLine,
     TrainingLine,
-    Unpadded,
     medians,
 )
 from bert_recipes.config.help import command_name
@@ -34,6 +41,10 @@ from bert_recipes.errors import UserError
 
 PROFILED = 12
 LENGTHS = (16, 32, 64, 128, 256, 512)
+# Of the tables of a GPU; a tweet has 33 tokens in the mean.
+TWEET = 33
+GRID_BATCHES, GRID_LENGTHS, GRID_ROUNDS = (32, 128, 512), (None, 128, 512), 2
+GRID_LINES = (STOCK, STOCK_IN_BF16, OURS, UNPADDED, COMPILED)
 
 
 def measure(args: argparse.Namespace) -> dict:
@@ -51,7 +62,9 @@ def measure(args: argparse.Namespace) -> dict:
     rates = []
 
     def rate() -> float:
-        rates.append(measures.matrix_rate(bench.device, torch.bfloat16 if has_native_bf16() else torch.float32))
+        half = torch.bfloat16 if has_native_bf16() else torch.float32
+        # A hundred products of a GPU are done in a tenth of a second.
+        rates.append(measures.matrix_rate(bench.device, half, seconds=0.4 if on_cpu else 0.1))
         return rates[-1]
 
     if "train" in args.only:
@@ -64,6 +77,7 @@ def measure(args: argparse.Namespace) -> dict:
         results["profile"] = _profile(bench, args, rate)
     if bench.device.type == "cuda" and "grid" in args.only:
         results["grid"] = _grid(bench, args, rate)
+        results["prediction_grid"] = _prediction_grid(bench, args, rate)
     if "processes" in args.only:
         results["processes"] = _by_processes(bench, args)
     # None was measured beside the processes alone.
@@ -88,7 +102,7 @@ def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float])
 
 def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
     bert = bench.model().config.model_type == "bert"
-    names = [name for name, line in PREDICTION.items() if bert or line[-1] is not Unpadded]
+    names = [name for name in (*PREDICTION, *PREDICTION_ON_GPU) if bert or name != UNPADDED]
     lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
     for number in range(args.rounds + 1):
         for line in lines:
@@ -100,7 +114,7 @@ def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float
 
 
 def _is_for(device: torch.device, name: str) -> bool:
-    return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY)
+    return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY | PREDICTION_ON_GPU)
 
 
 def _by_length(bench: Bench, rate: Callable[[], float]) -> dict:
@@ -138,18 +152,42 @@ def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) 
 
 
 def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    """Return, by texts and tokens and then by line, the figures of training, or None where the memory is too small."""
     results: dict[str, Any] = {}
-    for batch in (32, 128, 512):
-        for length in (None, 128, 512):
-            _say(f"{batch} texts of {length or 'tweet'} tokens")
-            texts = list(measures.synthetic_texts(4 * batch, bench.tokenizer, length=length))
-            line = TrainingLine(bench, OURS, texts, batch=batch, max_length=length)
-            try:
-                for number in range(args.rounds):
-                    line.run(args.steps, number, rate())
-                results[f"{batch} x {length or 33}"] = line.summary()
-            except torch.cuda.OutOfMemoryError:
-                results[f"{batch} x {length or 33}"] = None
+    for batch in GRID_BATCHES:
+        for length in GRID_LENGTHS:
+            texts = list(measures.synthetic_texts(20 * batch, bench.tokenizer, length=length))
+            of_size = results[f"{batch} x {length or TWEET}"] = {}
+            for name in GRID_LINES:
+                _say(f"{batch} texts of {length or TWEET} tokens: {name}")
+                of_size[name] = _unless_too_large(TrainingLine(bench, name, texts, batch, length), args, rate)
+                gc.collect()
+                torch.cuda.empty_cache()
+    return results
+
+
+def _unless_too_large(line: TrainingLine, args: argparse.Namespace, rate: Callable[[], float]) -> dict | None:
+    try:
+        for number in range(GRID_ROUNDS):
+            line.run(args.steps, number, rate())
+    except torch.cuda.OutOfMemoryError:
+        return None
+    return line.summary()
+
+
+def _prediction_grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    """Return, by tokens and then by line, the figures of prediction."""
+    results: dict[str, Any] = {}
+    for length in GRID_LENGTHS:
+        rows = args.rows if length is None else max(512, args.rows * TWEET // length)
+        texts = list(measures.synthetic_texts(rows, bench.tokenizer, length=length))
+        lines = [PredictionLine(bench, name, texts, length) for name in (PIPELINE, *PIPELINES_ON_GPU, OURS, UNPADDED)]
+        for line in lines:
+            for number in range(GRID_ROUNDS + 1):
+                _say(f"prediction of {length or TWEET} tokens, round {number} of {GRID_ROUNDS}: {line.name}")
+                line.run(rate())
+            del line.rounds[0]  # it warmed up
+        results[str(length or TWEET)] = {line.name: line.summary() for line in lines}
     return results
 
 

@@ -10,7 +10,7 @@ import pytest
 from support.paths import ROOT
 from transformers import AutoModelForSequenceClassification
 
-from benchmarks.lines import Unpadded
+from benchmarks.unpadded import UnpaddedPredictor
 from bert_recipes.errors import UserError
 from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import TextRow
@@ -87,7 +87,7 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
     )
     rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "cake")]
     ((_, padded),) = Predictor(model, tokenizer, 32).logits(rows)
-    ((_, unpadded),) = Unpadded(model, tokenizer, 32).logits(rows)
+    ((_, unpadded),) = UnpaddedPredictor(model, tokenizer, 32).logits(rows)
     assert abs(padded - padded[0]).max() > 1e-3
     np.testing.assert_allclose(unpadded, padded, atol=1e-5)
 

@@ -114,6 +114,18 @@ def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_sa
     ], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("processes", "flags", "refused"),
+    [(1, [], False), (2, [], True), (2, ["--ddp_backend", "gloo"], False), (2, ["--use_cpu"], False)],
+)
+def test_processes_that_would_share_a_gpu_are_refused_unless_over_gloo(processes, flags, refused):
+    environment = os.environ | {"LOCAL_WORLD_SIZE": str(processes)}
+    command = [sys.executable, "-c", ON_A_GPU, "8", "no", *flags]
+    error = subprocess.run(command, capture_output=True, text=True, env=environment).stderr
+    sentence = "2 processes were started for 1 GPU, and NCCL needs one for each: start 1, or let them share with"
+    assert (sentence in error) == refused, error
+
+
 def test_what_keeping_the_best_checkpoint_takes_is_said():
     steps = ["--eval_strategy", "steps", "--eval_steps", "5"]
     with pytest.raises(UserError, match="give --save_strategy steps --save_steps 5 beside --eval_strategy steps"):

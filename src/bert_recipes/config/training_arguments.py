@@ -77,6 +77,7 @@ class RecipeTrainingArguments(TrainingArguments):
                 raise ValueError(f"--{name} {getattr(self, name)} would be ignored: {what}.")
         check_settings(self)
         self._check_that_the_best_is_kept()
+        self._check_that_processes_have_devices()
         super().__post_init__()
         check_optimization(self)
         absent = set(self.report_to or ()) - set(get_available_reporting_integrations())
@@ -101,6 +102,16 @@ class RecipeTrainingArguments(TrainingArguments):
             raise ValueError(
                 "the best checkpoint is kept, so one is needed at each evaluation: give --save_strategy "
                 f"{evaluated}{steps} beside --eval_strategy {evaluated}, or --load_best_model_at_end false."
+            )
+
+    def _check_that_processes_have_devices(self) -> None:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        gpus = 0 if self.use_cpu else torch.cuda.device_count()
+        if 0 < gpus < processes and self.ddp_backend in (None, "nccl"):
+            # NCCL would say so in the middle of the start, after other sentences.
+            raise ValueError(
+                f"{processes} processes were started for {gpus} GPU{'s' if gpus > 1 else ''}, and NCCL needs one for "
+                f"each: start {gpus}, or let them share with --ddp_backend gloo."
             )
 
     def _choose_precision(self) -> None:
