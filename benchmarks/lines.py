@@ -131,12 +131,14 @@ TRAINING = {
 }
 # These would be the defaults again.
 CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention"}
-COMPILED = "… compiled"
 GPU_ONLY = {
     UNPADDED: (unpadded_trainer, False, {}, ()),
-    COMPILED: (recipe_trainer, False, {"torch_compile": True}, ()),
-    "… compiled, with CUDA graphs": (recipe_trainer, False, {"torch_compile_mode": "reduce-overhead"}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
+}
+# For texts of one length, since each other one may be compiled anew.
+COMPILED = {
+    "… compiled": (recipe_trainer, False, {"torch_compile": True}, ()),
+    "… compiled, with CUDA graphs": (recipe_trainer, False, {"torch_compile_mode": "reduce-overhead"}, ()),
 }
 
 
@@ -146,7 +148,7 @@ class TrainingLine:
     def __init__(self, bench, name, texts=None, batch=BATCH, max_length=None):
         self.bench, self.name, self.texts = bench, name, texts or bench.texts
         self.max_length = max_length or bench.max_length
-        self.make, self.padding, options, self.patches = (TRAINING | GPU_ONLY)[name]
+        self.make, self.padding, options, self.patches = (TRAINING | GPU_ONLY | COMPILED)[name]
         self.options = {"per_device_train_batch_size": batch} | options
         self.rows, self.model, self.seconds_to_first_step, self.rounds = None, None, None, []
         self.epoch, self.peak_memory = None, 0
@@ -262,8 +264,8 @@ class PredictionLine:
     def __init__(self, bench, name, texts=None, max_length=None):
         self.bench, self.name, self.rounds = bench, name, []
         self.batch_size, options, rows, self.patches, kind = (PREDICTION | PREDICTION_ON_GPU)[name]
-        # A GPU is done with as few in no time, unless they come one by one.
-        rows = rows if bench.device.type == "cpu" or self.batch_size == 1 else None
+        if bench.device.type != "cpu" and self.batch_size != 1:  # done with as few in no time
+            rows = 2048 if self.batch_size else None
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         half = options.get("bf16", has_native_bf16() and not self.batch_size)
@@ -327,6 +329,13 @@ PIPELINES_ON_GPU = {
 PREDICTION_ON_GPU: dict[str, Any] = PIPELINES_ON_GPU | {
     "… in batches of 4,096 tokens": (None, {}, None, (_of_tokens(4096),), predictor.Predictor),
     "… in batches of 65,536 tokens": (None, {}, None, (_of_tokens(65536),), predictor.Predictor),
+    "… tokenized in turn": (
+        None,
+        {},
+        None,
+        (("bert_recipes.inference.predictor.TOKENIZES_AHEAD", {"gpu": False}),),
+        predictor.Predictor,
+    ),
     "… padded to no multiple of 8": (
         None,
         {},

@@ -43,8 +43,9 @@ PROFILED = 12
 LENGTHS = (16, 32, 64, 128, 256, 512)
 # Of the tables of a GPU; a tweet has 33 tokens in the mean.
 TWEET = 33
-GRID_BATCHES, GRID_LENGTHS, GRID_ROUNDS = (32, 128, 512), (None, 128, 512), 2
-GRID_LINES = (STOCK, STOCK_IN_BF16, OURS, UNPADDED, COMPILED)
+COMPILED_SIZE = (128, 128)
+GRID_BATCHES, GRID_LENGTHS, GRID_ROUNDS = (32, 128, 512), (None, 128, 512), 1
+GRID_LINES = (STOCK, STOCK_IN_BF16, OURS, UNPADDED)
 
 
 def measure(args: argparse.Namespace) -> dict:
@@ -78,6 +79,8 @@ def measure(args: argparse.Namespace) -> dict:
     if bench.device.type == "cuda" and "grid" in args.only:
         results["grid"] = _grid(bench, args, rate)
         results["prediction_grid"] = _prediction_grid(bench, args, rate)
+    if bench.device.type == "cuda" and "compiled" in args.only:
+        results["compiled"] = _compiled(bench, args, rate)
     if "processes" in args.only:
         results["processes"] = _by_processes(bench, args)
     # None was measured beside the processes alone.
@@ -156,7 +159,11 @@ def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> 
     results: dict[str, Any] = {}
     for batch in GRID_BATCHES:
         for length in GRID_LENGTHS:
-            texts = list(measures.synthetic_texts(20 * batch, bench.tokenizer, length=length))
+            texts = list(
+                measures.synthetic_texts(
+                    (20 if length is None else args.steps + 2) * batch, bench.tokenizer, length=length
+                )
+            )
             of_size = results[f"{batch} x {length or TWEET}"] = {}
             for name in GRID_LINES:
                 _say(f"{batch} texts of {length or TWEET} tokens: {name}")
@@ -173,6 +180,20 @@ def _unless_too_large(line: TrainingLine, args: argparse.Namespace, rate: Callab
     except torch.cuda.OutOfMemoryError:
         return None
     return line.summary()
+
+
+def _compiled(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+    """Return the figures of training on texts of one length, as it is and compiled."""
+    batch, length = COMPILED_SIZE
+    texts = list(measures.synthetic_texts((args.steps + 2) * batch, bench.tokenizer, length=length))
+    results = {}
+    for name in (OURS, *COMPILED):
+        _say(f"{batch} texts of {length} tokens: {name}")
+        line = TrainingLine(bench, name, texts, batch, length)
+        for number in range(args.rounds):
+            line.run(args.steps, number, rate())
+        results[name] = line.summary()
+    return results
 
 
 def _prediction_grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:

@@ -58,8 +58,10 @@ def predict(*flags):
     run_script(RECIPES / "predict.py", *flags, "--debug")
 
 
-def test_each_row_gets_what_the_model_gives_it_alone(model, monkeypatch):
+@pytest.mark.parametrize("ahead", [False, True])
+def test_each_row_gets_what_the_model_gives_it_alone(ahead, model, monkeypatch):
     monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 20)
+    monkeypatch.setattr("bert_recipes.inference.predictor.TOKENIZES_AHEAD", {"cpu": ahead})
     predictor = Predictor.load(str(model), bf16=False)
     assert predictor.max_length == 32
     rows = [TextRow(str(i), text) for i, text in enumerate(TEXTS)]

@@ -6,6 +6,7 @@ Rows are read in chunks, sorted by length within a chunk, predicted in batches o
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 import numpy as np
@@ -44,6 +45,8 @@ CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 2**20
 TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
 # Tensor cores take lengths that are multiples of 8.
 PAD_TO_MULTIPLE_OF = {"cpu": 1, "gpu": 8}
+# The processor has nothing else to do while a GPU predicts.
+TOKENIZES_AHEAD = {"cpu": False, "gpu": True}
 
 
 class RowsPredictor(ABC):
@@ -139,6 +142,7 @@ class Predictor(RowsPredictor):
         if kind == "cpu":
             cpu_kernels.quicken(model)
         self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
+        self.tokenizes_ahead = TOKENIZES_AHEAD[kind]
 
     @classmethod
     def load(
@@ -179,8 +183,8 @@ class Predictor(RowsPredictor):
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
         self.strange = {}
-        for chunk in chunks(rows, self.columns):
-            yield chunk, self._logits_of_chunk(self._tokenize(chunk), self._columns(chunk))
+        for chunk, tokens in self._tokenized(chunks(rows, self.columns)):
+            yield chunk, self._logits_of_chunk(tokens, self._columns(chunk))
 
     @property
     def label_names(self) -> list[str]:
@@ -196,6 +200,16 @@ class Predictor(RowsPredictor):
         """As `logits`, with probabilities `[rows, num_labels]` in float64, or a regression's values."""
         for chunk, logits in self.logits(rows):
             yield chunk, probabilities_of(logits, self.problem_type)
+
+    def _tokenized(self, of_rows: Iterator[list[TextRow]]) -> Iterator[tuple[list[TextRow], dict[str, list[Any]]]]:
+        """Yield chunks with their tokens; where that is worth it, a chunk is tokenized while the last is predicted."""
+        if not self.tokenizes_ahead:
+            yield from ((chunk, self._tokenize(chunk)) for chunk in of_rows)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            tasks: Any = ((chunk, pool.submit(self._tokenize, chunk)) for chunk in of_rows)
+            for (chunk, tokens), _ in itertools.pairwise(itertools.chain(tasks, [None])):
+                yield chunk, tokens.result()
 
     def _tokenize(self, chunk: list[TextRow]) -> dict[str, list[Any]]:
         pairs = None if chunk[0].text_pair is None else [row.text_pair or "" for row in chunk]
