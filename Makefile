@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs anatomy anatomy-docs flags-docs pictures choices column long-texts exactness bundle notebooks \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts exactness bundle notebooks \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -116,6 +116,9 @@ bench: $(STAMP) ##- measure training and prediction beside the usual defaults
 
 bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python -m benchmarks.bench --write_docs
+
+gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
 	@$(BIN)/python recipes/anatomy.py $(ARGS)

@@ -114,7 +114,7 @@ def grid_table(sizes: dict) -> str:
     """Return the table of training steps of many sizes on a GPU."""
     rows = []
     for size, lines in sizes.items():
-        stock, in_bf16, ours, unpadded = lines.values()
+        stock, in_bf16, ours, unpadded = [*lines.values(), None, None, None][:4]
         speeds = [_speed(line) for line in (stock, in_bf16, ours)]
         ratio = f"{ours['rows_per_second'] / stock['rows_per_second']:.1f}" if stock and ours else ""
         share = f"{ours['share']:.0%}" if ours else ""
@@ -245,10 +245,11 @@ def main():
         if int(os.environ.get("RANK", "0")) == 0:
             print(json.dumps(figures))
         return
-    results = speed.measure(args)
     folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / "bench.json") as file:
-        json.dump(results, file, indent=2)
+    for results in speed.measure(args):
+        # Again after each line: what is stopped keeps what it has.
+        with writing(folder / "bench.json") as file:
+            json.dump(results, file, indent=2)
     with writing(folder / "bench.md") as file:
         file.write(as_markdown(results))
     print(f"\r{'':<110}\r{as_markdown(results)}")

@@ -69,8 +69,6 @@ def measure(encoder: str, kind: str, accumulation: int, processes: int, bf16: bo
         "disable_tqdm": True,
         "ddp_find_unused_parameters": False,
         "bf16": bf16,
-        # NCCL has no two processes share a GPU.
-        "ddp_backend": "gloo" if 0 < torch.accelerator.device_count() < processes else None,
     }
     set_seed(0)
     model: Any

@@ -3,8 +3,9 @@
     python -m benchmarks.exactness                  print the table
     python -m benchmarks.exactness --write_docs     put it into docs/exactness.md too
 
-Ten steps of 32 rows each, cut into 1 to 8 micro-batches on 1 to 4 processes. The model is a two-layer BERT with random
-weights and without dropout, in float64 (`--bf16`: float32 under bfloat16 autocast, for a GPU that has it).
+Ten steps of 32 rows each, cut into 1 to 8 micro-batches on 1 to 4 processes, or on as many as there are GPUs, where
+there are any. The model is a two-layer BERT with random weights and without dropout, in float64 (`--bf16`: float32
+under bfloat16 autocast).
 """
 
 import json
@@ -13,10 +14,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.launching import launched
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.errors import UserError
 from bert_recipes.reporting.documents import markdown_table, put_between_marks
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "exactness.md"
@@ -56,8 +59,9 @@ def _small(number: float) -> str:
 def measure_all(bf16: bool) -> list[dict]:
     """Return the results of every kind and cut; benchmarks/cut_steps.py takes the steps."""
     results = []
+    gpus = torch.cuda.device_count()
     with tempfile.TemporaryDirectory() as folder:
-        for processes in PROCESSES:
+        for processes in (count for count in PROCESSES if count <= gpus or not gpus):
             out = Path(folder) / f"{processes}.json"
             command = [*launched("benchmarks.cut_steps", processes), str(out), *(["--bf16"] if bf16 else [])]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -70,6 +74,10 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="float32 under bfloat16 autocast")
     parser.add_argument("--write_docs", action="store_true", help="put the table into docs/exactness.md")
     args = parser.parse_args()
+    if args.write_docs and torch.cuda.is_available():
+        raise UserError(
+            "--write_docs: the document has the table of a CPU: hide the GPUs with CUDA_VISIBLE_DEVICES=-1."
+        )
     measured = table(measure_all(args.bf16))
     print(measured)
     if args.write_docs:

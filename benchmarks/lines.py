@@ -60,12 +60,13 @@ class Bench:
             self.texts = list(measures.synthetic_texts(args.rows, self.tokenizer))
         self.operations = measures.Operations(self.model())
 
-    def model(self, **options):
-        """Return the classifier: pretrained, or on a GPU `bert-base` from its configuration."""
+    def model(self, dtype=torch.float32):
+        """Return the classifier, in training: pretrained, or on a GPU `bert-base` from its configuration."""
         if self.device.type == "cpu" or self.args.model:
-            return AutoModelForSequenceClassification.from_pretrained(self.model_dir, **options)
+            return AutoModelForSequenceClassification.from_pretrained(self.model_dir, dtype=dtype).train()
         torch.manual_seed(0)
-        return AutoModelForSequenceClassification.from_config(BertConfig(), **options)
+        with self.device:  # which draws a hundred million random numbers at once
+            return AutoModelForSequenceClassification.from_config(BertConfig(), dtype=dtype).train()
 
     def rows(self, texts, max_length, padding=False) -> Dataset:
         """Return tokenized rows with labels; `padding` pads each to `max_length`."""
@@ -164,7 +165,10 @@ class TrainingLine:
                 self.bench, self.rows, folder, self.model, max_steps=steps + 2, seed=seed, **self.options
             )
             seen = _Watch(trainer, steps, self.options.get("gradient_accumulation_steps", 1))
+            others = 0
             if self.bench.device.type == "cuda":
+                own = sum(p.numel() * p.element_size() for p in self.model.parameters())
+                others = torch.cuda.memory_allocated() - own
                 torch.cuda.reset_peak_memory_stats()
             trainer.train()
             if self.epoch is None:
@@ -182,10 +186,7 @@ class TrainingLine:
         speed = {"rows_per_second": epochs * len(self.rows), "tokens_per_second": epochs * real}
         self.rounds.append(figures | speed | {"padding": 1 - real / of_epoch})
         if self.bench.device.type == "cuda":
-            self.peak_memory = max(self.peak_memory, torch.cuda.max_memory_allocated())
-            # The other lines are measured on a card without this one's model.
-            self.model.cpu()
-            torch.cuda.empty_cache()
+            self.peak_memory = max(self.peak_memory, torch.cuda.max_memory_allocated() - others)
 
     def summary(self) -> dict:
         """Return the medians of the rounds."""
@@ -269,7 +270,7 @@ class PredictionLine:
         self.texts, self.max_length = texts or bench.texts[:rows], max_length or bench.max_length
         self.lengths = np.array(bench.rows(self.texts, self.max_length)["length"])
         half = options.get("bf16", has_native_bf16() and not self.batch_size)
-        model = bench.model(dtype=torch.bfloat16 if half else torch.float32)
+        model = bench.model(torch.bfloat16 if half else torch.float32).eval()
         if self.batch_size:
             self.classify = pipeline(
                 "text-classification", model=model, tokenizer=bench.tokenizer, device=bench.device

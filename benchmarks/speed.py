@@ -9,7 +9,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,12 +44,12 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 # Of the tables of a GPU; a tweet has 33 tokens in the mean.
 TWEET = 33
 COMPILED_SIZE = (128, 128)
-GRID_BATCHES, GRID_LENGTHS, GRID_ROUNDS = (32, 128, 512), (None, 128, 512), 1
+GRID_BATCHES, GRID_LENGTHS = (32, 128, 512), (None, 128, 512)
 GRID_LINES = (STOCK, STOCK_IN_BF16, OURS, UNPADDED)
 
 
-def measure(args: argparse.Namespace) -> dict:
-    """Return all figures that the flags of benchmarks/bench.py ask for.
+def measure(args: argparse.Namespace) -> Iterator[dict]:
+    """Yield all figures that the flags of benchmarks/bench.py ask for, as far as they are measured, again and again.
 
     They are the machine, the versions, and for each table a line of medians per name.
     """
@@ -68,42 +68,30 @@ def measure(args: argparse.Namespace) -> dict:
         rates.append(measures.matrix_rate(bench.device, half, seconds=0.4 if on_cpu else 0.1))
         return rates[-1]
 
-    if "train" in args.only:
-        results["training"] = _training(bench, args, rate)
-    if "predict" in args.only:
-        results["prediction"] = _prediction(bench, args, rate)
-    if "length" in args.only:
-        results["length"] = _by_length(bench, rate)
-    if "profile" in args.only:
-        results["profile"] = _profile(bench, args, rate)
-    if bench.device.type == "cuda" and "grid" in args.only:
-        results["grid"] = _grid(bench, args, rate)
-        results["prediction_grid"] = _prediction_grid(bench, args, rate)
-    if bench.device.type == "cuda" and "compiled" in args.only:
-        results["compiled"] = _compiled(bench, args, rate)
-    if "processes" in args.only:
-        results["processes"] = _by_processes(bench, args)
-    # None was measured beside the processes alone.
-    results["matrix_rate"] = statistics.median(rates or [rate()])
-    return results
+    for asked, name, make in TABLES:
+        if asked in args.only and (not on_cpu or name not in ON_A_GPU):
+            for results[name] in make(bench, args, rate):
+                # None was measured beside the processes alone.
+                yield results | {"matrix_rate": statistics.median(rates or [rate()])}
 
 
-def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
     names = [name for name in (*TRAINING, *GPU_ONLY) if _is_for(bench.device, name)]
     lines = [TrainingLine(bench, name) for name in names]
     for number in range(args.rounds):
         for line in lines:
             _say(f"training, round {number + 1} of {args.rounds}: {line.name}")
             line.run(args.steps, number, rate())
-    results = {line.name: line.summary() for line in lines}
+            yield _summaries(lines)
+    results = _summaries(lines)
     if bench.device.type == "cpu":
         for name in names[:3]:
             _say(f"peak memory: {name}")
             results[name] |= _in_processes_of_their_own(args, name)
-    return results
+        yield results
 
 
-def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
+def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
     bert = bench.model().config.model_type == "bert"
     names = [name for name in (*PREDICTION, *PREDICTION_ON_GPU) if bert or name != UNPADDED]
     lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
@@ -111,16 +99,21 @@ def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float
         for line in lines:
             _say(f"prediction, round {number} of {args.rounds}: {line.name}")
             line.run(rate())
-    for line in lines:
-        del line.rounds[0]  # it warmed up
-    return {line.name: line.summary() for line in lines}
+            if number == 0:
+                line.rounds.clear()  # it warmed up
+            else:
+                yield _summaries(lines)
+
+
+def _summaries(lines: Sequence[TrainingLine | PredictionLine]) -> dict:
+    return {line.name: line.summary() for line in lines if line.rounds}
 
 
 def _is_for(device: torch.device, name: str) -> bool:
     return name not in (CPU_ONLY if device.type == "cuda" else GPU_ONLY | PREDICTION_ON_GPU)
 
 
-def _by_length(bench: Bench, rate: Callable[[], float]) -> dict:
+def _by_length(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
     results = {}
     for length in (length for length in LENGTHS if length <= bench.most):
         _say(f"texts of {length} tokens")
@@ -132,12 +125,12 @@ def _by_length(bench: Bench, rate: Callable[[], float]) -> dict:
             training.run(2, number, rate())
             predicted.run(rate())
         del predicted.rounds[0]
-        results[length] = {"training": training.summary(), "prediction": predicted.summary()}
-    return results
+        results[str(length)] = {"training": training.summary(), "prediction": predicted.summary()}
+        yield results
 
 
-def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
-    """Return the operations that take most of the time of this project's defaults, and the share of each."""
+def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
+    """Yield the operations that take most of the time of this project's defaults, and the share of each."""
     training, predicted = TrainingLine(bench, OURS), PredictionLine(bench, OURS)
     results = {}
     measured = rate()
@@ -151,69 +144,64 @@ def _profile(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) 
         times = {event.key: getattr(event, device) for event in profile.key_averages()}
         most = sorted(times, key=lambda name: times[name], reverse=True)[:PROFILED]
         results[part] = {name: times[name] / sum(times.values()) for name in most}
-    return results
+    yield results
 
 
-def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
-    """Return, by texts and tokens and then by line, the figures of training, or None where the memory is too small."""
+def _grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
+    """Yield, by texts and tokens and then by line, the figures of training, or None where the memory is too small."""
     results: dict[str, Any] = {}
     for batch in GRID_BATCHES:
         for length in GRID_LENGTHS:
-            texts = list(
-                measures.synthetic_texts(
-                    (20 if length is None else args.steps + 2) * batch, bench.tokenizer, length=length
-                )
-            )
+            steps = 20 if length is None else args.steps + 2  # which length-grouping needs more of
+            texts = list(measures.synthetic_texts(steps * batch, bench.tokenizer, length=length))
             of_size = results[f"{batch} x {length or TWEET}"] = {}
             for name in GRID_LINES:
                 _say(f"{batch} texts of {length or TWEET} tokens: {name}")
                 of_size[name] = _unless_too_large(TrainingLine(bench, name, texts, batch, length), args, rate)
+                yield results
                 gc.collect()
                 torch.cuda.empty_cache()
-    return results
 
 
 def _unless_too_large(line: TrainingLine, args: argparse.Namespace, rate: Callable[[], float]) -> dict | None:
     try:
-        for number in range(GRID_ROUNDS):
-            line.run(args.steps, number, rate())
+        line.run(args.steps, 0, rate())
     except torch.cuda.OutOfMemoryError:
         return None
     return line.summary()
 
 
-def _compiled(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
-    """Return the figures of training on texts of one length, as it is and compiled."""
-    batch, length = COMPILED_SIZE
-    texts = list(measures.synthetic_texts((args.steps + 2) * batch, bench.tokenizer, length=length))
-    results = {}
-    for name in (OURS, *COMPILED):
-        _say(f"{batch} texts of {length} tokens: {name}")
-        line = TrainingLine(bench, name, texts, batch, length)
-        for number in range(args.rounds):
-            line.run(args.steps, number, rate())
-        results[name] = line.summary()
-    return results
-
-
-def _prediction_grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> dict:
-    """Return, by tokens and then by line, the figures of prediction."""
+def _prediction_grid(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
+    """Yield, by tokens and then by line, the figures of prediction."""
     results: dict[str, Any] = {}
     for length in GRID_LENGTHS:
         rows = args.rows if length is None else max(512, args.rows * TWEET // length)
         texts = list(measures.synthetic_texts(rows, bench.tokenizer, length=length))
-        lines = [PredictionLine(bench, name, texts, length) for name in (PIPELINE, *PIPELINES_ON_GPU, OURS, UNPADDED)]
-        for line in lines:
-            for number in range(GRID_ROUNDS + 1):
-                _say(f"prediction of {length or TWEET} tokens, round {number} of {GRID_ROUNDS}: {line.name}")
+        of_length = results[str(length or TWEET)] = {}
+        for name in (PIPELINE, *PIPELINES_ON_GPU, OURS, UNPADDED):
+            line = PredictionLine(bench, name, texts, length)
+            for number in range(2):
+                _say(f"prediction of {length or TWEET} tokens, round {number}: {name}")
                 line.run(rate())
             del line.rounds[0]  # it warmed up
-        results[str(length or TWEET)] = {line.name: line.summary() for line in lines}
-    return results
+            of_length[name] = line.summary()
+            yield results
 
 
-def _by_processes(bench: Bench, args: argparse.Namespace) -> dict:
-    """Return the figures of a step that one process takes and of the same step dealt to two, each with a device."""
+def _compiled(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
+    """Yield the figures of training on texts of one length, as it is and compiled."""
+    batch, length = COMPILED_SIZE
+    texts = list(measures.synthetic_texts((args.steps + 2) * batch, bench.tokenizer, length=length))
+    lines = [TrainingLine(bench, name, texts, batch, length) for name in (OURS, *COMPILED)]
+    for line in lines:
+        for number in range(2):
+            _say(f"{batch} texts of {length} tokens, round {number}: {line.name}")
+            line.run(args.steps, number, rate())
+            yield _summaries(lines)
+
+
+def _by_processes(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
+    """Yield the figures of a step that one process takes and of the same step dealt to two, each with a device."""
     devices = cores() if bench.device.type == "cpu" else torch.accelerator.device_count()
     counts = [count for count in (1, 2) if count <= devices]
     rounds: dict[int, list[Any]] = {count: [] for count in counts}
@@ -221,7 +209,21 @@ def _by_processes(bench: Bench, args: argparse.Namespace) -> dict:
         for count in counts:
             _say(f"{count} processes, round {number + 1} of {args.rounds}")
             rounds[count].append(_in_processes_of_their_own(args, "processes", count))
-    return {count: medians(of_count) for count, of_count in rounds.items()}
+    yield {str(count): medians(of_count) for count, of_count in rounds.items()}
+
+
+# (what --only calls it, its name in bench.json, what measures it), in the order in which they are measured.
+TABLES = (
+    ("train", "training", _training),
+    ("predict", "prediction", _prediction),
+    ("grid", "grid", _grid),
+    ("grid", "prediction_grid", _prediction_grid),
+    ("length", "length", _by_length),
+    ("profile", "profile", _profile),
+    ("compiled", "compiled", _compiled),
+    ("processes", "processes", _by_processes),
+)
+ON_A_GPU = {"grid", "prediction_grid", "compiled"}
 
 
 def _in_processes_of_their_own(args: argparse.Namespace, part: str, processes: int = 1) -> dict:

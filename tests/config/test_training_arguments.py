@@ -116,13 +116,13 @@ def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_sa
 
 @pytest.mark.parametrize(
     ("processes", "flags", "refused"),
-    [(1, [], False), (2, [], True), (2, ["--ddp_backend", "gloo"], False), (2, ["--use_cpu"], False)],
+    [(1, [], False), (2, [], True), (2, ["--ddp_backend", "gloo"], True), (2, ["--use_cpu"], False)],
 )
-def test_processes_that_would_share_a_gpu_are_refused_unless_over_gloo(processes, flags, refused):
+def test_processes_that_would_share_a_gpu_are_refused(processes, flags, refused):
     environment = os.environ | {"LOCAL_WORLD_SIZE": str(processes)}
     command = [sys.executable, "-c", ON_A_GPU, "8", "no", *flags]
     error = subprocess.run(command, capture_output=True, text=True, env=environment).stderr
-    sentence = "2 processes were started for 1 GPU, and NCCL needs one for each: start 1, or let them share with"
+    sentence = "2 processes were started for 1 GPU, and each needs one of its own: start 1."
     assert (sentence in error) == refused, error
 
 

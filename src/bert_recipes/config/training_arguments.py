@@ -107,11 +107,11 @@ class RecipeTrainingArguments(TrainingArguments):
     def _check_that_processes_have_devices(self) -> None:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         gpus = 0 if self.use_cpu else torch.cuda.device_count()
-        if 0 < gpus < processes and self.ddp_backend in (None, "nccl"):
-            # NCCL would say so in the middle of the start, after other sentences.
+        if 0 < gpus < processes:
+            # NCCL fails later and at length, and accelerate's barrier asks for a GPU of each process over gloo too.
             raise ValueError(
-                f"{processes} processes were started for {gpus} GPU{'s' if gpus > 1 else ''}, and NCCL needs one for "
-                f"each: start {gpus}, or let them share with --ddp_backend gloo."
+                f"{processes} processes were started for {gpus} GPU{'s' if gpus > 1 else ''}, and each needs one of "
+                f"its own: start {gpus}."
             )
 
     def _choose_precision(self) -> None:

@@ -29,6 +29,7 @@ from bert_recipes.training.evaluating import EvaluatingTrainer, lengths_of, outp
 from bert_recipes.training.layer_rates import parameter_groups
 from bert_recipes.training.loss_scaling import lower_scale, overflows
 from bert_recipes.training.progress import TrainingProgress
+from bert_recipes.training.sharding import sharded_classes
 from bert_recipes.training.trackers import tracked
 
 
@@ -57,6 +58,8 @@ class RecipeTrainer(EvaluatingTrainer):
         self.early_stopping = EarlyStopping(patience, threshold) if patience else None
         for own in [*([self.early_stopping] if self.early_stopping else []), *own_callbacks(self.args)]:
             self.add_callback(own)
+        if self.is_fsdp_enabled:
+            self.model._no_split_modules = sharded_classes(self.model)
         if self.args.device.type == "cpu":
             cpu_kernels.quicken(self.model)
         elif isinstance(self.data_collator, DataCollatorWithPadding) and self.data_collator.pad_to_multiple_of is None:
