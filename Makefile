@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts exactness bundle notebooks \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search audit predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts exactness bundle notebooks \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -104,6 +104,9 @@ kaggle: $(STAMP) ## a competition entry: five folds on the tweets, runs/kaggle/s
 
 search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/search/best.yaml
 	@$(BIN)/python recipes/search.py --config $(CONFIG) $(ARGS)
+
+audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARGS=--quick asks the baseline alone
+	@$(BIN)/python recipes/audit.py --config $(CONFIG) $(ARGS)
 
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)

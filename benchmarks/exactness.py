@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.launching import launched
 from bert_recipes.cli.main import run_main
@@ -59,6 +58,8 @@ def _small(number: float) -> str:
 def measure_all(bf16: bool) -> list[dict]:
     """Return the results of every kind and cut; benchmarks/cut_steps.py takes the steps."""
     results = []
+    import torch
+
     gpus = torch.cuda.device_count()
     with tempfile.TemporaryDirectory() as folder:
         for processes in (count for count in PROCESSES if count <= gpus or not gpus):
@@ -74,6 +75,8 @@ def main():
     parser.add_argument("--bf16", action="store_true", help="float32 under bfloat16 autocast")
     parser.add_argument("--write_docs", action="store_true", help="put the table into docs/exactness.md")
     args = parser.parse_args()
+    import torch
+
     if args.write_docs and torch.cuda.is_available():
         raise UserError(
             "--write_docs: the document has the table of a CPU: hide the GPUs with CUDA_VISIBLE_DEVICES=-1."

@@ -1,11 +1,11 @@
 """The command line of a recipe, and a configuration file for it."""
 
-from bert_recipes.config.arguments import CustomArguments, StockArguments
+from bert_recipes.config.arguments import RECIPES
 from bert_recipes.config.parsing import parse_arguments
 
 
 def parse(*argv, recipe="custom"):
-    return parse_arguments({"stock": StockArguments, "custom": CustomArguments}[recipe], "", recipe, list(argv))
+    return parse_arguments(RECIPES[recipe], "", recipe, list(argv))
 
 
 def config(tmp_path, text):

@@ -294,7 +294,18 @@ class SearchArguments(CustomArguments):
     trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
 
 
+@dataclass
+class AuditArguments(CustomArguments):
+    """The custom recipe's choices, and what of an audit is to be made."""
+
+    title: ClassVar[str] = "audit"
+    recipe: ClassVar[str] = "audit"
+
+    quick: bool = field(default=False, metadata={"help": "ask the baseline alone, and train no recipe"})
+    repeats: int = field(default=3, metadata={"help": "times that the baseline's folds are cut anew"})
+
+
 # The recipes by name.
 RECIPES: dict[str, type[ModelArguments]] = {
-    part.recipe: part for part in (StockArguments, CustomArguments, BaselineArguments, SearchArguments)
+    part.recipe: part for part in (StockArguments, CustomArguments, BaselineArguments, SearchArguments, AuditArguments)
 }

@@ -87,6 +87,7 @@ RANGES: dict[str, Range] = {
     "lora_rank": Range(least=1, most=2**16),
     "lora_alpha": SIZE,
     "trials": SIZE,
+    "repeats": SIZE,
     # the steps
     "per_device_train_batch_size": SIZE,
     "per_device_eval_batch_size": SIZE,

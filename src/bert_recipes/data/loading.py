@@ -75,6 +75,15 @@ def load_data(args: DataArguments) -> TextData:
         return _load(args)
 
 
+def load_uncut(args: DataArguments) -> TextData:
+    """As `load_data`, with the splits that the source has: none is cut from another, and none is left out."""
+    disable_progress_bar()
+    with PartialState().main_process_first():
+        data = _read(args)
+    data.splits = DatasetDict({split: data.splits[split] for split in SPLITS if split in data.splits})
+    return data
+
+
 def _load(args: DataArguments) -> TextData:
     data = _read(args)
     splits, notes = data.splits, data.notes

@@ -1,0 +1,339 @@
+"""An audit of the data: every row predicted by models that were not trained on it, and what speaks against it."""
+
+import csv
+import itertools
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from datasets import Dataset
+from rich.table import Table
+
+from bert_recipes import terminal
+from bert_recipes.columns import ID, LABELS, TEXT, TEXT_PAIR, TRUNCATED
+from bert_recipes.config.arguments import AuditArguments
+from bert_recipes.config.parsing import Arguments
+from bert_recipes.config.saved import RUN_FILE, differences
+from bert_recipes.data.loading import TextData
+from bert_recipes.data.splits import assign_folds, column, label_order
+from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspect_texts
+from bert_recipes.data.tokenization import tokenize
+from bert_recipes.errors import StoppedError, UserError
+from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values
+from bert_recipes.evaluation.decoding import predictions_of
+from bert_recipes.evaluation.prediction_files import Predictions
+from bert_recipes.files import read_yaml, write_json, write_yaml, writing
+from bert_recipes.modeling.baseline import Baseline, texts_of
+from bert_recipes.modeling.loading import load_tokenizer
+from bert_recipes.modeling.pretrained import resolve_model
+from bert_recipes.owned_folder import OwnedFolder, holding
+from bert_recipes.reporting.near_duplicates import clashes, normalised
+from bert_recipes.runs.children import Children
+from bert_recipes.runs.folder import RunFolder
+from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+AUDIT_FILE, NUMBERS_FILE, RECIPE = "audit.csv", "audit.json", "custom"
+AUDIT_FILES = (AUDIT_FILE, NUMBERS_FILE, f"{RECIPE}.yaml", f"{RECIPE}.log")
+HEADER = ("id", "split", "issue", "label", "suggested", "score", "group", "text")
+LABEL, CLASH, LEAK, TRUNCATED_TEXT = "label", "duplicate-clash", "leak", "truncated"
+# In this order below those that have a score.
+ISSUES = (LABEL, CLASH, LEAK, TRUNCATED_TEXT, EMPTY, ENCODING, LENGTH, LANGUAGE)
+# With fewer labelled rows nothing can be said of any of them.
+FEWEST_ROWS = 20
+FOLDS = 5
+# A regression's value is suspicious when so few of its residuals would be larger by chance.
+SUSPICIOUS_VALUE = 0.999
+
+
+class Suspect(NamedTuple):
+    """A line of audit.csv; `score` is 0 where an issue is a fact, and not a matter of degree."""
+
+    id: str
+    split: str
+    issue: str
+    label: str
+    suggested: str
+    score: float
+    group: str
+    text: str
+
+
+class Audit:
+    """What speaks against the rows of a data set.
+
+    Args:
+        args: of recipes/audit.py.
+        data: with the splits of its source.
+
+    Raises:
+        UserError: there are too few labelled rows, all of one label, or fewer distinct texts than folds.
+    """
+
+    def __init__(self, args: Arguments[AuditArguments], data: TextData):
+        self.args, self.data, self.task = args, data, data.task
+        self.folds = args.data.folds or FOLDS
+        self.folder = Path(args.training.output_dir)
+        self.train = data.splits["train"]
+        # A label of other splits is audited too: no model is trained on it.
+        self.labelled = {name: rows for name, rows in data.splits.items() if LABELS in rows.column_names}
+        self.labels = {name: column(rows, LABELS) for name, rows in self.labelled.items()}
+        if (self.folder / RUN_FILE).is_file():
+            raise UserError(f"{self.folder} holds a run: name another --output_dir.")
+        if len(self.train) < FEWEST_ROWS:
+            raise UserError(
+                f"train has {len(self.train)} rows, and an audit needs {FEWEST_ROWS}: so few are quicker read than "
+                "predicted."
+            )
+        if self.task.problem_type == SINGLE_LABEL and len(np.unique(self.labels["train"])) < 2:
+            raise UserError(
+                f"all rows of train bear one label, '{self.task.label_names[self.labels['train'][0]]}': there is "
+                "nothing that a label could be mistaken for."
+            )
+
+    def write(self) -> Path:
+        """Make the audit, write audit.csv and audit.json, and say what was found; return the first.
+
+        Raises:
+            UserError: the recipe failed, or another process works in the folder.
+            StoppedError: a signal came while the recipe was trained.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with holding(folder := OwnedFolder(self.folder, "audit", AUDIT_FILES)):
+            folder.remove_temporary_files()
+            asked = [self._baseline()]
+            if not self.args.model.quick:
+                asked.append(self._recipe())
+            numbers, found = self._suspects(asked)
+            with writing(self.folder / AUDIT_FILE) as file:
+                out = csv.writer(file)
+                out.writerow(HEADER)
+                out.writerows((*s[:5], f"{s.score:.6f}", *s[6:]) for s in found)
+            write_json(self.folder / NUMBERS_FILE, numbers)
+        self._say(numbers)
+        return self.folder / AUDIT_FILE
+
+    # Who is asked
+
+    def _baseline(self) -> dict[str, np.ndarray]:
+        """Return what the baseline gives for the rows of each labelled split, `[repeats, rows, num_labels]`."""
+        texts = {name: texts_of(rows) for name, rows in self.labelled.items()}
+        repeats, labels = self.args.model.repeats, self.labels["train"]
+        found = {name: np.zeros((repeats, len(rows), self.task.num_labels)) for name, rows in self.labelled.items()}
+        with terminal.waiting(f"Fitting the baseline {repeats * self.folds} times"):
+            for repeat in range(repeats):
+                fold_of = self._fold_of(self.args.data.split_seed + repeat)
+                for fold in range(self.folds):
+                    inside = fold_of == fold
+                    model = Baseline(self.task, self.args.training.seed + repeat)
+                    model.fit([texts["train"][i] for i in np.flatnonzero(~inside)], labels[~inside])
+                    found["train"][repeat, inside] = model.predict([texts["train"][i] for i in np.flatnonzero(inside)])
+                    for name in found.keys() - {"train"}:
+                        found[name][repeat] += model.predict(texts[name]) / self.folds
+        return found
+
+    def _fold_of(self, seed: int) -> np.ndarray:
+        return assign_folds(self.train, self.folds, seed, self.task.problem_type, label_order(self.task))
+
+    def _recipe(self) -> dict[str, np.ndarray]:
+        """Return what the custom recipe, which goes on where it was, gives for train, `[1, rows, num_labels]`."""
+        run, config = self.folder / RECIPE, self.folder / f"{RECIPE}.yaml"
+        own = {"quick", "repeats", "recipe", "output_dir", "overwrite"}
+        asked = {name: value for name, value in self.args.configuration.items() if name not in own}
+        asked |= {"recipe": RECIPE, "folds": self.folds, "refit": False}
+        is_there = RunFolder(run).is_finished and not self.args.training.overwrite
+        if is_there and config.is_file() and (found := differences(read_yaml(config), asked)):
+            raise UserError(f"{run} was made with another configuration ({found}): give --overwrite to make it anew.")
+        write_yaml(config, asked)
+        if is_there:
+            terminal.say(f"{run} is finished already.")
+        else:
+            self._train(run, config)
+        rows = Predictions.read(run, self.task.label_names, self.task.problem_type)
+        if rows.ids != self.train[ID][:] or not np.array_equal(rows.labels, self.labels["train"]):
+            raise UserError(f"{run} was made of other rows: give --overwrite to make it anew.")
+        return {"train": rows.probabilities[None]}
+
+    def _train(self, run: Path, config: Path) -> None:
+        log = run.with_suffix(".log")
+        command = [sys.executable, "-m", f"bert_recipes.recipes.{RECIPE}", "--config", str(config)]
+        command += ["--overwrite"] if self.args.training.overwrite else []
+        terminal.say(f"Training the custom recipe on {self.folds} folds: what it says goes into {log}.")
+        with Children() as children:
+            status = children.run([*command, "--output_dir", str(run)], log, dict(os.environ))
+        if children.received:
+            raise StoppedError(f"{run} has saved what it needs, and the same command goes on.", children.received)
+        if status:
+            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = said[-1].removeprefix("error: ").rstrip(".") if said else "it said nothing"
+            raise UserError(f"the run in {run} ended with status {status}: {last} ({log} has all of it).")
+
+    # What they say
+
+    def _suspects(self, asked: list[dict[str, np.ndarray]]) -> tuple[dict[str, Any], list[Suspect]]:
+        """Return the numbers of the audit and its lines, the most suspicious first."""
+        read: list[Suspect] = []
+        wrong = np.zeros(self.task.num_labels)
+        for name in self.labelled:
+            parts = [part[name] for part in asked if name in part]
+            # Each kind of model counts the same, however often it was asked.
+            weights = [1 / len(part) for part in parts for _ in part]
+            lines, estimated = self._suspicious_labels(name, np.concatenate(parts), weights)
+            read += lines
+            wrong += estimated
+        clashing, leaking = self._copies()
+        read = sorted([*read, *clashing], key=lambda line: -line.score)
+        of_labels = [number for number, line in enumerate(read, start=1) if line.issue == LABEL]
+        stop = min(round(float(wrong.sum())), len(of_labels))
+        lines = [*read, *leaking, *self._broken()]
+        counts = self._rows_of_labels()
+        numbers = {
+            "labels": {
+                name: {"rows": int(rows), "wrong": float(round(w, 1))}
+                for name, rows, w in zip(self.task.label_names, counts, wrong, strict=True)
+            },
+            "issues": {issue: count for issue in ISSUES if (count := sum(line.issue == issue for line in lines))},
+            "stop_at": of_labels[stop - 1] if stop else 0,
+            "asked": [name for name, part in zip(("baseline", RECIPE), asked, strict=False) if part],
+            "folds": self.folds,
+            "repeats": self.args.model.repeats,
+            "data": {"source": self.data.source, "rows": {name: len(rows) for name, rows in self.data.splits.items()}},
+        }
+        return numbers, lines
+
+    def _rows_of_labels(self) -> np.ndarray:
+        """Return how many rows bear each label, or have a value for each target, `[num_labels]`."""
+        every = np.concatenate([*self.labels.values()])
+        if self.task.problem_type == SINGLE_LABEL:
+            return np.bincount(every, minlength=self.task.num_labels)
+        return (
+            (every > 0.5).sum(axis=0) if self.task.problem_type == MULTI_LABEL else np.full(every.shape[1], len(every))
+        )
+
+    def _suspicious_labels(
+        self, split: str, probabilities: np.ndarray, weights: list[float]
+    ) -> tuple[list[Suspect], np.ndarray]:
+        """Return a line for each label of a split that is worth a look, and how many of each are estimated wrong."""
+        labels, names = self.labels[split], self.task.label_names
+        mean = np.average(probabilities, axis=0, weights=weights)
+        if self.task.problem_type == REGRESSION:
+            scores = audit_values(labels, probabilities, weights)
+            chosen = np.flatnonzero(scores > SUSPICIOUS_VALUE)
+            given, suggested = self._as_texts(labels[chosen]), self._as_texts(mean[chosen])
+            return self._lines(split, chosen, given, suggested, scores[chosen]), np.full(len(names), len(chosen))
+        if self.task.problem_type == SINGLE_LABEL:
+            audited = audit_labels(labels, probabilities, weights)
+            chosen = _worth_a_look(labels, audited)
+            others = np.where(audited.suggested == labels, _second(mean, labels), audited.suggested)
+            given, suggested = ([names[i] for i in ids[chosen]] for ids in (labels, others))
+            return self._lines(split, chosen, given, suggested, audited.scores[chosen]), audited.wrong
+        lines, wrong = [], np.zeros(len(names))
+        for i in range(len(names)):
+            own = labels[:, i].astype(int)
+            audited = audit_labels(own, np.stack([1 - probabilities[:, :, i], probabilities[:, :, i]], 2), weights)
+            chosen = _worth_a_look(own, audited)
+            turned = labels[chosen].copy()
+            turned[:, i] = 1 - turned[:, i]
+            given, suggested = self._as_texts(labels[chosen]), self._as_texts(turned)
+            lines += self._lines(split, chosen, given, suggested, audited.scores[chosen])
+            wrong[i] = audited.wrong.sum()
+        return lines, wrong
+
+    def _as_texts(self, values: np.ndarray) -> list[str]:
+        """Return labels or values as predictions.csv spells them."""
+        return predictions_of(values, self.task.label_names, self.task.problem_type)
+
+    def _lines(
+        self, split: str, chosen: np.ndarray, given: list[str], suggested: list[str], scores: np.ndarray
+    ) -> list[Suspect]:
+        rows = self.labelled[split].select(chosen)
+        both = zip(rows[ID], given, suggested, scores.tolist(), _texts_of(rows), strict=True)
+        return [Suspect(id, split, LABEL, a, b, score, "", text) for id, a, b, score, text in both]
+
+    def _copies(self) -> tuple[list[Suspect], list[Suspect]]:
+        """Return the lines of copies whose labels clash, and of texts outside of train that stand in train.
+
+        Copies are texts that are one but for links, names, case and punctuation; their group is the id of the first.
+        """
+        clashing = []
+        for clash in clashes(self.data.labelled_rows):
+            labels = Counter(label for _, _, label, _ in clash.rows)
+            (most, count), *_ = labels.most_common()
+            # Where as many say one thing as another, nothing is suggested.
+            tie = list(labels.values()).count(count) > 1
+            for split, name, label, text in clash.rows:
+                score = 1 - labels[label] / len(clash.rows)
+                clashing.append(Suspect(name, split, CLASH, label, "" if tie else most, score, clash.rows[0][1], text))
+        first: dict[str, str] = {}
+        leaking = []
+        for split, rows in self.data.splits.items():
+            for name, text in zip(rows[ID], _texts_of(rows), strict=True):
+                if not (key := normalised(text)):
+                    continue
+                if split == "train":
+                    first.setdefault(key, name)
+                elif key in first:
+                    leaking.append(Suspect(name, split, LEAK, "", "", 0.0, first[key], text))
+        return clashing, leaking
+
+    def _broken(self) -> list[Suspect]:
+        """Return the lines of texts that are truncated, empty, broken, or unlike the others."""
+        model = self.args.model
+        model_dir = resolve_model(model.model, trust_remote_code=model.trust_remote_code)
+        tokenizer = load_tokenizer(model_dir, model.trust_remote_code)
+        tokenized = tokenize(
+            self.data.splits,
+            tokenizer,
+            self.args.data.max_length,
+            model_dir,
+            model.trust_remote_code,
+            self.args.data.reading,
+        )
+        texts = {split: _texts_of(rows) for split, rows in self.data.splits.items()}
+        of_all = iter(suspect_texts(itertools.chain.from_iterable(texts.values())))
+        lines = []
+        for split, rows in self.data.splits.items():
+            cut = column(tokenized[split], TRUNCATED)
+            for name, text, issues, is_cut in zip(rows[ID], texts[split], of_all, cut, strict=False):
+                issues = [*([TRUNCATED_TEXT] if is_cut else []), *issues]
+                lines += [Suspect(name, split, issue, "", "", 0.0, "", text) for issue in issues]
+        return sorted(lines, key=lambda line: ISSUES.index(line.issue))
+
+    def _say(self, numbers: dict[str, Any]) -> None:
+        table = Table()
+        for name, side in (("label", "left"), ("rows", "right"), ("likely wrong", "right"), ("share", "right")):
+            table.add_column(name, justify=side)  # type: ignore[arg-type]
+        for name, of_label in numbers["labels"].items():
+            share = of_label["wrong"] / max(of_label["rows"], 1)
+            cells = f"{of_label['rows']:,}", f"{of_label['wrong']:,.0f}", f"{share:.1%}"
+            table.add_row(terminal.as_markup(name), *cells)
+        terminal.console.print(table)
+        others = [f"{count:,} {issue}" for issue, count in numbers["issues"].items() if issue != LABEL]
+        terminal.say(f"Of other kinds: {', '.join(others) or 'none'}.")
+        path = self.folder / AUDIT_FILE
+        if numbers["stop_at"]:
+            terminal.say(f"Read {path} down to row {numbers['stop_at']:,}: so far as many labels as are likely wrong.")
+        else:
+            terminal.say(f"No label is likely wrong; {path} has those that look the least right.")
+
+
+def _worth_a_look(labels: np.ndarray, audited: LabelAudit) -> np.ndarray:
+    """Return the rows to list: whose label is not the likeliest, and twice as many as are estimated to be wrong."""
+    most = 2 * round(audited.wrong.sum())
+    return np.union1d(np.flatnonzero(audited.suggested != labels), audited.order[:most])
+
+
+def _second(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the likeliest class of each row but for the given one, `[rows]`."""
+    others = probabilities.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    return others.argmax(axis=1)
+
+
+def _texts_of(rows: Dataset) -> list[str]:
+    """Return the texts of rows; of a pair both, a line each."""
+    if TEXT_PAIR not in rows.column_names:
+        return rows[TEXT][:]
+    return [f"{text}\n{pair}" for text, pair in zip(rows[TEXT], rows[TEXT_PAIR], strict=True)]

@@ -1,0 +1,65 @@
+"""How suspicious labels and values are."""
+
+import numpy as np
+import pytest
+
+from bert_recipes.evaluation.audit import audit_labels, audit_values, confident_joint
+
+
+def noisy(seed, rows=600, classes=3, flipped=60):
+    """Return labels of which some are flipped, which ones, and probabilities of two models that mostly know better."""
+    random = np.random.default_rng(seed)
+    true = random.integers(classes, size=rows)
+    labels = true.copy()
+    wrong = random.choice(rows, flipped, replace=False)
+    labels[wrong] = (true[wrong] + random.integers(1, classes, flipped)) % classes
+    logits = random.normal(size=(2, rows, classes))
+    logits[:, np.arange(rows), true] += 3
+    exp = np.exp(logits)
+    return labels, np.isin(np.arange(rows), wrong), exp / exp.sum(axis=2, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_labels_come_first_and_their_number_is_estimated(seed):
+    labels, wrong, probabilities = noisy(seed)
+    found = audit_labels(labels, probabilities)
+    assert wrong[found.order[:60]].mean() > 0.85
+    assert 40 < found.wrong.sum() < 100
+    assert (found.scores > 0.5).tolist() == (found.suggested != labels).tolist()
+    assert found.disagreement[wrong].mean() > 0.9 > 0.2 > found.disagreement[~wrong].mean()
+
+
+def test_two_models_find_more_than_one_and_weights_choose_between_them():
+    labels, wrong, probabilities = noisy(0)
+    both, first = (wrong[audit_labels(labels, asked).order[:60]].sum() for asked in (probabilities, probabilities[:1]))
+    assert both > first
+    alone = audit_labels(labels, probabilities[:1]).scores
+    np.testing.assert_allclose(audit_labels(labels, probabilities, [1, 0]).scores, alone)
+
+
+def test_the_confident_joint_counts_the_likeliest_class_that_reaches_its_labels_mean():
+    # Means of a label's own class: 0.7 for label 0, 0.8 for label 1.
+    labels = np.array([0, 0, 0, 1, 1])
+    own = np.array([0.9, 1.0, 0.2, 0.2, 0.2])
+    joint = confident_joint(labels, np.stack([own, 1 - own], axis=1))
+    np.testing.assert_allclose(joint, [[2, 1], [0, 2]])
+
+
+def test_the_counts_of_a_label_are_scaled_to_its_rows_and_labels_without_rows_are_left_alone():
+    # The third row of label 0 reaches no mean: the two that do stand for all three.
+    labels = np.array([0, 0, 0, 2])
+    probabilities = np.array([[0.9, 0.0, 0.1], [0.9, 0.0, 0.1], [0.5, 0.1, 0.4], [0.1, 0.1, 0.8]])
+    np.testing.assert_allclose(confident_joint(labels, probabilities), [[3, 0, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_values_far_from_what_is_predicted_come_first():
+    random = np.random.default_rng(0)
+    values = random.normal(size=(200, 1))
+    predicted = np.stack([values + random.normal(scale=0.1, size=values.shape) for _ in range(2)])
+    values[[3, 50]] += 2.0
+    scores = audit_values(values, predicted)
+    assert sorted(np.argsort(-scores)[:2]) == [3, 50]
+    assert (scores[[3, 50]] > 0.999).all()
+    assert np.median(scores) < 0.7
+    exact = audit_values(np.zeros((3, 1)), np.zeros((1, 3, 1)))
+    assert exact.tolist() == [0.0, 0.0, 0.0]

@@ -1,0 +1,145 @@
+"""An audit of small data: what stands in audit.csv, and what is refused."""
+
+import csv
+import json
+import random
+
+import pytest
+import yaml
+from support.paths import RECIPES
+from support.rows import write_csv
+from support.scripts import in_a_line, run_script
+
+from bert_recipes.errors import UserError
+
+FIRE, CAKE = ["fire", "storm", "flood", "smoke"], ["cake", "sugar", "lemon", "cream"]
+
+
+def sentence(number, words):
+    draw = random.Random(number)
+    return f"{' '.join(draw.choices(words, k=4))} and {draw.choice(['then', 'now', 'here'])} number{number}"
+
+
+def rows(count=120):
+    """Rows that a word tells apart; a few labels are wrong, and their ids."""
+    wrong = {7, 40, 90}
+    label = [int(i % 2 == 0) for i in range(count)]
+    texts = [sentence(i, FIRE if label[i] else CAKE) for i in range(count)]
+    return [[f"r{i}", texts[i], label[i] ^ (i in wrong)] for i in range(count)], wrong
+
+
+def audit(tmp_path, data, model, *flags):
+    out = tmp_path / "audit"
+    flags = ("--dataset", data, "--model", model, "--max_length", "32", "--output_dir", out, *flags, "--debug")
+    run_script(RECIPES / "audit.py", *flags)
+    with (out / "audit.csv").open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    return lines, json.loads((out / "audit.json").read_text())
+
+
+def of(lines, issue):
+    return [line for line in lines if line["issue"] == issue]
+
+
+def test_wrong_labels_come_first_with_what_they_should_be(tmp_path, tiny_bert, capsys):
+    table, wrong = rows()
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    lines, numbers = audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick")
+    assert list(lines[0]) == ["id", "split", "issue", "label", "suggested", "score", "group", "text"]
+    first = of(lines, "label")[:3]
+    assert {line["id"] for line in first} == {f"r{i}" for i in wrong}
+    assert all(line["suggested"] == str(1 - int(line["label"])) and float(line["score"]) > 0.5 for line in first)
+    scores = [float(line["score"]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert sum(label["wrong"] for label in numbers["labels"].values()) == pytest.approx(3, abs=3)
+    assert numbers["asked"] == ["baseline"]
+    said = in_a_line(capsys.readouterr().out)
+    assert f"audit.csv down to row {numbers['stop_at']}" in said
+
+
+def test_copies_leaks_and_broken_texts_are_found(tmp_path, tiny_bert):
+    table, _ = rows()
+    table += [["c1", "Fire in the old mill http://a.b", 1], ["c2", "fire in the OLD mill!", 0], ["e", "?!", 0]]
+    table += [["m", "a caf\u00c3\u00a9 of sugar &amp; cream", 0], ["l", "lemon " * 300, 0]]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_csv(folder / "train.csv", [["id", "text", "target"], *table])
+    write_csv(
+        folder / "validation.csv", [["id", "text", "target"], ["v1", table[5][1], table[5][2]], ["v2", "new", 1]]
+    )
+    write_csv(folder / "test.csv", [["id", "text"], ["t1", "FIRE in the old mill"], ["t2", "nothing like it"]])
+    lines, numbers = audit(tmp_path, folder, tiny_bert, "--quick")
+    assert {(line["id"], line["group"]) for line in of(lines, "duplicate-clash")} == {("c1", "c1"), ("c2", "c1")}
+    assert {(line["id"], line["split"], line["group"]) for line in of(lines, "leak")} == {
+        ("v1", "validation", "r5"),
+        ("t1", "test", "c1"),
+    }
+    assert {line["id"] for line in of(lines, "empty")} == {"e"}
+    assert {line["id"] for line in of(lines, "encoding")} == {"m"}
+    assert {line["id"] for line in of(lines, "length")} >= {"l"}
+    assert "l" in {line["id"] for line in of(lines, "truncated")}
+    assert numbers["issues"]["leak"] == 2
+    # The splits are those of the source.
+    assert numbers["data"]["rows"] == {"train": 125, "validation": 2, "test": 2}
+
+
+def test_the_recipe_is_asked_too_and_not_twice(tmp_path, tiny_bert):
+    table, _ = rows(40)
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    flags = ("--folds", "2", "--repeats", "1", "--max_steps", "2", "--eval_strategy", "no", "--save_strategy", "no")
+    flags += ("--load_best_model_at_end", "false", "--pooling", "mean")
+    _, numbers = audit(tmp_path, tmp_path / "data.csv", tiny_bert, *flags)
+    run = tmp_path / "audit/custom"
+    assert numbers["asked"] == ["baseline", "custom"]
+    configuration = yaml.safe_load((run / "run.yaml").read_text())
+    assert (configuration["recipe"], configuration["folds"], configuration["pooling"]) == ("custom", 2, "mean")
+    made = (run / "metrics.json").stat().st_mtime_ns
+    audit(tmp_path, tmp_path / "data.csv", tiny_bert, *flags)
+    assert (run / "metrics.json").stat().st_mtime_ns == made
+    with pytest.raises(UserError, match=r"was made with another configuration \(max_steps.*give --overwrite"):
+        audit(tmp_path, tmp_path / "data.csv", tiny_bert, *flags, "--max_steps", "3")
+    table[0][2] = 1 - table[0][2]
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    with pytest.raises(UserError, match="was made of other rows: give --overwrite"):
+        audit(tmp_path, tmp_path / "data.csv", tiny_bert, *flags)
+
+
+def test_several_labels_are_audited_one_by_one_and_values_by_their_residuals(tmp_path, tiny_bert):
+    table, wrong = rows()
+    both = [[name, text, label, int("number1" in text)] for name, text, label in table]
+    write_csv(tmp_path / "labels.csv", [["id", "text", "hot", "one"], *both])
+    flags = ("--quick", "--label_column", "hot", "one", "--task", "multi-label", "--repeats", "2")
+    lines, numbers = audit(tmp_path, tmp_path / "labels.csv", tiny_bert, *flags)
+    found = of(lines, "label")
+    assert {f"r{i}" for i in wrong} <= {line["id"] for line in found[:6]}
+    turned = next(line for line in found if line["id"] == "r40")
+    assert {*turned["label"].split("|")} ^ {*turned["suggested"].split("|")} - {""} >= {"hot"}
+    assert numbers["labels"].keys() == {"hot", "one"}
+
+    values = [[name, text, (5.0 if i in wrong else 0.0) + len(text) / 100] for i, (name, text, _) in enumerate(table)]
+    write_csv(tmp_path / "values.csv", [["id", "text", "target"], *values])
+    lines, _ = audit(tmp_path, tmp_path / "values.csv", tiny_bert, "--quick", "--task", "regression")
+    assert {line["id"] for line in of(lines, "label")[:3]} == {f"r{i}" for i in wrong}
+    assert float(of(lines, "label")[0]["suggested"]) < 3
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (rows(10)[0], "train has 10 rows, and an audit needs 20"),
+        ([[name, text, 1] for name, text, _ in rows(30)[0]], "label"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(table, sentence, tmp_path, tiny_bert):
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    with pytest.raises(UserError, match=sentence):
+        audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick")
+    assert not (tmp_path / "audit").exists()
+
+
+def test_a_runs_folder_is_not_written_into(tmp_path, tiny_bert):
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *rows(30)[0]])
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit/run.yaml").write_text("recipe: stock\n")
+    with pytest.raises(UserError, match="holds a run: name another --output_dir"):
+        audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick")
