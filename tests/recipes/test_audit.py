@@ -143,3 +143,21 @@ def test_a_runs_folder_is_not_written_into(tmp_path, tiny_bert):
     (tmp_path / "audit/run.yaml").write_text("recipe: stock\n")
     with pytest.raises(UserError, match="holds a run: name another --output_dir"):
         audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick")
+
+
+def test_corrections_change_the_run_that_is_told_of_them_and_its_digests(tmp_path, tiny_bert, capsys):
+    table, wrong = rows()
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    write_csv(tmp_path / "mine.csv", [["id", "label"], *([f"r{i}", 1 - table[i][2]] for i in sorted(wrong))])
+    flags = ("--dataset", tmp_path / "data.csv", "--folds", "3", "--debug")
+    run_script(RECIPES / "baseline.py", *flags, "--output_dir", tmp_path / "before")
+    run_script(
+        RECIPES / "baseline.py", *flags, "--output_dir", tmp_path / "after", "--corrections", tmp_path / "mine.csv"
+    )
+    assert "mine.csv changes: 3 of train." in in_a_line(capsys.readouterr().out)
+    before, after = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("before", "after"))
+    assert after["validation"]["accuracy"] > before["validation"]["accuracy"]
+    assert before["environment"]["data"]["train"] != after["environment"]["data"]["train"]
+    assert after["environment"]["corrections"]["changed"] == {"train": 3}
+    assert yaml.safe_load((tmp_path / "after/run.yaml").read_text())["corrections"] == str(tmp_path / "mine.csv")
+    assert "- Labels that were corrected: 3 of train." in (tmp_path / "after/README.md").read_text()

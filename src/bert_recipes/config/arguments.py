@@ -74,6 +74,10 @@ class DataArguments:
     no_test_labels: bool = field(
         default=False, metadata={"help": "the labels in the test file are placeholders: leave them out"}
     )
+    corrections: str | None = field(
+        default=None,
+        metadata={"help": "a file with the columns id and label: labels that take the place of those in the data"},
+    )
     encoding: str = field(default="utf-8", metadata={"help": "encoding of the text files that are not UTF-8"})
     delimiter: str | None = field(
         default=None,

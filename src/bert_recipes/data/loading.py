@@ -18,6 +18,7 @@ from datasets.utils.logging import disable_progress_bar
 from bert_recipes.columns import ID, LABELS, RESERVED, TEXT, TEXT_PAIR
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data.column_guessing import Columns, find_columns, joined, listed
+from bert_recipes.data.corrections import Corrections, correct
 from bert_recipes.data.embedded import is_embedded
 from bert_recipes.data.folders import SPLITS
 from bert_recipes.data.label_cells import NO_TEST_LABELS, Where, with_decimal_points
@@ -42,6 +43,7 @@ class TextData:
     sample: Sample | None = None
     notes: list[str] = field(default_factory=list)
     text_format: TextFormat = field(default_factory=TextFormat)
+    corrections: Corrections | None = None
 
     def labelled_rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Yield split, id, label and text, both of a pair, of every labelled row; of a regression none."""
@@ -136,10 +138,14 @@ def _read(args: DataArguments) -> TextData:
     if args.task is None:
         notes.insert(0, f"The task was guessed from the labels: {task.name}; --task names another.")
     notes += _notes_on_ids(train, raw, columns) + _notes_on_labels(splits)
+    checked, corrections = DatasetDict(splits), None
+    if args.corrections:
+        checked, corrections = correct(checked, task, args.corrections)
+        notes.append(corrections.note)
     names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
     if dropped := [name for name in names if name in RESERVED - columns.used]:
         notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
-    return TextData(DatasetDict(splits), task, columns, source.name, sample, notes, source.text_format)
+    return TextData(checked, task, columns, source.name, sample, notes, source.text_format, corrections)
 
 
 def _columns_of(source: Source, args: DataArguments, sample: Sample | None) -> tuple[Columns, list[str]]:

@@ -16,6 +16,7 @@ PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate"
 def environment_of(run: RunSettings) -> dict[str, Any]:
     """Return `environment` of metrics.json."""
     task, token = run.data.task, run.push.token if run.push else None
+    corrections = run.data.corrections
     return {
         "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
         "device": describe_device(run.training) if run.model_dir else "CPU in float64",
@@ -23,6 +24,7 @@ def environment_of(run: RunSettings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": run.training.seed,
         "data": run.digests,
+        **({"corrections": {"file": corrections.file, "changed": corrections.changed}} if corrections else {}),
         "labels": {"task": task.name, "problem_type": task.problem_type, "names": task.label_names},
         "command": " ".join(word.replace(token, "***") if token else word for word in sys.argv),
     }

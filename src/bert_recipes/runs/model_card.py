@@ -55,6 +55,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         model=_model(run),
         source=_public(run.data.source),
         splits=", ".join(f"{len(rows):,} rows of {split}" for split, rows in run.data.splits.items()),
+        corrected=_corrected(run),
         task=run.data.task.name,
         labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
         long_texts=_long_texts(run) if run.model_dir else None,
@@ -67,6 +68,13 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         **_how_to_load(run, where),
         versions=", ".join(f"{name} {version}" for name, version in scores["environment"]["versions"].items()),
     )
+
+
+def _corrected(run: RunSettings) -> str | None:
+    if run.data.corrections is None:
+        return None
+    changed = run.data.corrections.changed
+    return ", ".join(f"{count:,} of {split}" for split, count in changed.items() if count) or "none"
 
 
 def _model(run: RunSettings) -> str:

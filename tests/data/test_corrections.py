@@ -1,0 +1,85 @@
+"""Corrected labels take the place of those in the data, or it is said why they cannot."""
+
+import pytest
+from support.rows import write_csv
+
+from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data.loading import load_data
+from bert_recipes.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [[f"a{i}", f"a text of number {i}", ["no", "yes"][i % 2]] for i in range(12)]
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "label"], *rows])
+    write_csv(tmp_path / "data/validation.csv", [["id", "text", "label"], ["a1", "other", "yes"], ["v", "more", "no"]])
+    write_csv(tmp_path / "data/test.csv", [["id", "text"], ["t", "unknown"]])
+    return tmp_path / "data"
+
+
+def load(folder, corrections, **options):
+    path = folder.parent / "corrections.csv"
+    write_csv(path, corrections)
+    return load_data(DataArguments(dataset=[str(folder)], corrections=str(path), **options))
+
+
+def labels(data, split):
+    names = data.task.label_names
+    rows = data.splits[split]
+    cells = [names[c] if isinstance(c, int) else c for c in rows["labels"]]
+    return dict(zip(rows["id"], cells, strict=True))
+
+
+def test_labels_are_replaced_by_id_in_any_split_and_the_rest_stays(folder):
+    plain = load_data(DataArguments(dataset=[str(folder)]))
+    data = load(folder, [["note", "id", "label"], ["x", "a0", "yes"], ["", "a3", "yes"], ["", "v", "yes"]])
+    assert labels(data, "train") == labels(plain, "train") | {"a0": "yes"}
+    assert labels(data, "validation") == {"a1": "yes", "v": "yes"}
+    assert data.splits["train"].features == plain.splits["train"].features
+    assert (data.corrections.changed, data.corrections.same) == ({"train": 1, "validation": 1}, 1)
+    (note,) = [note for note in data.notes if "corrections.csv" in note]
+    assert note.endswith("changes: 1 of train, 1 of validation (1 of its rows say what the data says).")
+
+
+def test_an_id_that_stands_in_two_splits_needs_the_split(folder):
+    with pytest.raises(UserError, match="the id 'a1' stands in train and validation: add a column 'split'"):
+        load(folder, [["id", "label"], ["a1", "no"]])
+    data = load(folder, [["id", "split", "label"], ["a1", "validation", "no"]])
+    assert (labels(data, "train")["a1"], labels(data, "validation")["a1"]) == ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([["id", "label"], ["b", "no"]], "the id 'b' is none of the data's"),
+        ([["id", "label", "split"], ["v", "no", "train"]], "the id 'v' is none of train's: correct or remove it"),
+        ([["id", "label"], ["a0", "perhaps"]], "the id 'a0' has the label 'perhaps', and the data has no, yes"),
+        ([["id", "label"], ["a0", ""]], "the id 'a0' has the label ''"),
+        ([["id", "label"], ["a0", "no"], ["a0", "no"]], "the id 'a0' stands there twice"),
+        ([["id", "label"], ["t", "no"]], "the id 't' is one of test, which has no labels"),
+        ([["id", "target"], ["a0", "no"]], "has no column label"),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(rows, sentence, folder):
+    with pytest.raises(UserError, match=sentence) as caught:
+        load(folder, rows)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_said(folder):
+    with pytest.raises(UserError, match=r"--corrections nowhere\.csv: there is no such file"):
+        load_data(DataArguments(dataset=[str(folder)], corrections="nowhere.csv"))
+
+
+def test_several_labels_and_values_are_spelt_as_predictions_are(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [[f"r{i}", f"text {i}", i % 2, int(i % 3 == 0)] for i in range(12)]
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "a", "b"], *rows])
+    several = {"label_column": ["a", "b"], "folds": 2}
+    data = load(tmp_path / "data", [["id", "label"], ["r0", "a|b"], ["r1", ""]], task="multi-label", **several)
+    assert (labels(data, "train")["r0"], labels(data, "train")["r1"]) == ([1.0, 1.0], [0.0, 0.0])
+    data = load(tmp_path / "data", [["id", "label"], ["r0", "2.5|-1"]], task="regression", **several)
+    assert labels(data, "train")["r0"] == [2.5, -1.0]
+    with pytest.raises(UserError, match=r"the id 'r0' has '2\.5' for a label, and the data has 2 numbers"):
+        load(tmp_path / "data", [["id", "label"], ["r0", "2.5"]], task="regression", **several)
