@@ -29,6 +29,7 @@ def main() -> None:
     from bert_recipes.owned_folder import holding
     from bert_recipes.runs.comparison import (
         Compared,
+        apart_from_corrections,
         compare_runs,
         comparison_folder,
         finished,
@@ -40,9 +41,9 @@ def main() -> None:
     with holding(folder := comparison_folder(args.output_dir)):
         folder.remove_temporary_files()
         make_runs(compared, args.seeds, args.jobs, args.output_dir)
-        groups = finished(compared, args.seeds, args.output_dir)
+        groups, note = apart_from_corrections(finished(compared, args.seeds, args.output_dir))
         command = f"{command_name()} {shlex.join(sys.argv[1:])}"
-        say_verdicts(groups, compare_runs(groups, args.output_dir, command), args.output_dir)
+        say_verdicts(groups, compare_runs(groups, args.output_dir, command, note), args.output_dir, note)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from bert_recipes.config.parsing import Arguments, make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
 from bert_recipes.runs.finished import FinishedComparison, FinishedRun
-from bert_recipes.terminal import quiet_libraries
+from bert_recipes.terminal import quiet_libraries, say
 
 if TYPE_CHECKING:
     from bert_recipes.inference.predictor import Predictor
@@ -98,6 +98,7 @@ def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/comp
     from bert_recipes.owned_folder import holding
     from bert_recipes.runs.comparison import (
         Compared,
+        apart_from_corrections,
         compare_runs,
         comparison_folder,
         finished,
@@ -111,10 +112,12 @@ def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/comp
     with holding(owned := comparison_folder(folder)):
         owned.remove_temporary_files()
         make_runs(compared, [], 1, folder)
-        groups = finished(compared, [], folder)
+        groups, note = apart_from_corrections(finished(compared, [], folder))
+        if note:
+            say(note)
         command = f"br.compare({', '.join(repr(str(path)) for path in folders)})"
         return FinishedComparison(
-            folder, {group.name: mean_scores(group) for group in groups}, compare_runs(groups, folder, command)
+            folder, {group.name: mean_scores(group) for group in groups}, compare_runs(groups, folder, command, note)
         )
 
 

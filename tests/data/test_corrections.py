@@ -83,3 +83,16 @@ def test_several_labels_and_values_are_spelt_as_predictions_are(tmp_path):
     assert labels(data, "train")["r0"] == [2.5, -1.0]
     with pytest.raises(UserError, match=r"the id 'r0' has '2\.5' for a label, and the data has 2 numbers"):
         load(tmp_path / "data", [["id", "label"], ["r0", "2.5"]], task="regression", **several)
+
+
+def test_rows_are_dealt_by_the_labels_that_they_came_with(tmp_path):
+    rows = [[f"a text of number {i}", ["no", "yes"][i % 2]] for i in range(40)]
+    (tmp_path / "data").mkdir()
+    write_csv(tmp_path / "data/train.csv", [["text", "label"], *rows])
+    write_csv(tmp_path / "data/test.csv", [["text"], ["unknown"]])
+    plain = load_data(DataArguments(dataset=[str(tmp_path / "data")]))
+    # Most of one class: dealt by the new labels, others would be drawn. Their ids are the numbers of the rows.
+    data = load(tmp_path / "data", [["id", "split", "label"], *([i, "train", "no"] for i in range(1, 33, 2))])
+    assert data.corrections.changed == {"train": 16}
+    assert data.splits["validation"]["id"] == plain.splits["validation"]["id"]
+    assert data.splits["validation"]["labels"] != plain.splits["validation"]["labels"]

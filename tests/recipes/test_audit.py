@@ -161,3 +161,12 @@ def test_corrections_change_the_run_that_is_told_of_them_and_its_digests(tmp_pat
     assert after["environment"]["corrections"]["changed"] == {"train": 3}
     assert yaml.safe_load((tmp_path / "after/run.yaml").read_text())["corrections"] == str(tmp_path / "mine.csv")
     assert "- Labels that were corrected: 3 of train." in (tmp_path / "after/README.md").read_text()
+
+    out = tmp_path / "compared"
+    run_script(RECIPES / "compare.py", tmp_path / "before", tmp_path / "after", "--output_dir", out, "--debug")
+    said = in_a_line(capsys.readouterr().out)
+    assert "Compared on the 117 rows whose labels are the same in all runs. On the 3 whose labels differ" in said
+    # The baseline knows better than the wrong labels, corrected or not.
+    assert "after has F1 0.0000 by those of before and 1.0000 by those of after" in said
+    assert "Compared on the 117 rows" in (out / "report.html").read_text()
+    assert json.loads((out / "comparison.json").read_text())

@@ -10,6 +10,7 @@ from datasets import DatasetDict
 from bert_recipes.columns import ID, LABEL, LABELS
 from bert_recipes.data.cells import as_number
 from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.splits import column
 from bert_recipes.errors import UserError, some
 from bert_recipes.evaluation.decoding import JOINT
 from bert_recipes.task import REGRESSION, SINGLE_LABEL, Task
@@ -25,11 +26,14 @@ class Corrections:
         file: that was read.
         changed: how many rows of each split bear another label now.
         same: how many of its rows say what the data says.
+        labels_before: those of train as they came, `[rows]` or `[rows, num_labels]`. By these rows are dealt to splits
+            and folds, so that runs before and after a correction are validated on the same rows.
     """
 
     file: str
     changed: dict[str, int]
     same: int
+    labels_before: np.ndarray
 
     @property
     def note(self) -> str:
@@ -56,6 +60,8 @@ def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Co
     new: dict[str, dict[int, Any]] = {}
     for split, name, cell in _read(file):
         found = [s for s, rows in rows_of.items() if name in rows and split in ("", s)]
+        # Where rows have no ids but their numbers, those of a test split are numbered from 0 too.
+        found = [s for s in found if LABELS in splits[s].column_names] or found
         if len(found) != 1:
             problem = f"stands in {' and '.join(found)}: add a column 'split'"
             if not found:
@@ -77,7 +83,8 @@ def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Co
         features = rows.features[LABELS]
         corrected[split] = rows.remove_columns(LABELS).add_column(LABELS, labels, feature=features)
     total = sum(len(given) for given in new.values())
-    return DatasetDict(corrected), Corrections(file, changed, total - sum(changed.values()))
+    before = column(splits["train"], LABELS)
+    return DatasetDict(corrected), Corrections(file, changed, total - sum(changed.values()), before)
 
 
 def _read(file: str) -> list[tuple[str, str, str]]:

@@ -94,7 +94,12 @@ def _load(args: DataArguments) -> TextData:
             notes.append("The validation split there is left out: --folds takes its validation rows from train.")
     elif "validation" not in splits:
         splits["train"], splits["validation"] = split_off_validation(
-            splits["train"], args.validation_size, args.split_seed, data.task.problem_type, label_order(data.task)
+            splits["train"],
+            args.validation_size,
+            args.split_seed,
+            data.task.problem_type,
+            label_order(data.task),
+            data.corrections.labels_before if data.corrections else None,
         )
         notes.append(
             f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
@@ -138,13 +143,13 @@ def _read(args: DataArguments) -> TextData:
     if args.task is None:
         notes.insert(0, f"The task was guessed from the labels: {task.name}; --task names another.")
     notes += _notes_on_ids(train, raw, columns) + _notes_on_labels(splits)
+    names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
+    if dropped := [name for name in names if name in RESERVED - columns.used]:
+        notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
     checked, corrections = DatasetDict(splits), None
     if args.corrections:
         checked, corrections = correct(checked, task, args.corrections)
         notes.append(corrections.note)
-    names = dict.fromkeys(name for rows in source.splits.values() for name in rows.column_names)
-    if dropped := [name for name in names if name in RESERVED - columns.used]:
-        notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
     return TextData(checked, task, columns, source.name, sample, notes, source.text_format, corrections)
 
 

@@ -72,19 +72,24 @@ def distinct_texts(rows: Dataset, at_once: int = 10_000) -> tuple[np.ndarray, np
 
 
 def split_off_validation(
-    train: Dataset, size: float, seed: int, problem_type: str, order: Sequence[int] | None = None
+    train: Dataset,
+    size: float,
+    seed: int,
+    problem_type: str,
+    order: Sequence[int] | None = None,
+    labels: np.ndarray | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Cut a validation split of about `size` of the rows from `train`; both keep the file's order.
 
     Distinct texts are drawn, stratified as `strata_of` says, so copies of one text always land on one side. No class
     is left without a text in train. Where there are too few texts to draw one of every class, they are drawn as evenly
-    as can be.
+    as can be. `labels` are those to draw by, where they are others than those of `train`.
 
     Raises:
         UserError: there are too few distinct texts to cut from.
     """
     texts, first = distinct_texts(train)
-    labels = column(train, LABELS)
+    labels = column(train, LABELS) if labels is None else labels
     strata = strata_of(labels, problem_type, order)[first]
     if problem_type != SINGLE_LABEL:
         # Unlike classes, these strata only even things out: those of a single text are taken together.
@@ -138,13 +143,19 @@ def _texts_of_lost_classes(labels: np.ndarray, texts: np.ndarray, inside: np.nda
 
 
 def assign_folds(
-    train: Dataset, k: int, seed: int, problem_type: str, order: Sequence[int] | None = None
+    train: Dataset,
+    k: int,
+    seed: int,
+    problem_type: str,
+    order: Sequence[int] | None = None,
+    labels: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the fold of each row of `train`, `[rows]`, from 0.
 
     Distinct texts are dealt, stratified as `strata_of` says, so that all copies of one are in one fold. A class of
     fewer texts than folds is dealt to as many folds as it has texts, and some folds are validated without it; where
-    several labels may hold, what is rarer than `k` is dealt with the most frequent.
+    several labels may hold, what is rarer than `k` is dealt with the most frequent. `labels` are those to deal by,
+    where they are others than those of `train`.
 
     Raises:
         UserError: there are fewer than `k` distinct texts.
@@ -152,7 +163,7 @@ def assign_folds(
     texts, first = distinct_texts(train)
     if len(first) < k:
         raise UserError(f"--folds {k}: train has {len(first)} distinct texts: take fewer folds.")
-    strata = strata_of(column(train, LABELS), problem_type, order)[first]
+    strata = strata_of(column(train, LABELS) if labels is None else labels, problem_type, order)[first]
     counts = np.bincount(strata)
     if problem_type == SINGLE_LABEL and ((counts > 1) & (counts < k)).any():
         return _dealt(strata, k, seed)[texts]

@@ -5,6 +5,7 @@ trained on them saw them, for the report and for comparisons.
 """
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,18 @@ class Predictions:
     def prediction_texts(self) -> list[str]:
         """The predictions as `predictions.csv` spells them, `[rows]`."""
         return predictions_of(self.probabilities, self.label_names, self.problem_type)
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """Return those of some rows, given by their numbers or by a mask."""
+        numbers = np.arange(len(self.ids))[rows].tolist()
+        return dataclasses.replace(
+            self,
+            ids=[self.ids[i] for i in numbers],
+            labels=self.labels[rows],
+            probabilities=self.probabilities[rows],
+            losses=self.losses[rows],
+            columns={name: [cells[i] for i in numbers] for name, cells in self.columns.items()},
+        )
 
     def write(self, folder: Path) -> None:
         """Write `validation_predictions.csv`: the four fixed columns, one per label, then the others."""

@@ -17,7 +17,7 @@ from bert_recipes.task import REGRESSION
 MOST_DISAGREEMENTS = 8
 
 
-def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict], command: str) -> None:
+def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict], command: str, note: str = "") -> None:
     """Write `report.html` and `plots/` of a comparison into its folder.
 
     Args:
@@ -25,6 +25,7 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
         groups: of runs, as `bert_recipes.runs.comparison.finished` returns them.
         verdicts: for every pair of them.
         command: that repeats it.
+        note: what should be known of the rows.
     """
     rows = groups[0].predictions[0]
     titles = list(scores_for(rows))
@@ -41,6 +42,7 @@ def write_comparison(folder: Path, groups: list[Group], verdicts: list[Verdict],
         title=_either([group.name for group in groups]) + "?",
         data=", ".join(saved_configuration(groups[0].folders[0])["dataset"]),
         rows=len(rows.ids),
+        note=note,
         out_of_fold=FOLD in rows.columns,
         choosing=[g.name for g in groups if any(is_chosen_there(saved_configuration(f)) for f in g.folders)],
         titles=titles,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bert_recipes import terminal
-from bert_recipes.columns import FOLD
+from bert_recipes.columns import FOLD, TEXT
 from bert_recipes.config.arguments import CustomArguments, ModelArguments, replaced_by
 from bert_recipes.config.saved import (
     METRICS_FILE,
@@ -269,13 +269,18 @@ def _same_data(
     data_a, data_b = a["environment"]["data"], b["environment"]["data"]
     # A test split has no part in it, but other test rows mean other data all the same.
     differ = [s for s in ("train", "validation", "test") if data_a.get(s) != data_b.get(s)]
+    corrected = "corrections" in a["environment"] or "corrections" in b["environment"]
+    if corrected:
+        # Other labels are what the runs differ in: apart_from_corrections looks at the rows that have the same.
+        differ = ["validation"] if rows_a.columns.get(TEXT) != rows_b.columns.get(TEXT) else []
     if differ:
         raise UserError(
             f"{there} and {here} cannot be compared: their {' and '.join(differ)} rows differ in ids, texts or "
             "labels; take the same --dataset, --split_seed, --validation_size and --folds."
         )
     folds = rows_a.columns.get(FOLD), rows_b.columns.get(FOLD)
-    if rows_a.ids != rows_b.ids or not np.array_equal(rows_a.labels, rows_b.labels) or folds[0] != folds[1]:
+    alike = corrected or np.array_equal(rows_a.labels, rows_b.labels)
+    if rows_a.ids != rows_b.ids or not alike or folds[0] != folds[1]:
         raise UserError(
             f"{there} and {here} cannot be compared: the rows of their {VALIDATION_FILE} or the "
             "folds of these differ; take the same --folds and --split_seed."
@@ -287,13 +292,47 @@ def _listed(value: str | list[str], other: str | list[str]) -> str:
     return value if isinstance(value, str) else some(sorted(value, key=lambda name: name in other))
 
 
-def compare_runs(groups: list[Group], folder: Path, command: str) -> list[Verdict]:
+def apart_from_corrections(groups: list[Group]) -> tuple[list[Group], str]:
+    """Return the groups on the rows that bear the same label in every run, and a sentence on the others, if any.
+
+    Where labels were corrected for some of the runs, those would else be scored on easier rows. On the corrected rows
+    every group is scored by the labels of each.
+
+    Raises:
+        UserError: no row bears the same label in every run.
+    """
+    every = [rows for group in groups for rows in group.predictions]
+    labels = np.stack([rows.labels for rows in every])
+    same = (labels == labels[0]).reshape(len(every), len(labels[0]), -1).all(axis=(0, 2))
+    if same.all():
+        return groups, ""
+    if not same.any():
+        raise UserError("no row bears the same label in all of these runs: there is nothing to compare them on.")
+    said = []
+    for group in groups:
+        title, score = next(iter(scores_for(group.predictions[0].select(~same)).items()))
+        by = []
+        for other in groups:
+            of_other = other.predictions[0].labels[~same]
+            means = [score.of_sums(score.terms(of_other, chosen[~same]).sum(axis=0)) for chosen in group.chosen]
+            by.append(f"{np.mean(means):.4f} by those of {other.name}")
+        said.append(f"{group.name} has {title} {' and '.join(by)}")
+    note = (
+        f"Compared on the {same.sum():,} rows whose labels are the same in all runs. On the {(~same).sum():,} whose "
+        f"labels differ, {'; '.join(said)}."
+    )
+    kept = [dataclasses.replace(g, predictions=[rows.select(same) for rows in g.predictions]) for g in groups]
+    return kept, note
+
+
+def compare_runs(groups: list[Group], folder: Path, command: str, note: str = "") -> list[Verdict]:
     """Return the verdict for every pair, and write `comparison.json`, `report.html` and `plots/`.
 
     Args:
         groups: of finished runs.
         folder: to write into.
         command: that repeats the comparison, for the page.
+        note: what should be known of the rows.
     """
     # matplotlib takes a second to import, and only now is it needed.
     from bert_recipes.reporting.comparison_page import write_comparison
@@ -301,12 +340,14 @@ def compare_runs(groups: list[Group], folder: Path, command: str) -> list[Verdic
     folder.mkdir(parents=True, exist_ok=True)
     found = verdicts(groups)
     write_json(folder / "comparison.json", [_as_json(v) for v in found])
-    write_comparison(folder, groups, found, command)
+    write_comparison(folder, groups, found, command, note)
     return found
 
 
-def say_verdicts(groups: list[Group], found: list[Verdict], folder: Path) -> None:
-    """Say the scores, the verdicts and where the report is."""
+def say_verdicts(groups: list[Group], found: list[Verdict], folder: Path, note: str = "") -> None:
+    """Say the scores, the verdicts and where the report is, after what should be known of the rows."""
+    if note:
+        terminal.say(note)
     for group in groups:
         terminal.say(f"{group.name}: {', '.join(f'{title} {score}' for title, score in mean_scores(group).items())}")
     for v in found:

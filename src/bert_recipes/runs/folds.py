@@ -43,7 +43,8 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
         yield whole
         return
     order = label_order(data.task)
-    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type, order)
+    before = data.corrections.labels_before if data.corrections else None
+    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type, order, before)
     parts = []
     for fold in range(k):
         training = with_own_objects(args.training)
