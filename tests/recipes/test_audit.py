@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 
 import pytest
 import yaml
@@ -55,6 +56,10 @@ def test_wrong_labels_come_first_with_what_they_should_be(tmp_path, tiny_bert, c
     assert numbers["asked"] == ["baseline"]
     said = in_a_line(capsys.readouterr().out)
     assert f"audit.csv down to row {numbers['stop_at']}" in said
+    page = (tmp_path / "audit/audit.html").read_text(encoding="utf-8")
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert [item["id"] for item in shown["items"]] == [line["id"] for line in lines]
+    assert all(item["neighbours"] and item["models"].keys() == {"baseline"} for item in shown["items"][:3])
 
 
 def test_copies_leaks_and_broken_texts_are_found(tmp_path, tiny_bert):

@@ -30,13 +30,14 @@ from bert_recipes.modeling.baseline import Baseline, texts_of
 from bert_recipes.modeling.loading import load_tokenizer
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.owned_folder import OwnedFolder, holding
+from bert_recipes.reporting.audit_page import AUDIT_PAGE, MOST_ROWS, neighbours, write_audit
 from bert_recipes.reporting.near_duplicates import clashes, normalised
 from bert_recipes.runs.children import Children
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 AUDIT_FILE, NUMBERS_FILE, RECIPE = "audit.csv", "audit.json", "custom"
-AUDIT_FILES = (AUDIT_FILE, NUMBERS_FILE, f"{RECIPE}.yaml", f"{RECIPE}.log")
+AUDIT_FILES = (AUDIT_FILE, AUDIT_PAGE, NUMBERS_FILE, f"{RECIPE}.yaml", f"{RECIPE}.log")
 HEADER = ("id", "split", "issue", "label", "suggested", "score", "group", "text")
 LABEL, CLASH, LEAK, TRUNCATED_TEXT = "label", "duplicate-clash", "leak", "truncated"
 # In this order below those that have a score.
@@ -44,12 +45,17 @@ ISSUES = (LABEL, CLASH, LEAK, TRUNCATED_TEXT, EMPTY, ENCODING, LENGTH, LANGUAGE)
 # With fewer labelled rows nothing can be said of any of them.
 FEWEST_ROWS = 20
 FOLDS = 5
+# Labels whose probabilities the page shows.
+MOST_OPINIONS = 5
 # A regression's value is suspicious when so few of its residuals would be larger by chance.
 SUSPICIOUS_VALUE = 0.999
 
 
 class Suspect(NamedTuple):
-    """A line of audit.csv; `score` is 0 where an issue is a fact, and not a matter of degree."""
+    """A line of audit.csv, and the number of its row in the split.
+
+    `score` is 0 where an issue is a fact, and not a matter of degree.
+    """
 
     id: str
     split: str
@@ -59,6 +65,7 @@ class Suspect(NamedTuple):
     score: float
     group: str
     text: str
+    row: int
 
 
 class Audit:
@@ -107,10 +114,11 @@ class Audit:
             if not self.args.model.quick:
                 asked.append(self._recipe())
             numbers, found = self._suspects(asked)
+            self._write_page(asked, numbers, found)
             with writing(self.folder / AUDIT_FILE) as file:
                 out = csv.writer(file)
                 out.writerow(HEADER)
-                out.writerows((*s[:5], f"{s.score:.6f}", *s[6:]) for s in found)
+                out.writerows((*s[:5], f"{s.score:.6f}", s.group, s.text) for s in found)
             write_json(self.folder / NUMBERS_FILE, numbers)
         self._say(numbers)
         return self.folder / AUDIT_FILE
@@ -169,6 +177,51 @@ class Audit:
             said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
             last = said[-1].removeprefix("error: ").rstrip(".") if said else "it said nothing"
             raise UserError(f"the run in {run} ended with status {status}: {last} ({log} has all of it).")
+
+    def _write_page(self, asked: list[dict[str, np.ndarray]], numbers: dict[str, Any], found: list[Suspect]) -> None:
+        """Write the page on which the suspicious labels are decided of."""
+        problem, names = self.task.problem_type, self.task.label_names
+        shown = [line for line in found if line.issue in (LABEL, CLASH)]
+        listed = shown[:MOST_ROWS]
+        splits = [*self.labelled]
+        starts = dict(zip(splits, np.cumsum([0, *(len(rows) for rows in self.labelled.values())]), strict=False))
+        texts = [text for rows in self.labelled.values() for text in _texts_of(rows)]
+        every = [label for split in splits for label in self._as_texts(self._spread(self.labels[split]))]
+        near = neighbours(texts, every, [int(starts[line.split]) + line.row for line in listed])
+        means = {
+            name: {split: of_split.mean(axis=0) for split, of_split in part.items()}
+            for name, part in zip(("baseline", RECIPE), asked, strict=False)
+        }
+        items = [
+            {
+                **{
+                    name: getattr(line, name)
+                    for name in ("id", "split", "issue", "label", "suggested", "score", "text")
+                },
+                "neighbours": of_row,
+                "models": {
+                    name: _opinions(mean[line.split][line.row], names)
+                    for name, mean in means.items()
+                    if line.split in mean
+                },
+            }
+            for line, of_row in zip(listed, near, strict=True)
+        ]
+        about = {
+            "source": self.data.source,
+            "labels": names if problem == SINGLE_LABEL else [],
+            "names": names,
+            "several": problem == MULTI_LABEL,
+            "values": problem == REGRESSION,
+            "stop_at": numbers["stop_at"],
+            "likely_wrong": round(sum(of_label["wrong"] for of_label in numbers["labels"].values())),
+            "more": len(shown) - len(listed),
+        }
+        write_audit(self.folder, items, about)
+
+    def _spread(self, labels: np.ndarray) -> np.ndarray:
+        """Return class ids as probabilities `[rows, num_labels]`, and anything else as it is."""
+        return np.eye(self.task.num_labels)[labels] if self.task.problem_type == SINGLE_LABEL else labels
 
     # What they say
 
@@ -249,33 +302,34 @@ class Audit:
         self, split: str, chosen: np.ndarray, given: list[str], suggested: list[str], scores: np.ndarray
     ) -> list[Suspect]:
         rows = self.labelled[split].select(chosen)
-        both = zip(rows[ID], given, suggested, scores.tolist(), _texts_of(rows), strict=True)
-        return [Suspect(id, split, LABEL, a, b, score, "", text) for id, a, b, score, text in both]
+        both = zip(rows[ID], given, suggested, scores.tolist(), _texts_of(rows), chosen.tolist(), strict=True)
+        return [Suspect(name, split, LABEL, a, b, score, "", text, row) for name, a, b, score, text, row in both]
 
     def _copies(self) -> tuple[list[Suspect], list[Suspect]]:
         """Return the lines of copies whose labels clash, and of texts outside of train that stand in train.
 
         Copies are texts that are one but for links, names, case and punctuation; their group is the id of the first.
         """
+        numbers = {split: {name: row for row, name in enumerate(rows[ID])} for split, rows in self.data.splits.items()}
         clashing = []
         for clash in clashes(self.data.labelled_rows):
             labels = Counter(label for _, _, label, _ in clash.rows)
             (most, count), *_ = labels.most_common()
             # Where as many say one thing as another, nothing is suggested.
-            tie = list(labels.values()).count(count) > 1
+            suggested = "" if list(labels.values()).count(count) > 1 else most
             for split, name, label, text in clash.rows:
-                score = 1 - labels[label] / len(clash.rows)
-                clashing.append(Suspect(name, split, CLASH, label, "" if tie else most, score, clash.rows[0][1], text))
+                score, row = 1 - labels[label] / len(clash.rows), numbers[split][name]
+                clashing.append(Suspect(name, split, CLASH, label, suggested, score, clash.rows[0][1], text, row))
         first: dict[str, str] = {}
         leaking = []
         for split, rows in self.data.splits.items():
-            for name, text in zip(rows[ID], _texts_of(rows), strict=True):
+            for row, (name, text) in enumerate(zip(rows[ID], _texts_of(rows), strict=True)):
                 if not (key := normalised(text)):
                     continue
                 if split == "train":
                     first.setdefault(key, name)
                 elif key in first:
-                    leaking.append(Suspect(name, split, LEAK, "", "", 0.0, first[key], text))
+                    leaking.append(Suspect(name, split, LEAK, "", "", 0.0, first[key], text, row))
         return clashing, leaking
 
     def _broken(self) -> list[Suspect]:
@@ -296,9 +350,9 @@ class Audit:
         lines = []
         for split, rows in self.data.splits.items():
             cut = column(tokenized[split], TRUNCATED)
-            for name, text, issues, is_cut in zip(rows[ID], texts[split], of_all, cut, strict=False):
-                issues = [*([TRUNCATED_TEXT] if is_cut else []), *issues]
-                lines += [Suspect(name, split, issue, "", "", 0.0, "", text) for issue in issues]
+            for row, (name, text, is_cut) in enumerate(zip(rows[ID], texts[split], cut, strict=True)):
+                issues = [*([TRUNCATED_TEXT] if is_cut else []), *next(of_all)]
+                lines += [Suspect(name, split, issue, "", "", 0.0, "", text, row) for issue in issues]
         return sorted(lines, key=lambda line: ISSUES.index(line.issue))
 
     def _say(self, numbers: dict[str, Any]) -> None:
@@ -330,6 +384,12 @@ def _second(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = -np.inf
     return others.argmax(axis=1)
+
+
+def _opinions(values: np.ndarray, names: list[str]) -> list[tuple[str, float]]:
+    """Return the labels that are likeliest, with their probabilities, or the values of a regression."""
+    most = np.argsort(-values, kind="stable")[:MOST_OPINIONS]
+    return [(names[i], round(float(values[i]), 4)) for i in most]
 
 
 def _texts_of(rows: Dataset) -> list[str]:
