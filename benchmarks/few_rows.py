@@ -10,7 +10,6 @@ for all: the test split of the food reviews, and 500 articles of the news. SetFi
 own (`pip install setfit`), or from results that are there. A result that is there is not made again.
 """
 
-import json
 import shutil
 import statistics
 import subprocess
@@ -89,11 +88,9 @@ class Rows:
 
 def write_draws(rows: Rows, sizes: Sequence[int], draws: Sequence[int], folder: Path) -> Path:
     """Write what `benchmarks/setfit_draw.py` reads, and return the file."""
-    drawn = [{"draw": draw, "size": size, "rows": rows.draw(size, draw)} for size in sizes for draw in draws]
-    used = sorted({row for one in drawn for row in one["rows"]})
+    drawn = {(size, draw): rows.draw(size, draw) for size in sizes for draw in draws}
+    used = sorted({row for places in drawn.values() for row in places})
     place = {row: i for i, row in enumerate(used)}
-    for one in drawn:
-        one["rows"] = [place[row] for row in one["rows"]]
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{rows.name}.json"
     content = {
@@ -101,7 +98,10 @@ def write_draws(rows: Rows, sizes: Sequence[int], draws: Sequence[int], folder: 
         "max_length": MAX_LENGTH,
         "train": rows.pool.iloc[used].to_dict("list"),
         "test": rows.test.to_dict("list"),
-        "draws": drawn,
+        "draws": [
+            {"size": size, "draw": draw, "rows": [place[row] for row in places]}
+            for (size, draw), places in drawn.items()
+        ],
     }
     write_json(file, content)
     return file
@@ -112,7 +112,7 @@ def result_file(folder: Path, dataset: str, size: int, draw: int, method: str) -
     return folder / f"{dataset}-{size}-{draw}-{method}.json"
 
 
-def measure(rows: Rows, size: int, draw: int, method: str, folder: Path, flags: Mapping[str, Any]) -> None:
+def measure(rows: Rows, size: int, draw: int, method: str, folder: Path, **flags: Any) -> None:
     """Train by one method on one draw and write its scores, unless they are there.
 
     Args:
@@ -221,7 +221,7 @@ def rows_of(dataset: str, size: int, results: Mapping[str, list[dict]]) -> list[
     return [*rows, [dataset, str(size), "seconds", *seconds, ""]]
 
 
-HEADER = ("data", "rows of each class", "", "`baseline`", "`quickstart`", "`few_rows`", "SetFit", "few_rows − SetFit")
+HEADER = ("data", "rows of each class", "", "`baseline`", "`quickstart`", "`few_rows`", "SetFit", "few_rows - SetFit")
 
 
 def table(results: Mapping[tuple[str, int], Mapping[str, list[dict]]]) -> str:
@@ -250,7 +250,7 @@ def main():
             continue
         each = [(size, draw, method) for size in args.sizes for draw in args.draws for method in args.methods]
         for size, draw, method in each[first - 1 :: of]:
-            measure(rows, size, draw, method, args.output_dir, {})
+            measure(rows, size, draw, method, args.output_dir)
         if args.setfit_python:
             draws = write_draws(rows, args.sizes, args.draws, args.output_dir / "draws")
             measure_setfit(args.setfit_python, draws, args.output_dir)

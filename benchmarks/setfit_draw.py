@@ -3,9 +3,9 @@
     python benchmarks/setfit_draw.py --rows draws.json --model FOLDER --output runs/few-rows
 
 It imports nothing of this project, since SetFit lives in an environment of its own; `python -m benchmarks.few_rows
---write_draws FOLDER` writes its rows. Settings are those of the paper (arXiv:2209.11055): 20 iterations (R), batches of
-16 pairs, one epoch, a learning rate of 2e-5, and a logistic regression on the embeddings. A GPU is used if there is one.
-A draw whose file is there is left out, so what was interrupted goes on; the smallest draws come first.
+--write_draws FOLDER` writes its rows. Settings are those of the paper (arXiv:2209.11055): 20 iterations (R), batches
+of 16 pairs, one epoch, a learning rate of 2e-5, and a logistic regression on the embeddings. A GPU is used if there is
+one. A draw whose result is there is not made again; the smallest draws come first.
 """
 
 import argparse
@@ -49,8 +49,11 @@ def score(rows: dict, draw: dict, model_dir: Path, max_length: int) -> dict:
             report_to="none",
             show_progress_bar=False,
         )
-        columns = {"text": [train["text"][i] for i in draw["rows"]], "label": [train["label"][i] for i in draw["rows"]]}
-        trainer = Trainer(model=model, args=settings, train_dataset=Dataset.from_dict(columns))
+        columns = {
+            "text": [train["text"][i] for i in draw["rows"]],
+            "label": [train["label"][i] for i in draw["rows"]],
+        }
+        trainer = Trainer(model=model, args=settings, train_dataset=Dataset.from_dict(drawn))
         trainer.train()
         predicted = [str(label) for label in model.predict(test["text"], show_progress_bar=False)]
     seconds = time.perf_counter() - start

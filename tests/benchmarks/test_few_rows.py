@@ -1,0 +1,139 @@
+"""Draws are balanced and keep out of what scores them; the table is by hand; what is there is not made again."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from support.paths import ROOT
+from support.rows import sentence
+
+import bert_recipes as br
+from benchmarks import few_rows
+from bert_recipes.errors import UserError
+from bert_recipes.reporting.documents import between_marks
+
+
+@pytest.fixture(scope="module", params=few_rows.DATASETS)
+def rows(request):
+    return few_rows.Rows.of(request.param)
+
+
+@pytest.fixture
+def few():
+    frame = pd.DataFrame({"text": [f"{sentence(i)} {i}" for i in range(60)], "label": ["no", "yes"] * 30})
+    return few_rows.Rows("mine", frame[:40], frame[40:].reset_index(drop=True))
+
+
+def cells(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_a_draw_has_as_many_rows_of_each_class_and_is_within_the_larger(rows):
+    drawn = {size: rows.draw(size, 3) for size in few_rows.SIZES}
+    for size, places in drawn.items():
+        counts = rows.pool["label"].iloc[places].value_counts()
+        assert set(counts) == {size}
+        assert set(counts.index) == set(rows.test["label"])
+        assert len(set(places)) == len(places)
+        assert set(places) <= set(drawn[max(few_rows.SIZES)])
+    assert rows.draw(8, 3) == drawn[8]
+    assert len({tuple(sorted(rows.draw(8, draw))) for draw in range(few_rows.DRAWS)}) == few_rows.DRAWS
+
+
+def test_no_text_that_scores_is_drawn_and_settings_are_chosen_on_other_rows(rows):
+    choosing = few_rows.Rows.of(rows.name, choosing=True)
+    assert rows.pool["text"].is_unique
+    assert not set(rows.pool["text"]) & set(rows.test["text"])
+    assert not set(choosing.test["text"]) & (set(rows.pool["text"]) | set(rows.test["text"]))
+    pd.testing.assert_frame_equal(choosing.pool, rows.pool)
+    assert len(rows.test) == {"fine-foods": 1000, "bbc-news": 500}[rows.name]
+
+
+def test_written_draws_are_the_draws(rows, tmp_path):
+    written = json.loads(few_rows.write_draws(rows, [8, 16], [0, 5], tmp_path).read_text())
+    assert [(one["size"], one["draw"]) for one in written["draws"]] == [(8, 0), (8, 5), (16, 0), (16, 5)]
+    for one in written["draws"]:
+        drawn = rows.pool.iloc[rows.draw(one["size"], one["draw"])]
+        for name in ("text", "label"):
+            assert [written["train"][name][row] for row in one["rows"]] == drawn[name].tolist()
+    assert written["test"] == rows.test.to_dict("list")
+    assert written["max_length"] == few_rows.MAX_LENGTH
+
+
+def test_the_table_by_hand():
+    own, other = [0.6, 0.7, 0.65], [0.6, 0.65, 0.6]
+    results = {
+        "few_rows": [{"accuracy": value, "macro_f1": value - 0.1, "seconds": 30} for value in own],
+        "setfit": [{"accuracy": value, "macro_f1": value - 0.1, "seconds": 80.4} for value in other],
+    }
+    header, _, accuracy, macro_f1, seconds = cells(few_rows.table({("fine-foods", 8): results}))
+    assert header == list(few_rows.HEADER)
+    interval = stats.t.interval(0.95, 2, np.mean(own), stats.sem(own))
+    apart = [0, 5, 5]
+    low, high = stats.t.interval(0.95, 2, np.mean(apart), stats.sem(apart))
+    half = (interval[1] - interval[0]) / 2
+    assert accuracy[:3] == ["fine-foods", "8", "accuracy"]
+    assert accuracy[3:6] == ["", "", f"0.650 ± {half:.3f}"]
+    assert accuracy[7] == f"{np.mean(apart):+.1f} ± {(high - low) / 2:.1f}"
+    assert macro_f1[5] == f"0.550 ± {half:.3f}"
+    assert seconds[2:] == ["seconds", "", "", "30", "80", ""]
+
+
+def test_a_method_without_all_draws_is_left_out(tmp_path):
+    for draw in (0, 1):
+        few_rows.result_file(tmp_path, "mine", 8, draw, "setfit").write_text("{}")
+    assert list(few_rows.read_results(tmp_path, "mine", 8, [0, 1])) == ["setfit"]
+    assert few_rows.read_results(tmp_path, "mine", 8, [0, 1, 2]) == {}
+
+
+def test_few_rows_ends_with_a_model_of_all_sixteen_rows(few, tiny_bert, tmp_path, monkeypatch):
+    metrics, validated = [], []
+    train = br.train
+
+    def train_tiny(recipe, **flags):
+        run = train(recipe, **flags | {"model": str(tiny_bert), "max_length": 16, "bf16": False})
+        metrics.append(run.metrics)
+        validated.extend(pd.read_csv(run.folder / "validation_predictions.csv")["id"])
+        return run
+
+    monkeypatch.setattr(br, "train", train_tiny)
+    few_rows.measure(few, 8, 0, "few_rows", tmp_path, max_steps=2)
+    file = few_rows.result_file(tmp_path, "mine", 8, 0, "few_rows")
+    result = json.loads(file.read_text())
+    assert len(set(validated)) == 16
+    assert metrics[0]["refit"]["steps"] == 2
+    assert result["folds_accuracy"] == metrics[0]["test"]["accuracy"]
+    assert 0 <= result["accuracy"] <= 1
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+
+    few_rows.measure(few, 8, 0, "few_rows", tmp_path, max_steps=2)
+    assert len(metrics) == 1
+    assert json.loads(file.read_text()) == result
+
+
+def test_the_baseline_is_scored_by_its_predictions(few, tmp_path):
+    few_rows.measure(few, 8, 0, "baseline", tmp_path)
+    result = json.loads(few_rows.result_file(tmp_path, "mine", 8, 0, "baseline").read_text())
+    assert (result["size"], result["draw"], result["method"]) == (8, 0, "baseline")
+    assert result["accuracy"] * 20 == pytest.approx(round(result["accuracy"] * 20))
+
+
+def test_setfit_is_asked_for_what_was_drawn(few, tmp_path, monkeypatch):
+    asked = tmp_path / "asked"
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" > {asked}\nexit 3\n')
+    python.chmod(0o755)
+    draws = few_rows.write_draws(few, [8], [0], tmp_path)
+    with pytest.raises(UserError, match="SetFit ended with status 3"):
+        few_rows.measure_setfit(python, draws, tmp_path / "out")
+    assert f"setfit_draw.py --rows {draws} --model " in asked.read_text()
+
+
+@pytest.mark.parametrize("suffix", ["", ".ko"])
+def test_the_documents_table_has_every_size_of_both_data_sets(suffix):
+    header, _, *lines = cells(between_marks(ROOT / f"docs/customising{suffix}.md", "few-rows"))
+    assert header == list(few_rows.HEADER)
+    expected = [[name, str(size)] for name in few_rows.DATASETS for size in few_rows.SIZES for _ in range(3)]
+    assert [line[:2] for line in lines] == expected
