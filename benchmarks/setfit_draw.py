@@ -49,10 +49,7 @@ def score(rows: dict, draw: dict, model_dir: Path, max_length: int) -> dict:
             report_to="none",
             show_progress_bar=False,
         )
-        columns = {
-            "text": [train["text"][i] for i in draw["rows"]],
-            "label": [train["label"][i] for i in draw["rows"]],
-        }
+        drawn = {name: [train[name][row] for row in draw["rows"]] for name in ("text", "label")}
         trainer = Trainer(model=model, args=settings, train_dataset=Dataset.from_dict(drawn))
         trainer.train()
         predicted = [str(label) for label in model.predict(test["text"], show_progress_bar=False)]
