@@ -21,22 +21,25 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=Path, required=True, help="the draws of a data set, as few_rows.py writes them")
     parser.add_argument("--model", type=Path, required=True, help="folder of the embedding model")
     parser.add_argument("--output", type=Path, required=True, help="where the results go")
+    parser.add_argument("--bf16", action="store_true", help="train and predict in bfloat16, by autocast")
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n processes that share the draws")
     return parser.parse_args()
 
 
-def score(rows: dict, draw: dict, model_dir: Path, max_length: int) -> dict:
+def score(rows: dict, draw: dict, model_dir: Path, bf16: bool) -> dict:
     """Return the scores of one draw, and the seconds from loading the model to the last prediction."""
     import torch
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
     from sklearn.metrics import accuracy_score, f1_score
 
-    train, test = rows["train"], rows["test"]
+    train, test, max_length = rows["train"], rows["test"], rows["max_length"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     start = time.perf_counter()
     model = SetFitModel.from_pretrained(str(model_dir))
     model.model_body.max_seq_length = max_length
-    with tempfile.TemporaryDirectory() as folder:
+    precision = torch.autocast(device, torch.bfloat16, enabled=bf16)
+    with tempfile.TemporaryDirectory() as folder, precision:
         settings = TrainingArguments(
             output_dir=folder,
             num_iterations=20,
@@ -58,7 +61,8 @@ def score(rows: dict, draw: dict, model_dir: Path, max_length: int) -> dict:
         "accuracy": accuracy_score(test["label"], predicted),
         "macro_f1": f1_score(test["label"], predicted, average="macro"),
         "seconds": seconds,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "bf16": bf16,
     }
 
 
@@ -72,7 +76,7 @@ def main() -> None:
         if result.is_file():
             continue
         names = {"dataset": rows["dataset"], "size": draw["size"], "draw": draw["draw"], "method": "setfit"}
-        found = names | score(rows, draw, args.model, rows["max_length"])
+        found = names | score(rows, draw, args.model, args.bf16)
         beside = result.with_suffix(f".{os.getpid()}")
         beside.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         beside.rename(result)

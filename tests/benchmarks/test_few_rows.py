@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 from scipy import stats
 from support.paths import ROOT
 from support.rows import sentence
@@ -48,7 +49,7 @@ def test_no_text_that_scores_is_drawn_and_settings_are_chosen_on_other_rows(rows
     assert not set(rows.pool["text"]) & set(rows.test["text"])
     assert not set(choosing.test["text"]) & (set(rows.pool["text"]) | set(rows.test["text"]))
     pd.testing.assert_frame_equal(choosing.pool, rows.pool)
-    assert len(rows.test) == {"fine-foods": 1000, "bbc-news": 500}[rows.name]
+    assert len(rows.test) == len(choosing.test) == few_rows.HELD_OUT
 
 
 def test_written_draws_are_the_draws(rows, tmp_path):
@@ -88,29 +89,36 @@ def test_a_method_without_all_draws_is_left_out(tmp_path):
     assert few_rows.read_results(tmp_path, "mine", 8, [0, 1, 2]) == {}
 
 
-def test_few_rows_ends_with_a_model_of_all_sixteen_rows(few, tiny_bert, tmp_path, monkeypatch):
-    metrics, validated = [], []
+def test_what_is_measured_is_the_model_that_few_rows_keeps(few, tiny_bert, tmp_path, monkeypatch):
+    tiny = {"model": str(tiny_bert), "max_length": 16, "bf16": False, "max_steps": 2}
+    runs = []
     train = br.train
 
     def train_tiny(recipe, **flags):
-        run = train(recipe, **flags | {"model": str(tiny_bert), "max_length": 16, "bf16": False})
-        metrics.append(run.metrics)
-        validated.extend(pd.read_csv(run.folder / "validation_predictions.csv")["id"])
+        run = train(recipe, **flags | tiny)
+        runs.append((run.metrics, load_file(run.folder / "model/model.safetensors")))
         return run
 
     monkeypatch.setattr(br, "train", train_tiny)
-    few_rows.measure(few, 8, 0, "few_rows", tmp_path, max_steps=2)
+    few_rows.measure(few, 8, 0, "few_rows", tmp_path)
     file = few_rows.result_file(tmp_path, "mine", 8, 0, "few_rows")
     result = json.loads(file.read_text())
-    assert len(set(validated)) == 16
-    assert metrics[0]["refit"]["steps"] == 2
-    assert result["folds_accuracy"] == metrics[0]["test"]["accuracy"]
-    assert 0 <= result["accuracy"] <= 1
     assert [path.name for path in tmp_path.iterdir()] == [file.name]
-
-    few_rows.measure(few, 8, 0, "few_rows", tmp_path, max_steps=2)
-    assert len(metrics) == 1
+    few_rows.measure(few, 8, 0, "few_rows", tmp_path)
     assert json.loads(file.read_text()) == result
+    (metrics, measured), *again = runs
+    assert not again
+    assert (result["accuracy"], result["macro_f1"]) == tuple(
+        metrics["validation"][s] for s in ("accuracy", "f1_macro")
+    )
+
+    sixteen = few.pool.iloc[few.draw(8, 0)]
+    config = ROOT / "recipes/configs/few_rows.yaml"
+    kept = train("custom", config=config, dataset=sixteen, seed=0, output_dir=tmp_path / "kept", **tiny)
+    assert len(pd.read_csv(kept.folder / "validation_predictions.csv")) == 16
+    weights = load_file(kept.folder / "model/model.safetensors")
+    assert weights.keys() == measured.keys()
+    assert all(weights[name].equal(measured[name]) for name in weights)
 
 
 def test_the_baseline_is_scored_by_its_predictions(few, tmp_path):
