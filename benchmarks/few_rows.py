@@ -10,6 +10,7 @@ for all: 500 of the food reviews' test split, and 500 articles of the news. SetF
 own (`pip install setfit`), or from results that are there. A result that is there is not made again.
 """
 
+import math
 import shutil
 import statistics
 import subprocess
@@ -44,6 +45,8 @@ DRAWS = 10
 MODEL = "embedded:minilm"
 # Of a text, for all that read tokens.
 MAX_LENGTH = 128
+# The results of each method by draw.
+Results = Mapping[str, Mapping[int, dict]]
 # Rows that score, of the test split where there is one; as many others are those by which few_rows.yaml was chosen.
 HELD_OUT = 500
 
@@ -177,13 +180,14 @@ def measure_setfit(python: Path, draws: Path, folder: Path) -> None:
         raise UserError(f"SetFit ended with status {status}: fix what it says and start again.")
 
 
-def read_results(folder: Path, dataset: str, size: int, draws: Sequence[int]) -> dict[str, list[dict]]:
-    """Return the results of each method that has all draws, in their order."""
-    found = {}
+def read_results(folder: Path, dataset: str, size: int, draws: Sequence[int]) -> dict[str, dict[int, dict]]:
+    """Return the results of each method that has some, by draw."""
+    found: dict[str, dict[int, dict]] = {}
     for method in (*METHODS, SETFIT):
-        files = [result_file(folder, dataset, size, draw, method) for draw in draws]
-        if all(file.is_file() for file in files):
-            found[method] = [read_json(file) for file in files]
+        for draw in draws:
+            file = result_file(folder, dataset, size, draw, method)
+            if file.is_file():
+                found.setdefault(method, {})[draw] = read_json(file)
     return found
 
 
@@ -192,37 +196,47 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     from scipy.stats import t
 
     if len(values) < 2:
-        return statistics.mean(values), float("nan")
+        return statistics.mean(values), math.nan
     error = statistics.stdev(values) / len(values) ** 0.5
     return statistics.mean(values), float(t.ppf(0.975, len(values) - 1)) * error
 
 
-def rows_of(dataset: str, size: int, results: Mapping[str, list[dict]]) -> list[list[str]]:
+def shown(values: Sequence[float], form: str, draws: int) -> str:
+    """Return a mean and half of its interval as text, with the number of draws where that is less than `draws`."""
+    mean, half = mean_and_half(values)
+    text = f"{mean:{form}}" + (f" ± {half:{form.lstrip('+')}}" if len(values) > 1 else "")
+    return text if len(values) == draws else f"{text} ({len(values)})"
+
+
+def rows_of(dataset: str, size: int, results: Results, draws: int) -> list[list[str]]:
     """Return the table's rows for one data set and size: each method's scores, and few_rows less SetFit by draw."""
+    own, other = (results.get(method, {}) for method in ("few_rows", SETFIT))
     rows = []
     for score, title in (("accuracy", "accuracy"), ("macro_f1", "macro F1")):
-        values = {method: [result[score] for result in found] for method, found in results.items()}
-        cells = []
+        row = [dataset, str(size), title]
         for method in (*METHODS, SETFIT):
-            cells.append("{:.3f} ± {:.3f}".format(*mean_and_half(values[method])) if method in values else "")
-        against = ""
-        if {"few_rows", SETFIT} <= values.keys():
-            apart = [100 * (own - other) for own, other in zip(values["few_rows"], values[SETFIT], strict=True)]
-            against = "{:+.1f} ± {:.1f}".format(*mean_and_half(apart))
-        rows.append([dataset, str(size), title, *cells, against])
+            values = [result[score] for result in results.get(method, {}).values()]
+            row.append(shown(values, ".3f", draws) if values else "")
+        apart = [100 * (own[draw][score] - other[draw][score]) for draw in own if draw in other]
+        rows.append([*row, shown(apart, "+.1f", draws) if apart else ""])
     seconds = []
     for method in (*METHODS, SETFIT):
-        found = results.get(method)
-        seconds.append(f"{statistics.mean(result['seconds'] for result in found):.0f}" if found else "")
+        values = [result["seconds"] for result in results.get(method, {}).values()]
+        seconds.append(f"{statistics.mean(values):.0f}" if values else "")
     return [*rows, [dataset, str(size), "seconds", *seconds, ""]]
 
 
 HEADER = ("data", "rows of each class", "", "`baseline`", "`quickstart`", "`few_rows`", "SetFit", "few_rows - SetFit")
 
 
-def table(results: Mapping[tuple[str, int], Mapping[str, list[dict]]]) -> str:
-    """Return the table in Markdown."""
-    rows = [row for (dataset, size), found in results.items() for row in rows_of(dataset, size, found)]
+def table(results: Mapping[tuple[str, int], Results], draws: int = DRAWS) -> str:
+    """Return the table in Markdown.
+
+    Args:
+        results: of `read_results`, by data set and size.
+        draws: how many there should be.
+    """
+    rows = [row for (dataset, size), found in results.items() for row in rows_of(dataset, size, found, draws)]
     return markdown_table(HEADER, rows, "lrlrrrrr")
 
 
@@ -254,9 +268,10 @@ def main():
             results[dataset, size] = read_results(args.output_dir, dataset, size, args.draws)
     if args.write_draws or of > 1:
         return
-    print(table(results))
+    text = table(results, len(args.draws))
+    print(text)
     if args.write_docs:
-        write_table("few-rows", table(results))
+        write_table("few-rows", text)
 
 
 if __name__ == "__main__":

@@ -63,30 +63,36 @@ def test_written_draws_are_the_draws(rows, tmp_path):
     assert written["max_length"] == few_rows.MAX_LENGTH
 
 
-def test_the_table_by_hand():
+def test_the_table_by_hand(tmp_path):
     own, other = [0.6, 0.7, 0.65], [0.6, 0.65, 0.6]
-    results = {
-        "few_rows": [{"accuracy": value, "macro_f1": value - 0.1, "seconds": 30} for value in own],
-        "setfit": [{"accuracy": value, "macro_f1": value - 0.1, "seconds": 80.4} for value in other],
-    }
-    header, _, accuracy, macro_f1, seconds = cells(few_rows.table({("fine-foods", 8): results}))
+    for method, values, seconds in (("few_rows", own, 30), ("setfit", other, 80.4), ("baseline", [0.5], 2)):
+        for draw, value in enumerate(values):
+            found = {"accuracy": value, "macro_f1": value - 0.1, "seconds": seconds}
+            few_rows.result_file(tmp_path, "mine", 8, draw, method).write_text(json.dumps(found))
+    results = few_rows.read_results(tmp_path, "mine", 8, [0, 1, 2])
+    header, _, accuracy, macro_f1, seconds = cells(few_rows.table({("mine", 8): results}, 3))
     assert header == list(few_rows.HEADER)
-    interval = stats.t.interval(0.95, 2, np.mean(own), stats.sem(own))
-    apart = [0, 5, 5]
-    low, high = stats.t.interval(0.95, 2, np.mean(apart), stats.sem(apart))
-    half = (interval[1] - interval[0]) / 2
-    assert accuracy[:3] == ["fine-foods", "8", "accuracy"]
-    assert accuracy[3:6] == ["", "", f"0.650 ± {half:.3f}"]
-    assert accuracy[7] == f"{np.mean(apart):+.1f} ± {(high - low) / 2:.1f}"
-    assert macro_f1[5] == f"0.550 ± {half:.3f}"
-    assert seconds[2:] == ["seconds", "", "", "30", "80", ""]
+    low, high = stats.t.interval(0.95, 2, np.mean(own), stats.sem(own))
+    of_setfit = stats.t.interval(0.95, 2, np.mean(other), stats.sem(other))
+    apart = stats.t.interval(0.95, 2, 10 / 3, stats.sem([0, 5, 5]))
+    assert accuracy == [
+        *("mine", "8", "accuracy", "0.500 (1)", "", f"0.650 ± {(high - low) / 2:.3f}"),
+        *(f"0.617 ± {(of_setfit[1] - of_setfit[0]) / 2:.3f}", f"+3.3 ± {(apart[1] - apart[0]) / 2:.1f}"),
+    ]
+    assert macro_f1[2:6] == ["macro F1", "0.400 (1)", "", f"0.550 ± {(high - low) / 2:.3f}"]
+    assert seconds[2:] == ["seconds", "2", "", "30", "80", ""]
 
 
-def test_a_method_without_all_draws_is_left_out(tmp_path):
-    for draw in (0, 1):
-        few_rows.result_file(tmp_path, "mine", 8, draw, "setfit").write_text("{}")
-    assert list(few_rows.read_results(tmp_path, "mine", 8, [0, 1])) == ["setfit"]
-    assert few_rows.read_results(tmp_path, "mine", 8, [0, 1, 2]) == {}
+def test_draws_that_one_method_lacks_are_not_compared(tmp_path):
+    for method, draws in (("few_rows", [0, 1, 2]), ("setfit", [1, 2])):
+        for draw in draws:
+            found = {"accuracy": [0.9, 0.6, 0.7][draw], "macro_f1": 0.5, "seconds": 1}
+            found["accuracy"] -= 0.1 * (method == "setfit")
+            few_rows.result_file(tmp_path, "mine", 8, draw, method).write_text(json.dumps(found))
+    results = few_rows.read_results(tmp_path, "mine", 8, range(10))
+    accuracy = cells(few_rows.table({("mine", 8): results}))[2]
+    assert accuracy[5].endswith("(3)")
+    assert accuracy[6:] == ["0.550 ± 0.635 (2)", "+10.0 ± 0.0 (2)"]
 
 
 def test_what_is_measured_is_the_model_that_few_rows_keeps(few, tiny_bert, tmp_path, monkeypatch):
