@@ -162,8 +162,8 @@ def measure(rows: Rows, size: int, draw: int, method: str, folder: Path, **flags
     print(f"{file.name}: {found['accuracy']:.3f} in {seconds:.0f} s", flush=True)
 
 
-def measure_setfit(python: Path, draws: Path, folder: Path) -> None:
-    """Train SetFit on written draws with the Python of its own environment.
+def measure_setfit(python: Path, draws: Path, folder: Path, shard: str = "1/1") -> None:
+    """Train SetFit on the `shard` of written draws with the Python of its own environment.
 
     Raises:
         UserError: it failed.
@@ -172,7 +172,7 @@ def measure_setfit(python: Path, draws: Path, folder: Path) -> None:
     from bert_recipes.devices import half_precision
 
     script = ROOT / "benchmarks/setfit_draw.py"
-    command = [python, script, "--rows", draws, "--model", model_path(MODEL), "--output", folder]
+    command = [python, script, "--rows", draws, "--model", model_path(MODEL), "--output", folder, "--shard", shard]
     if half_precision() == "bf16":
         command.append("--bf16")  # as the recipes
     status = subprocess.run([str(word) for word in command]).returncode
@@ -251,8 +251,11 @@ def main():
     parser.add_argument("--choosing", action="store_true", help="score on rows of train, to choose settings by them")
     parser.add_argument("--shard", default="1/1", help="i/n: the i-th of n processes that share the draws; no table")
     args = parser.parse_args()
-    results = {}
     first, of = (int(number) for number in args.shard.split("/"))
+    if args.write_docs and (args.write_draws or args.choosing or of > 1):
+        parser.error("--write_docs is of the reported draws, all of them in one process")
+    folder = args.output_dir / "choosing" if args.choosing else args.output_dir
+    results = {}
     for dataset in args.datasets:
         rows = Rows.of(dataset, args.choosing)
         if args.write_draws:
@@ -260,18 +263,17 @@ def main():
             continue
         each = [(size, draw, method) for size in args.sizes for draw in args.draws for method in args.methods]
         for size, draw, method in each[first - 1 :: of]:
-            measure(rows, size, draw, method, args.output_dir)
+            measure(rows, size, draw, method, folder)
         if args.setfit_python:
-            draws = write_draws(rows, args.sizes, args.draws, args.output_dir / "draws")
-            measure_setfit(args.setfit_python, draws, args.output_dir)
+            draws = write_draws(rows, args.sizes, args.draws, folder / "draws")
+            measure_setfit(args.setfit_python, draws, folder, args.shard)
         for size in args.sizes:
-            results[dataset, size] = read_results(args.output_dir, dataset, size, args.draws)
-    if args.write_draws or of > 1:
-        return
-    text = table(results, len(args.draws))
-    print(text)
-    if args.write_docs:
-        write_table("few-rows", text)
+            results[dataset, size] = read_results(folder, dataset, size, args.draws)
+    if results and of == 1:
+        text = table(results, len(args.draws))
+        print(text)
+        if args.write_docs:
+            write_table("few-rows", text)
 
 
 if __name__ == "__main__":

@@ -145,6 +145,17 @@ def test_setfit_is_asked_for_what_was_drawn(few, tmp_path, monkeypatch):
     assert f"setfit_draw.py --rows {draws} --model " in asked.read_text()
 
 
+def test_settings_are_chosen_apart_from_what_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["few_rows", "--choosing", "--write_docs"])
+    with pytest.raises(UserError, match="--write_docs is of the reported draws"):
+        few_rows.main()
+    own = ["--datasets", "fine-foods", "--sizes", "8", "--draws", "100", "--methods", "baseline"]
+    monkeypatch.setattr("sys.argv", ["few_rows", "--choosing", *own, "--output_dir", str(tmp_path)])
+    few_rows.main()
+    assert [path.name for path in tmp_path.iterdir()] == ["choosing"]
+    assert few_rows.result_file(tmp_path / "choosing", "fine-foods", 8, 100, "baseline").is_file()
+
+
 @pytest.mark.parametrize("suffix", ["", ".ko"])
 def test_the_documents_table_has_every_size_of_both_data_sets(suffix):
     header, _, *lines = cells(between_marks(ROOT / f"docs/customising{suffix}.md", "few-rows"))
