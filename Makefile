@@ -19,7 +19,8 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search audit predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts exactness bundle notebooks \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search audit predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts few-rows \
+  exactness bundle notebooks \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -146,6 +147,9 @@ column: $(STAMP) ##- measure an extra column beside the text, into docs/customis
 
 long-texts: $(STAMP) ##- measure each --long_texts on articles and reviews, into docs/customising.md (half an hour)
 	@$(BIN)/python -m benchmarks.long_texts --write_docs $(ARGS)
+
+few-rows: $(STAMP) ##- measure 8 to 64 rows of each class beside SetFit, into docs/customising.md (a GPU, or hours)
+	@$(BIN)/python -m benchmarks.few_rows --write_docs $(ARGS)
 
 exactness: $(STAMP) ##- measure what a step's cut does to it, and put the table into docs/exactness.md
 	@$(BIN)/python -m benchmarks.exactness --write_docs $(ARGS)

@@ -14,14 +14,19 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "docs" / f"customising{suffix}.md" for suffix in ("", ".ko")]
 
 
-def parse_arguments(doc: str | None, folder: str) -> tuple[Path, bool, list[str]]:
-    """Return where the runs go, by default `folder`, whether the table is to be written, and the recipe's flags."""
+def make_parser(doc: str | None, folder: str) -> ScriptParser:
+    """Return a parser of the flags that all have: where the runs go, by default `folder`, and `--write_docs`."""
     parser = ScriptParser(doc)
     parser.add_argument("--output_dir", type=Path, default=Path(folder), help="where the runs go")
     parser.add_argument(
         "--write_docs", action="store_true", help="put the table into docs/customising.md and its twin"
     )
-    args, more = parser.parse_known_args()
+    return parser
+
+
+def parse_arguments(doc: str | None, folder: str) -> tuple[Path, bool, list[str]]:
+    """Return where the runs go, by default `folder`, whether the table is to be written, and the recipe's flags."""
+    args, more = make_parser(doc, folder).parse_known_args()
     return args.output_dir, args.write_docs, more
 
 

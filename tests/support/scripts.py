@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from support.paths import RECIPES, ROOT
 
-BENCHMARKS = ("bench", "choices", "exactness", "long_texts")
+BENCHMARKS = ("bench", "choices", "exactness", "few_rows", "long_texts")
 
 
 def run_script(script: Path, *flags: object) -> None:
