@@ -180,7 +180,9 @@ ON_A_GPU = {"grid", "prediction_grid", "compiled"}
 def write_docs(results: dict, tables: str) -> None:
     """Put the tables between the marks of docs/performance.md that name the kind of device; plot the lengths."""
     device = "gpu" if results["device"] == "cuda" else "cpu"
-    if missing := [name for name in MARKDOWN if name not in results and name not in ON_A_GPU]:
+    # A GPU alone has no second one to deal a step to.
+    optional = ON_A_GPU | ({"processes"} if device == "gpu" else set())
+    if missing := [name for name in MARKDOWN if name not in results and name not in optional]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
     plot = DOCUMENT.with_name(f"length_{device}.svg")
     plot_lengths(results, plot)
@@ -228,6 +230,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _of_the_same(path: Path, measured: dict) -> dict:
+    """Return what was measured before of the same things on the same machine, for other tables to go beside it."""
+    if not path.is_file():
+        return {}
+    there = json.loads(path.read_text(encoding="utf-8"))
+    if any(there.get(name) != measured[name] for name in ("machine", "versions", "model", "texts")):
+        return {}
+    commands = dict.fromkeys([*there["command"].split("` and `"), measured["command"]])
+    return there | {"command": "` and `".join(commands)}
+
+
 def main():
     args = parse_arguments()
     folder = Path(args.output_dir)
@@ -246,10 +259,15 @@ def main():
             print(json.dumps(figures))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for results in speed.measure(args):
+    results = {}
+    for measured in speed.measure(args):
+        results = results or _of_the_same(folder / "bench.json", measured)
+        results |= measured | {"command": results.get("command", measured["command"])}
         # Again after each line: what is stopped keeps what it has.
         with writing(folder / "bench.json") as file:
             json.dump(results, file, indent=2)
+    if not results:
+        raise UserError(f"--only {' '.join(args.only)}: no such table is made of this kind of device.")
     with writing(folder / "bench.md") as file:
         file.write(as_markdown(results))
     print(f"\r{'':<110}\r{as_markdown(results)}")

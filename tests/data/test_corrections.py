@@ -85,6 +85,30 @@ def test_several_labels_and_values_are_spelt_as_predictions_are(tmp_path):
         load(tmp_path / "data", [["id", "label"], ["r0", "2.5"]], task="regression", **several)
 
 
+def test_the_file_may_be_written_as_the_data_is(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [f"r{i};Text {i};{i},5" for i in range(12)]
+    (tmp_path / "data/train.csv").write_text("\n".join(["id;text;label", *rows]), encoding="cp949")
+    flags = {"dataset": [str(tmp_path / "data")], "task": "regression", "decimal": ",", "delimiter": ";", "folds": 2}
+    for text in ("id;label\nr0;7,5\n", 'id,label\nr0,"7,5"\n'):
+        (tmp_path / "mine.csv").write_text(text)
+        data = load_data(DataArguments(corrections=str(tmp_path / "mine.csv"), **flags))
+        assert labels(data, "train")["r0"] == [7.5]
+
+
+def test_an_id_that_several_rows_have_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [["a", f"text {i}", "no"] for i in range(3)] + [[f"b{i}", f"more {i}", "yes"] for i in range(9)]
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "label"], *rows])
+    with pytest.raises(UserError, match="several rows of train have the id 'a': make their ids unique first"):
+        load(tmp_path / "data", [["id", "label"], ["a", "yes"]], id_column="id")
+
+
+def test_what_a_run_leaves_out_is_not_counted(folder):
+    data = load(folder, [["id", "label"], ["a0", "yes"], ["v", "yes"]], folds=2)
+    assert data.corrections.changed == {"train": 1}
+
+
 def test_rows_are_dealt_by_the_labels_that_they_came_with(tmp_path):
     rows = [[f"a text of number {i}", ["no", "yes"][i % 2]] for i in range(40)]
     (tmp_path / "data").mkdir()

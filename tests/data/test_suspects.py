@@ -4,6 +4,15 @@ import pytest
 
 from bert_recipes.data.suspects import has_broken_characters, script_of, suspect_texts
 
+# Bytes that Windows-1252 gives no letter to are left as control characters by what reads them.
+C1 = {0xDC00 + byte: byte for byte in range(0x80, 0xA0)}
+
+
+def in_windows_1252(text):
+    """What becomes of UTF-8 that is read as Windows-1252."""
+    return text.encode().decode("cp1252", "surrogateescape").translate(C1)
+
+
 ORDINARY = [f"an ordinary text of some words, number {i}" for i in range(60)]
 
 
@@ -22,6 +31,11 @@ def test_a_text_without_a_word_is_empty(text):
         ("caf\u00c3\u00a9 in town", True),  # café, read as Latin-1
         ("it\u00e2\u20ac\u2122s broken", True),  # an apostrophe, read as Windows-1252
         ("\u00ed\u0095\u009c\u00ea\u00b8\u0080", True),  # 한글, read as Latin-1
+        *(
+            ("a " + text.encode().decode("cp1252", "surrogateescape").translate(C1), True)
+            for text in ("안녕", "좋아요", "naïve")
+        ),
+        ("«\u00a0déjà\u00a0» cet été\u00a0! À\u00a0Paris, «été\u00a0»", False),
         ("lost \ufffd here", True),
         ("fish &amp; chips &#39;here&#39;", True),
         ("a\x00b", True),

@@ -110,6 +110,25 @@ def test_each_label_of_a_row_is_decided_of_by_itself(page, tmp_path):
 
 
 @pytest.mark.slow
+def test_of_a_row_that_stands_there_twice_the_last_decision_counts(page, tmp_path):
+    twice = [item("a"), item("a", issue="duplicate-clash"), item("b", suggested=None)]
+    write_audit(tmp_path, twice, about())
+    page.goto(f"file://{tmp_path}/audit.html")
+    press(page, "a", "a", "a")
+    # Nothing is suggested for the third one.
+    assert page.inner_text("#counts") == "2 changed, 0 kept, 0 skipped"
+    assert corrections(page)[1:] == [["a", "train", "yes"]]
+    press(page, "ArrowLeft", "k")
+    assert corrections(page)[1:] == []
+    press(page, "ArrowLeft", "ArrowLeft", "3")
+    assert corrections(page)[1:] == [["a", "train", 'so, "so"']]
+    write_audit(tmp_path, [item("a", "no", "yes"), item("a", "no", "yes")], about(labels=[], several=True))
+    page.goto(f"file://{tmp_path}/audit.html")
+    press(page, "a", "a")
+    assert corrections(page)[1:] == [["a", "train", "yes"]]
+
+
+@pytest.mark.slow
 def test_without_a_suspicious_label_the_page_says_so(page, tmp_path):
     write_audit(tmp_path, [], about(stop_at=0, likely_wrong=0))
     page.goto(f"file://{tmp_path}/audit.html")

@@ -1,6 +1,7 @@
 """Corrected labels, laid over the data: a file of ids and labels, as one who has read an audit leaves it."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import numpy as np
 from datasets import DatasetDict
 
 from bert_recipes.columns import ID, LABEL, LABELS
-from bert_recipes.data.cells import as_number
+from bert_recipes.data.cells import as_number, with_decimal_point
 from bert_recipes.data.readers import id_text, open_table
 from bert_recipes.data.splits import column
+from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some
 from bert_recipes.evaluation.decoding import JOINT
 from bert_recipes.task import REGRESSION, SINGLE_LABEL, Task
@@ -24,7 +26,7 @@ class Corrections:
 
     Attributes:
         file: that was read.
-        changed: how many rows of each split bear another label now.
+        changed: how many rows of each split have another label now.
         same: how many of its rows say what the data says.
         labels_before: those of train as they came, `[rows]` or `[rows, num_labels]`. By these rows are dealt to splits
             and folds, so that runs before and after a correction are validated on the same rows.
@@ -43,7 +45,9 @@ class Corrections:
         return f"Labels that {self.file} changes: {changed}{more}."
 
 
-def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Corrections]:
+def correct(
+    splits: DatasetDict, task: Task, file: str, text_format: TextFormat, decimal: str = "."
+) -> tuple[DatasetDict, Corrections]:
     """Return the splits with the labels that a file gives in the place of their own.
 
     Args:
@@ -51,14 +55,17 @@ def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Co
         task: of the data.
         file: with a column `id` and a column `label`, spelt as in predictions.csv, and perhaps `split`, which an id
             needs that stands in several; other columns are left alone.
+        text_format: of the data's files, if this one is written as they are.
+        decimal: mark of numbers in labels.
 
     Raises:
-        UserError: the file cannot be read or lacks a column; an id of it is unknown, in several splits or given twice;
-            or a label is none of the data's.
+        UserError: the file cannot be read or lacks a column; an id of it is unknown, in several splits, had by several
+            rows or given twice; or a label is none of the data's.
     """
     rows_of = {split: {name: row for row, name in enumerate(rows[ID])} for split, rows in splits.items()}
+    repeated = {split: {name for name, n in Counter(rows[ID]).items() if n > 1} for split, rows in splits.items()}
     new: dict[str, dict[int, Any]] = {}
-    for split, name, cell in _read(file):
+    for split, name, cell in _read(file, text_format):
         found = [s for s, rows in rows_of.items() if name in rows and split in ("", s)]
         # Where rows have no ids but their numbers, those of a test split are numbered from 0 too.
         found = [s for s in found if LABELS in splits[s].column_names] or found
@@ -67,11 +74,14 @@ def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Co
             if not found:
                 problem = f"is none of {split or 'the data'}'s: correct or remove it"
             raise UserError(f"{file}: the id '{name}' {problem}.")
+        if name in repeated[found[0]]:
+            raise UserError(f"{file}: several rows of {found[0]} have the id '{name}': make their ids unique first.")
         if LABELS not in splits[found[0]].column_names:
             raise UserError(f"{file}: the id '{name}' is one of {found[0]}, which has no labels to correct.")
         given = new.setdefault(found[0], {})
         if rows_of[found[0]][name] in given:
             raise UserError(f"{file}: the id '{name}' stands there twice: keep one of its rows.")
+        cell = with_decimal_point(cell) if decimal == "," else cell
         given[rows_of[found[0]][name]] = _label(cell, task, f"{file}: the id '{name}'")
     corrected, changed = dict(splits), {}
     for split, given in new.items():
@@ -87,12 +97,16 @@ def correct(splits: DatasetDict, task: Task, file: str) -> tuple[DatasetDict, Co
     return DatasetDict(corrected), Corrections(file, changed, total - sum(changed.values()), before)
 
 
-def _read(file: str) -> list[tuple[str, str, str]]:
+def _read(file: str, text_format: TextFormat) -> list[tuple[str, str, str]]:
     """Return split, id and label of each row; the split is empty where none is given."""
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"--corrections {file}: there is no such file.")
-    table = open_table(path)
+    try:
+        table = open_table(path, TextFormat(text_format.encoding))
+    except UserError:
+        # It may be written as the data is.
+        table = open_table(path, replace(text_format, header=True))
     if lacking := [name for name in (ID, LABEL) if name not in table.schema.names]:
         raise UserError(f"{file} has no column {some(lacking)}: corrections have an id and a label.")
     names = [name for name in (SPLIT, ID, LABEL) if name in table.schema.names]

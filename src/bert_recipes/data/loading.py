@@ -5,7 +5,7 @@ trained or written. Rows keep their ids from the file to the predictions.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -82,8 +82,7 @@ def load_uncut(args: DataArguments) -> TextData:
     disable_progress_bar()
     with PartialState().main_process_first():
         data = _read(args)
-    data.splits = DatasetDict({split: data.splits[split] for split in SPLITS if split in data.splits})
-    return data
+    return _finished(data, data.splits)
 
 
 def _load(args: DataArguments) -> TextData:
@@ -105,7 +104,15 @@ def _load(args: DataArguments) -> TextData:
             f"No validation split there: {len(splits['validation']):,} rows cut from train (stratified, seed "
             f"{args.split_seed}, copies of one text on one side)."
         )
+    return _finished(data, splits)
+
+
+def _finished(data: TextData, splits: DatasetDict) -> TextData:
     data.splits = DatasetDict({split: splits[split] for split in SPLITS if split in splits})
+    if data.corrections:
+        changed = {split: count for split, count in data.corrections.changed.items() if split in data.splits}
+        data.corrections = replace(data.corrections, changed=changed)
+        data.notes.append(data.corrections.note)
     return data
 
 
@@ -148,8 +155,7 @@ def _read(args: DataArguments) -> TextData:
         notes.append(f"Left out, since a run has columns of that name itself: {', '.join(dropped)}.")
     checked, corrections = DatasetDict(splits), None
     if args.corrections:
-        checked, corrections = correct(checked, task, args.corrections)
-        notes.append(corrections.note)
+        checked, corrections = correct(checked, task, args.corrections, source.text_format, args.decimal)
     return TextData(checked, task, columns, source.name, sample, notes, source.text_format, corrections)
 
 

@@ -1,5 +1,6 @@
 """What is wrong with a text itself, whatever its label: it is empty or broken, or its length or script is apart."""
 
+import codecs
 import html
 import re
 import unicodedata
@@ -9,8 +10,12 @@ from collections.abc import Iterable
 import numpy as np
 
 EMPTY, ENCODING, LENGTH, LANGUAGE = "empty", "encoding", "length", "language"
-# UTF-8 that was read as Latin-1 or Windows-1252: a lead byte and what follows it, as these show them.
-MOJIBAKE = re.compile("[ÃÂ][\u0080-¿]|â€|ðŸ|ï¿½|[à-ï][\u0080-¿]{2}|�")
+# Letters that a byte of UTF-8 becomes where it is read as Latin-1 or Windows-1252.
+MISREAD = re.compile(
+    "[\u0080-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u203a\u20ac\u2122]{2,}"
+)
+# What French puts around words, which would read as a part of them.
+QUOTES = re.compile("\u00ab\\s?|\\s?[\u00bb!?;:%]")
 ENTITY = re.compile(r"&(?:#\d+|#x[0-9a-f]+|[a-z]+\d*);", re.IGNORECASE)
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 # A length is apart where its logarithm is further from the median than this many spreads.
@@ -46,9 +51,26 @@ def suspect_texts(texts: Iterable[str]) -> list[list[str]]:
 
 def has_broken_characters(text: str) -> bool:
     """Whether a text has control characters, HTML entities, or UTF-8 that was read as something else."""
-    if CONTROL.search(text) or MOJIBAKE.search(text):
+    if CONTROL.search(text) or "\ufffd" in text or any(map(_is_misread, MISREAD.findall(QUOTES.sub(" ", text)))):
         return True
     return any(html.unescape(entity) != entity for entity in ENTITY.findall(text))
+
+
+def _is_misread(letters: str) -> bool:
+    """Whether letters are the bytes of other letters in UTF-8."""
+    try:
+        letters.encode("latin-1", errors="windows-1252").decode()
+    except UnicodeError:
+        return False
+    return True
+
+
+def _in_windows_1252(error: UnicodeError) -> tuple[str | bytes, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return error.object[error.start : error.end].encode("cp1252"), error.end
+
+
+codecs.register_error("windows-1252", _in_windows_1252)
 
 
 def script_of(text: str) -> str:

@@ -17,13 +17,11 @@ class LabelAudit:
     Attributes:
         scores: how suspicious each given label is, `[rows]`, from 0 to 1.
         suggested: the class that is likeliest for each row, `[rows]`.
-        disagreement: the share of models and seeds that predict another class than the given one, `[rows]`.
-        joint: how many rows are estimated to bear a label and to be of a class, `[num_labels, num_labels]`.
+        joint: how many rows are estimated to have a label and to be of a class, `[num_labels, num_labels]`.
     """
 
     scores: np.ndarray
     suggested: np.ndarray
-    disagreement: np.ndarray
     joint: np.ndarray
 
     @property
@@ -50,17 +48,17 @@ def audit_labels(labels: np.ndarray, probabilities: np.ndarray, weights: Sequenc
     own = mean[rows, labels]
     others = mean.copy()
     others[rows, labels] = -np.inf
-    disagreement = (probabilities.argmax(axis=2) != labels).mean(axis=0)
     # The normalised margin, from -1 to 1, in which a likelier class stands against the given one.
     scores = (1 + others.max(axis=1) - own) / 2
-    return LabelAudit(scores, mean.argmax(axis=1), disagreement, confident_joint(labels, mean))
+    return LabelAudit(scores, mean.argmax(axis=1), confident_joint(labels, mean))
 
 
 def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return how many rows are estimated to bear label i and to be of class j, `[num_labels, num_labels]`.
+    """Return how many rows are estimated to have label i and to be of class j, `[num_labels, num_labels]`.
 
     A row counts for the likeliest of the classes whose probability reaches the mean that rows of this label have for
-    it; the counts of a label are then scaled to its rows.
+    it; the counts of a label are then scaled to its rows. Where that mean is below chance, as for a class that the
+    models have hardly seen, chance takes its place.
 
     Args:
         labels: given class ids, `[rows]`.
@@ -69,7 +67,7 @@ def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray
     classes = probabilities.shape[1]
     thresholds = np.full(classes, np.inf)  # of a label of which there is no row, which is reached by none
     for label in np.unique(labels):
-        thresholds[label] = probabilities[labels == label, label].mean()
+        thresholds[label] = max(probabilities[labels == label, label].mean(), 1 / classes)
     confident = np.where(probabilities >= thresholds - 1e-12, probabilities, -np.inf)
     reached = np.isfinite(confident).any(axis=1)
     joint = np.zeros((classes, classes))
@@ -82,10 +80,10 @@ def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray
 
 
 def audit_values(values: np.ndarray, predicted: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
-    """Return how suspicious each value of a regression is, `[rows]` from 0 to 1.
+    """Return how far each value of a regression is from what is predicted, in spreads, `[rows, num_labels]`.
 
-    It is the share of residuals that a normal distribution of the same spread has below its own; the spread is taken
-    from the median of the absolute residuals, which outliers do not move.
+    The spread of a target is that of its residuals, taken from the median of their absolute values, which outliers do
+    not move.
 
     Args:
         values: given, `[rows, num_labels]`.
@@ -93,5 +91,5 @@ def audit_values(values: np.ndarray, predicted: np.ndarray, weights: Sequence[fl
         weights: of the models or seeds; by default all count the same.
     """
     residuals = np.abs(values - np.average(predicted, axis=0, weights=weights))
-    spread = np.maximum(np.median(residuals, axis=0) * 1.4826, np.finfo(float).tiny)
-    return (1 - np.exp(-((residuals / spread) ** 2) / 2)).max(axis=1)
+    spread = np.median(residuals, axis=0) * 1.4826
+    return residuals / np.maximum(spread, np.finfo(float).eps * np.maximum(1, np.abs(values).max(axis=0)))

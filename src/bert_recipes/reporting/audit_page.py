@@ -1,4 +1,4 @@
-"""The page of an audit, `audit.html`: suspicious labels one by one, and what a person decides of each."""
+"""The page of an audit, `audit.html`: suspicious labels one by one, for a person to decide."""
 
 import hashlib
 import json
@@ -18,6 +18,8 @@ AUDIT_PAGE = "audit.html"
 MOST_ROWS = 1000
 # Texts that are looked through for neighbours, and neighbours that are shown.
 MOST_SEARCHED, NEIGHBOURS = 50_000, 3
+# Characters of a text that are shown, and of a neighbour.
+MOST_CHARACTERS, OF_A_NEIGHBOUR = 2000, 400
 
 
 def write_audit(folder: Path, items: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
@@ -25,8 +27,8 @@ def write_audit(folder: Path, items: Sequence[dict[str, Any]], about: dict[str, 
 
     Args:
         folder: of the audit.
-        items: the suspicious rows, the most suspicious first; each with `id`, `split`, `issue`, `label`, `suggested`,
-            `score`, `text`, `neighbours` and `models`.
+        items: the suspicious rows, the most suspicious first; each with `id`, `split`, `issue`, `label`, `suggested`
+            (None where nothing is), `score`, `text`, `neighbours` and `models`.
         about: the `source`, all `names` of labels, those of them that are `labels` to choose from, whether a row bears
             `several` or `values`, how many are `likely_wrong`, where to `stop_at`, and how many `more` rows there are.
     """
@@ -63,5 +65,11 @@ def neighbours(texts: Sequence[str], labels: Sequence[str], chosen: Sequence[int
             if row < searched:
                 of_row[row] = 0
             nearest = np.argsort(-of_row, kind="stable")[:NEIGHBOURS]
-            found.append([{"text": texts[i], "label": labels[i]} for i in nearest if of_row[i] > 0])
+            near = [i for i in nearest if of_row[i] > 0]
+            found.append([{"text": shortened(texts[i], OF_A_NEIGHBOUR), "label": labels[i]} for i in near])
     return found
+
+
+def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a text, or its beginning where it has more characters than `most`."""
+    return text if len(text) <= most else f"{text[:most]} …"

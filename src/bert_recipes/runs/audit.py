@@ -16,7 +16,8 @@ from bert_recipes import terminal
 from bert_recipes.columns import ID, LABELS, TEXT, TEXT_PAIR, TRUNCATED
 from bert_recipes.config.arguments import AuditArguments
 from bert_recipes.config.parsing import Arguments
-from bert_recipes.config.saved import RUN_FILE, differences
+from bert_recipes.config.saved import METRICS_FILE, NOT_COMPARED, RUN_FILE, differences, saved_configuration
+from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import TextData
 from bert_recipes.data.splits import assign_folds, column, label_order
 from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspect_texts
@@ -25,12 +26,12 @@ from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values
 from bert_recipes.evaluation.decoding import predictions_of
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.files import read_yaml, write_json, write_yaml, writing
+from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.baseline import Baseline, texts_of
 from bert_recipes.modeling.loading import load_tokenizer
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.owned_folder import OwnedFolder, holding
-from bert_recipes.reporting.audit_page import AUDIT_PAGE, MOST_ROWS, neighbours, write_audit
+from bert_recipes.reporting.audit_page import AUDIT_PAGE, MOST_ROWS, neighbours, shortened, write_audit
 from bert_recipes.reporting.near_duplicates import clashes, normalised
 from bert_recipes.runs.children import Children
 from bert_recipes.runs.folder import RunFolder
@@ -47,8 +48,8 @@ FEWEST_ROWS = 20
 FOLDS = 5
 # Labels whose probabilities the page shows.
 MOST_OPINIONS = 5
-# A regression's value is suspicious when so few of its residuals would be larger by chance.
-SUSPICIOUS_VALUE = 0.999
+# A regression's value is suspicious when it is further than so many spreads from what is predicted.
+SUSPICIOUS_SPREADS = 4.0
 
 
 class Suspect(NamedTuple):
@@ -61,7 +62,7 @@ class Suspect(NamedTuple):
     split: str
     issue: str
     label: str
-    suggested: str
+    suggested: str | None
     score: float
     group: str
     text: str
@@ -87,16 +88,17 @@ class Audit:
         # A label of other splits is audited too: no model is trained on it.
         self.labelled = {name: rows for name, rows in data.splits.items() if LABELS in rows.column_names}
         self.labels = {name: column(rows, LABELS) for name, rows in self.labelled.items()}
+        if args.data.refit:
+            raise UserError("--refit has no part in an audit, whose rows are predicted by the folds: leave it out.")
         if (self.folder / RUN_FILE).is_file():
             raise UserError(f"{self.folder} holds a run: name another --output_dir.")
         if len(self.train) < FEWEST_ROWS:
             raise UserError(
-                f"train has {len(self.train)} rows, and an audit needs {FEWEST_ROWS}: so few are quicker read than "
-                "predicted."
+                f"train has {len(self.train)} rows, and an audit needs {FEWEST_ROWS}: read them one by one instead."
             )
         if self.task.problem_type == SINGLE_LABEL and len(np.unique(self.labels["train"])) < 2:
             raise UserError(
-                f"all rows of train bear one label, '{self.task.label_names[self.labels['train'][0]]}': there is "
+                f"all rows of train have one label, '{self.task.label_names[self.labels['train'][0]]}': there is "
                 "nothing that a label could be mistaken for."
             )
 
@@ -107,6 +109,11 @@ class Audit:
             UserError: the recipe failed, or another process works in the folder.
             StoppedError: a signal came while the recipe was trained.
         """
+        for note in self.data.notes:
+            terminal.say(note, style="dim")
+        # Now rather than after a minute of fitting, if it cannot be had.
+        model = self.args.model
+        self.model_dir = resolve_model(model.model, trust_remote_code=model.trust_remote_code)
         self.folder.mkdir(parents=True, exist_ok=True)
         with holding(folder := OwnedFolder(self.folder, "audit", AUDIT_FILES)):
             folder.remove_temporary_files()
@@ -146,22 +153,28 @@ class Audit:
         return assign_folds(self.train, self.folds, seed, self.task.problem_type, label_order(self.task))
 
     def _recipe(self) -> dict[str, np.ndarray]:
-        """Return what the custom recipe, which goes on where it was, gives for train, `[1, rows, num_labels]`."""
+        """Return what the custom recipe gives for train, `[1, rows, num_labels]`; it resumes where it was stopped."""
         run, config = self.folder / RECIPE, self.folder / f"{RECIPE}.yaml"
         own = {"quick", "repeats", "recipe", "output_dir", "overwrite"}
         asked = {name: value for name, value in self.args.configuration.items() if name not in own}
         asked |= {"recipe": RECIPE, "folds": self.folds, "refit": False}
         is_there = RunFolder(run).is_finished and not self.args.training.overwrite
-        if is_there and config.is_file() and (found := differences(read_yaml(config), asked)):
-            raise UserError(f"{run} was made with another configuration ({found}): give --overwrite to make it anew.")
+        if is_there:
+            there = saved_configuration(run)
+            # What is left open is written down as it was found.
+            left_open = {name for name in there if asked.get(name) is None}
+            if found := differences(there, asked, NOT_COMPARED | left_open):
+                raise UserError(
+                    f"{run} was made with another configuration ({found}): give --overwrite to make it anew."
+                )
         write_yaml(config, asked)
         if is_there:
             terminal.say(f"{run} is finished already.")
         else:
             self._train(run, config)
-        rows = Predictions.read(run, self.task.label_names, self.task.problem_type)
-        if rows.ids != self.train[ID][:] or not np.array_equal(rows.labels, self.labels["train"]):
+        if read_json(run / METRICS_FILE)["environment"]["data"]["train"] != digests(self.data)["train"]:
             raise UserError(f"{run} was made of other rows: give --overwrite to make it anew.")
+        rows = Predictions.read(run, self.task.label_names, self.task.problem_type)
         return {"train": rows.probabilities[None]}
 
     def _train(self, run: Path, config: Path) -> None:
@@ -179,7 +192,7 @@ class Audit:
             raise UserError(f"the run in {run} ended with status {status}: {last} ({log} has all of it).")
 
     def _write_page(self, asked: list[dict[str, np.ndarray]], numbers: dict[str, Any], found: list[Suspect]) -> None:
-        """Write the page on which the suspicious labels are decided of."""
+        """Write the page on which a person decides the suspicious labels."""
         problem, names = self.task.problem_type, self.task.label_names
         shown = [line for line in found if line.issue in (LABEL, CLASH)]
         listed = shown[:MOST_ROWS]
@@ -194,10 +207,7 @@ class Audit:
         }
         items = [
             {
-                **{
-                    name: getattr(line, name)
-                    for name in ("id", "split", "issue", "label", "suggested", "score", "text")
-                },
+                **(line._asdict() | {"text": shortened(line.text)}),
                 "neighbours": of_row,
                 "models": {
                     name: _opinions(mean[line.split][line.row], names)
@@ -257,7 +267,7 @@ class Audit:
         return numbers, lines
 
     def _rows_of_labels(self) -> np.ndarray:
-        """Return how many rows bear each label, or have a value for each target, `[num_labels]`."""
+        """Return how many rows have each label, or have a value for each target, `[num_labels]`."""
         every = np.concatenate([*self.labels.values()])
         if self.task.problem_type == SINGLE_LABEL:
             return np.bincount(every, minlength=self.task.num_labels)
@@ -272,10 +282,13 @@ class Audit:
         labels, names = self.labels[split], self.task.label_names
         mean = np.average(probabilities, axis=0, weights=weights)
         if self.task.problem_type == REGRESSION:
-            scores = audit_values(labels, probabilities, weights)
-            chosen = np.flatnonzero(scores > SUSPICIOUS_VALUE)
+            spreads = audit_values(labels, probabilities, weights)
+            chosen = np.flatnonzero((spreads > SUSPICIOUS_SPREADS).any(axis=1))
             given, suggested = self._as_texts(labels[chosen]), self._as_texts(mean[chosen])
-            return self._lines(split, chosen, given, suggested, scores[chosen]), np.full(len(names), len(chosen))
+            scores = (spreads / (1 + spreads)).max(axis=1)
+            return self._lines(split, chosen, given, suggested, scores[chosen]), (spreads > SUSPICIOUS_SPREADS).sum(
+                axis=0
+            )
         if self.task.problem_type == SINGLE_LABEL:
             audited = audit_labels(labels, probabilities, weights)
             chosen = _worth_a_look(labels, audited)
@@ -310,15 +323,19 @@ class Audit:
 
         Copies are texts that are one but for links, names, case and punctuation; their group is the id of the first.
         """
-        numbers = {split: {name: row for row, name in enumerate(rows[ID])} for split, rows in self.data.splits.items()}
+        numbers = {
+            (split, name, text): row
+            for split, rows in self.labelled.items()
+            for row, (name, text) in enumerate(zip(rows[ID], _texts_of(rows), strict=True))
+        }
         clashing = []
         for clash in clashes(self.data.labelled_rows):
             labels = Counter(label for _, _, label, _ in clash.rows)
             (most, count), *_ = labels.most_common()
             # Where as many say one thing as another, nothing is suggested.
-            suggested = "" if list(labels.values()).count(count) > 1 else most
+            suggested = None if list(labels.values()).count(count) > 1 else most
             for split, name, label, text in clash.rows:
-                score, row = 1 - labels[label] / len(clash.rows), numbers[split][name]
+                score, row = 1 - labels[label] / len(clash.rows), numbers[split, name, text]
                 clashing.append(Suspect(name, split, CLASH, label, suggested, score, clash.rows[0][1], text, row))
         first: dict[str, str] = {}
         leaking = []
@@ -334,15 +351,14 @@ class Audit:
 
     def _broken(self) -> list[Suspect]:
         """Return the lines of texts that are truncated, empty, broken, or unlike the others."""
-        model = self.args.model
-        model_dir = resolve_model(model.model, trust_remote_code=model.trust_remote_code)
-        tokenizer = load_tokenizer(model_dir, model.trust_remote_code)
+        trust = self.args.model.trust_remote_code
+        tokenizer = load_tokenizer(self.model_dir, trust)
         tokenized = tokenize(
             self.data.splits,
             tokenizer,
             self.args.data.max_length,
-            model_dir,
-            model.trust_remote_code,
+            self.model_dir,
+            trust,
             self.args.data.reading,
         )
         texts = {split: _texts_of(rows) for split, rows in self.data.splits.items()}
@@ -368,7 +384,8 @@ class Audit:
         terminal.say(f"Of other kinds: {', '.join(others) or 'none'}.")
         path = self.folder / AUDIT_FILE
         if numbers["stop_at"]:
-            terminal.say(f"Read {path} down to row {numbers['stop_at']:,}: so far as many labels as are likely wrong.")
+            last = f"{numbers['stop_at']:,}"
+            terminal.say(f"Read {path} down to row {last}: about as many labels as are likely wrong stand there.")
         else:
             terminal.say(f"No label is likely wrong; {path} has those that look the least right.")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bert_recipes import terminal
-from bert_recipes.columns import FOLD, TEXT
+from bert_recipes.columns import FOLD, TEXT, TEXT_PAIR
 from bert_recipes.config.arguments import CustomArguments, ModelArguments, replaced_by
 from bert_recipes.config.saved import (
     METRICS_FILE,
@@ -33,6 +33,7 @@ from bert_recipes.owned_folder import OwnedFolder
 from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
 from bert_recipes.runs.children import Children
 from bert_recipes.runs.folder import RunFolder
+from bert_recipes.task import REGRESSION
 
 NAMES = ("baseline", "stock", "custom")
 # What a comparison writes beside its runs.
@@ -272,7 +273,8 @@ def _same_data(
     corrected = "corrections" in a["environment"] or "corrections" in b["environment"]
     if corrected:
         # Other labels are what the runs differ in: apart_from_corrections looks at the rows that have the same.
-        differ = ["validation"] if rows_a.columns.get(TEXT) != rows_b.columns.get(TEXT) else []
+        texts_a, texts_b = ([rows.columns.get(name) for name in (TEXT, TEXT_PAIR)] for rows in (rows_a, rows_b))
+        differ = ["validation"] if texts_a != texts_b else []
     if differ:
         raise UserError(
             f"{there} and {here} cannot be compared: their {' and '.join(differ)} rows differ in ids, texts or "
@@ -293,13 +295,13 @@ def _listed(value: str | list[str], other: str | list[str]) -> str:
 
 
 def apart_from_corrections(groups: list[Group]) -> tuple[list[Group], str]:
-    """Return the groups on the rows that bear the same label in every run, and a sentence on the others, if any.
+    """Return the groups on the rows that have the same label in every run, and a sentence on the others, if any.
 
     Where labels were corrected for some of the runs, those would else be scored on easier rows. On the corrected rows
     every group is scored by the labels of each.
 
     Raises:
-        UserError: no row bears the same label in every run.
+        UserError: no row has the same label in every run.
     """
     every = [rows for group in groups for rows in group.predictions]
     labels = np.stack([rows.labels for rows in every])
@@ -307,16 +309,18 @@ def apart_from_corrections(groups: list[Group]) -> tuple[list[Group], str]:
     if same.all():
         return groups, ""
     if not same.any():
-        raise UserError("no row bears the same label in all of these runs: there is nothing to compare them on.")
+        raise UserError("no row has the same label in all of these runs: there is nothing to compare them on.")
     said = []
     for group in groups:
-        title, score = next(iter(scores_for(group.predictions[0].select(~same)).items()))
         by = []
         for other in groups:
-            of_other = other.predictions[0].labels[~same]
-            means = [score.of_sums(score.terms(of_other, chosen[~same]).sum(axis=0)) for chosen in group.chosen]
-            by.append(f"{np.mean(means):.4f} by those of {other.name}")
-        said.append(f"{group.name} has {title} {' and '.join(by)}")
+            apart = group.chosen[:, ~same] - other.predictions[0].labels[~same]
+            values = group.predictions[0].problem_type == REGRESSION
+            right = (
+                np.abs(apart).mean() if values else 1 - (apart != 0).reshape(*apart.shape[:2], -1).any(axis=2).mean()
+            )
+            by.append(f"{right:.4g} by those of {other.name}")
+        said.append(f"{group.name} has {'a mean error of' if values else 'accuracy'} {' and '.join(by)}")
     note = (
         f"Compared on the {same.sum():,} rows whose labels are the same in all runs. On the {(~same).sum():,} whose "
         f"labels differ, {'; '.join(said)}."
