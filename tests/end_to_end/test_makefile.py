@@ -15,7 +15,16 @@ def make(*arguments, root=ROOT):
 
 def test_help_lists_what_there_is():
     out = make("help").stdout
-    for target in ("setup", "recipe-stock", "recipe-custom", "recipe-baseline", "compare", "kaggle", "blend", "search"):
+    for target in (
+        "setup",
+        "recipe-stock",
+        "recipe-custom",
+        "recipe-baseline",
+        "compare",
+        "kaggle",
+        "blend",
+        "search",
+    ):
         assert f"make {target} " in out
     for target in ("exactness", "bundle", "test", "lint", "doctor", "clean"):
         assert f"make {target} " in out

@@ -108,6 +108,28 @@ def test_each_fold_is_predicted_by_weights_of_the_others(blended, members):
         np.testing.assert_allclose(columns(rows, "0", "1")[inside], expected[inside], atol=1e-7)
 
 
+def test_of_many_folds_the_tenth_comes_after_the_ninth(competition, tiny_bert, tmp_path):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    recipe("baseline", runs[0], competition, tiny_bert, "--folds", "11")
+    shutil.copytree(*runs)
+    err_on_different_rows(runs, ["0", "1"], SINGLE_LABEL)
+    blend(*runs, "--output_dir", tmp_path / "blend")
+    rows, found = rows_of(tmp_path / "blend/validation_predictions.csv"), metrics(tmp_path / "blend")
+    inside = [i for i, row in enumerate(rows) if row["fold"] == "10"]
+    weights = [run["weights_without_each_fold"][9] for run in found["blend"]["runs"]]
+    of_runs = [columns(rows_of(run / "validation_predictions.csv"), "1") for run in runs]
+    np.testing.assert_allclose(
+        columns(rows, "1")[inside], np.average(of_runs, axis=0, weights=weights)[inside], atol=1e-7
+    )
+    right = [rows[i]["label"] == rows[i]["prediction"] for i in inside]
+    assert found["folds"][9]["accuracy"] == np.mean(right)
+    lines = (runs[0] / "validation_predictions.csv").read_text().splitlines()
+    for run in runs:
+        (run / "validation_predictions.csv").write_text("\n".join([lines[0], lines[1] + "x", *lines[2:]]) + "\n")
+    with pytest.raises(UserError, match=r"validation_predictions.csv is damaged .*: run it again"):
+        blend(*runs, "--output_dir", tmp_path / "again")
+
+
 def test_test_rows_are_predicted_by_the_weights_of_all_rows(blended, members, competition):
     weights = configuration(blended)["weights"]
     expected = np.average([columns(predictions(run), "0", "1") for run in members], axis=0, weights=weights)

@@ -18,7 +18,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.blending import Blend, learn
 from bert_recipes.evaluation.decoding import mean_probabilities
 from bert_recipes.evaluation.metrics import losses_of
-from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, Predictions, read_probabilities
+from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATION_FILE, Predictions, read_probabilities
 from bert_recipes.files import write_json
 from bert_recipes.reporting.pages import is_chosen_there
 from bert_recipes.reporting.summary import show_scores
@@ -62,7 +62,7 @@ def make_blend(
         data = read_again(first.folders[0])
     rows = first.predictions[0]
     probabilities = np.stack([member.predictions[0].probabilities for member in members])
-    learned = learn(probabilities, rows.labels, np.asarray(rows.columns[FOLD]), rows.problem_type)
+    learned = learn(probabilities, rows.labels, folds_of_rows(first), rows.problem_type)
     test = _of_test(members, data, learned.weights)
     losses = losses_of(learned.probabilities, rows.labels, rows.problem_type)
     blended = dataclasses.replace(rows, probabilities=learned.probabilities, losses=losses)
@@ -118,6 +118,19 @@ def read_members(runs: list[str]) -> list[Group]:
     return members
 
 
+def folds_of_rows(member: Group) -> np.ndarray:
+    """Return the fold of each row, `[rows]`, from 1.
+
+    Raises:
+        UserError: they are no numbers.
+    """
+    try:
+        return np.array(member.predictions[0].columns[FOLD], dtype=int)
+    except ValueError as error:
+        path = member.folders[0] / VALIDATION_FILE
+        raise UserError(f"{path} is damaged ({error}): run it again.") from error
+
+
 def _name(folder: Path, folders: list[Path]) -> str:
     """Return what a person calls a run: the name of its folder where no other one has it."""
     return folder.name if [other.name for other in folders].count(folder.name) == 1 else str(folder)
@@ -156,8 +169,7 @@ def _scores(
     members: list[Group], runs: list[str], learned: Blend, blended: Predictions, data: TextData
 ) -> dict[str, Any]:
     """Return what metrics.json holds but for the splits, the verdict and the environment."""
-    folds = np.asarray(blended.columns[FOLD])
-    of_folds = []
+    folds, of_folds = folds_of_rows(members[0]), []
     for fold in np.unique(folds):
         inside = folds == fold
         scores = of_run.scores_of(data.task, blended.labels[inside], blended.probabilities[inside])
