@@ -290,7 +290,7 @@ def test_what_was_interrupted_is_made_by_the_same_command(blended, members, tmp_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bert_recipes.runs.run.draw_report", stop)
+        patch.setattr("bert_recipes.runs.blend.draw_report", stop)
         with pytest.raises(KeyboardInterrupt):
             blend(*members, "--output_dir", tmp_path / "blend")
     assert not (tmp_path / "blend/metrics.json").exists()

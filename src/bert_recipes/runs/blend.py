@@ -22,13 +22,14 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATIO
 from bert_recipes.files import write_json
 from bert_recipes.reporting.pages import is_chosen_there
 from bert_recipes.reporting.summary import show_scores
-from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
-from bert_recipes.runs import run as of_run
+from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, verdicts
+from bert_recipes.reporting.verdicts import scores_of as scores_of_seeds
 from bert_recipes.runs.comparison import check_same_rows, read_group
 from bert_recipes.runs.environment import IN_FLOAT64, versions
 from bert_recipes.runs.finished import FinishedRun
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.runs.next_steps import how_to_submit
+from bert_recipes.runs.run import draw_report, score_splits, scores_of, write_predictions
 from bert_recipes.runs.settings import check_decision
 from bert_recipes.runs.submission import Submission
 
@@ -76,11 +77,11 @@ def make_blend(
     folder.open(configuration, None, overwrite=overwrite, used=used)
     try:
         scores = _scores(members, runs, learned, blended, data)
-        chosen = of_run.score_splits(data, scores, blended, test, learned.chosen)
-        of_run.write_predictions(folder, data, asked, blended, test, chosen.get("threshold"))
+        chosen = score_splits(data, scores, blended, test, learned.chosen)
+        write_predictions(folder, data, asked, blended, test, chosen.get("threshold"))
         scores["blend"] |= _verdict(folder.path, members, scores, blended)
         scores["environment"] = _environment(first)
-        of_run.draw_report(folder.path, scores, data)
+        draw_report(folder.path, scores, data)
         # The last one: a folder that has it is finished.
         write_json(folder.metrics_file, scores)
         folder.finish()
@@ -172,7 +173,7 @@ def _scores(
     folds, of_folds = folds_of_rows(members[0]), []
     for fold in np.unique(folds):
         inside = folds == fold
-        scores = of_run.scores_of(data.task, blended.labels[inside], blended.probabilities[inside])
+        scores = scores_of(data.task, blended.labels[inside], blended.probabilities[inside])
         of_folds.append(scores | {"loss": float(blended.losses[inside].mean())})
     times = [member.metrics[0]["train"].get("train_runtime") for member in members]
     of_members = [
@@ -181,7 +182,7 @@ def _scores(
             "run": run,
             "weight": float(weight),
             "weights_without_each_fold": learned.weights_without[:, i].tolist(),
-            "scores": {title: float(scores_of(member, title)[0]) for title in scores_for(blended)},
+            "scores": {title: float(scores_of_seeds(member, title)[0]) for title in scores_for(blended)},
             # Not that of its training, which may be another one.
             "loss": float(losses_of(member.predictions[0].probabilities, blended.labels, blended.problem_type).mean()),
             "saves_a_model": saved_configuration(member.folders[0]).get("recipe") != "baseline",
@@ -199,7 +200,7 @@ def _scores(
 def _verdict(folder: Path, members: list[Group], scores: dict[str, Any], blended: Predictions) -> dict[str, Any]:
     """Return the verdict on the blend beside the best of its runs alone, by the first of the scores that decide."""
     title = next(iter(scores_for(blended)))
-    best = max(members, key=lambda member: scores_of(member, title)[0])
+    best = max(members, key=lambda member: scores_of_seeds(member, title)[0])
     name = folder.name if folder.name not in {member.name for member in members} else str(folder)
     found: Verdict = verdicts([Group(name, [folder], [scores], [blended]), best])[0]
     return {"best": best.name, "verdict": found.sentences}
