@@ -19,8 +19,8 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle search audit predict bench bench-docs gpu anatomy anatomy-docs flags-docs pictures choices column long-texts few-rows \
-  exactness bundle notebooks \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
+  bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -102,6 +102,9 @@ compare: $(STAMP) ## which is better, and is it really? RUNS="baseline stock" SE
 
 kaggle: $(STAMP) ## a competition entry: five folds on the tweets, runs/kaggle/submission.csv
 	@$(BIN)/python recipes/custom.py --config recipes/configs/kaggle.yaml --output_dir runs/kaggle $(ARGS)
+
+blend: $(STAMP) ## several runs on the same folds as one: RUNS="runs/kaggle runs/baseline-folds"
+	@$(BIN)/python recipes/blend.py $(RUNS) $(ARGS)
 
 search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/search/best.yaml
 	@$(BIN)/python recipes/search.py --config $(CONFIG) $(ARGS)

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from support.paths import ROOT
+from support.scripts import recipe
 
 
 def make(*arguments, root=ROOT):
@@ -15,7 +16,16 @@ def make(*arguments, root=ROOT):
 
 def test_help_lists_what_there_is():
     out = make("help").stdout
-    for target in ("setup", "recipe-stock", "recipe-custom", "recipe-baseline", "compare", "kaggle", "search"):
+    for target in (
+        "setup",
+        "recipe-stock",
+        "recipe-custom",
+        "recipe-baseline",
+        "compare",
+        "kaggle",
+        "blend",
+        "search",
+    ):
         assert f"make {target} " in out
     for target in ("exactness", "bundle", "test", "lint", "doctor", "clean"):
         assert f"make {target} " in out
@@ -65,6 +75,23 @@ def test_what_comes_after_the_recipes_from_the_makefile(target, competition, tin
     )
     if target == "kaggle":
         assert len(list((tmp_path / "out/folds").iterdir())) == 5
+
+
+def test_a_blend_from_the_makefile(competition, tiny_bert, tmp_path):
+    recipe("baseline", tmp_path / "a", competition, tiny_bert, "--folds", "2")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    done = make("blend", f"RUNS={tmp_path / 'a'} {tmp_path / 'b'}", f"ARGS=--output_dir {tmp_path / 'blend'}")
+    assert done.returncode == 0, done.stderr
+    assert "a: weight 0.500" in done.stdout
+    files = f"INPUT={competition / 'test.csv'}", f"OUTPUT={tmp_path / 'out.csv'}"
+    done = make("predict", f"MODEL={tmp_path / 'blend'}", *files)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
+    done = make("blend", f"ARGS=--output_dir {tmp_path / 'blend'}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: baseline is no run's folder: a blend is made of finished runs with --folds.\n"
+    )
 
 
 def test_a_mistake_on_two_processes_is_one_sentence(tmp_path):

@@ -17,6 +17,9 @@ RUN_FILE, METRICS_FILE = "run.yaml", "metrics.json"
 # What may differ between two starts of one run: where it stands and how it is shown, not what comes out.
 NOT_COMPARED = {"output_dir", "disable_tqdm", "logging_dir", "push_to_hub", "hub_model_id", "hub_private_repo"}
 
+# What run.yaml of a blend calls the recipe.
+BLEND = "blend"
+
 # What is said to one start of a run, and is no part of its configuration.
 OF_A_START = {"overwrite", "resume_from_checkpoint"}
 

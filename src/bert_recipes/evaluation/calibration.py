@@ -107,19 +107,25 @@ def choose(labels: np.ndarray, probabilities: np.ndarray, folds: np.ndarray | No
         inside = folds == fold
         threshold = best_threshold(labels[~inside], probabilities[~inside, 1])
         over[inside] = probabilities[inside, 1] >= (0.5 if threshold is None else threshold)
-    return chosen | scores_at(chosen, labels, probabilities) | _scores_of(labels, over)
+    return chosen | scores_at(chosen, labels, probabilities) | scores_of_decisions(labels, over)
 
 
 def scores_at(chosen: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Return what the threshold and the temperature of `choose` give on other rows, such as test's."""
-    at = scaled(probabilities, chosen["temperature"])
-    scores = {"ece_scaled": expected_calibration_error(labels, at), "brier_scaled": brier_score(labels, at)}
+    scores = scores_of_scaled(labels, scaled(probabilities, chosen["temperature"]))
     if chosen.get("threshold") is not None:
-        scores |= _scores_of(labels, probabilities[:, 1] >= chosen["threshold"])
+        scores |= scores_of_decisions(labels, probabilities[:, 1] >= chosen["threshold"])
     return scores
 
 
-def _scores_of(labels: np.ndarray, over: np.ndarray) -> dict[str, Any]:
+def scores_of_scaled(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Return how well probabilities are calibrated that `scaled` returned."""
+    ece = expected_calibration_error(labels, probabilities)
+    return {"ece_scaled": ece, "brier_scaled": brier_score(labels, probabilities)}
+
+
+def scores_of_decisions(labels: np.ndarray, over: np.ndarray) -> dict[str, Any]:
+    """Return the scores of decisions by a threshold: `over` tells which rows reach theirs, `[rows]`."""
     return {
         "f1_at_threshold": float(f1_score(labels, over, zero_division=0.0)),
         "accuracy_at_threshold": float(accuracy_score(labels, over)),

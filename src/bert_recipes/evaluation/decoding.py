@@ -19,9 +19,16 @@ def probabilities_of(logits: np.ndarray, problem_type: str) -> np.ndarray:
     return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
 
 
-def mean_probabilities(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return what several models predict together: the mean of probabilities or values, `[rows, num_labels]` each."""
-    return np.mean(parts, axis=0)
+def mean_probabilities(
+    parts: Sequence[np.ndarray] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None
+) -> np.ndarray:
+    """Return what several models predict together: the mean of probabilities or values, `[rows, num_labels]` each.
+
+    Args:
+        parts: what each of them predicts.
+        weights: of each, which sum to one; by default all weigh the same.
+    """
+    return np.average(parts, axis=0, weights=weights)
 
 
 def predictions_of(probabilities: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:

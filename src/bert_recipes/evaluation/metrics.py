@@ -149,6 +149,28 @@ class RegressionScores(evaluate.Metric):
         return {name: float(value) for name, value in scores.items()}
 
 
+def losses_of(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:
+    """Return the per-example losses `[rows]`, the task's usual one, of probabilities or a regression's values.
+
+    Args:
+        probabilities: `[rows, num_labels]`.
+        labels: class ids `[rows]`, or `[rows, num_labels]` numbers for several labels or a regression.
+        problem_type: what transformers calls the task.
+    """
+    if problem_type == REGRESSION:
+        return ((probabilities - labels) ** 2).mean(axis=1)
+    losses = -np.log(likelihoods_of(probabilities, labels, problem_type))
+    return losses.mean(axis=1) if problem_type == MULTI_LABEL else losses
+
+
+def likelihoods_of(probabilities: np.ndarray, labels: np.ndarray, problem_type: str) -> np.ndarray:
+    """Return the probability of what is true, never 0: of each row, or of each row's labels `[rows, num_labels]`."""
+    tiny = np.finfo(np.float32).eps
+    if problem_type == MULTI_LABEL:
+        return np.clip(np.where(labels > 0.5, probabilities, 1 - probabilities), tiny, 1 - tiny)
+    return np.maximum(probabilities[np.arange(len(labels)), labels], tiny)
+
+
 METRICS: dict[str, type[evaluate.Metric]] = {
     SINGLE_LABEL: ClassificationScores,
     MULTI_LABEL: MultiLabelScores,

@@ -55,11 +55,23 @@ class PredictionWriter:
 
 
 def read_probabilities(folder: Path, label_names: list[str], problem_type: str) -> np.ndarray:
-    """Return the probabilities `[rows, num_labels]` that `predictions.csv` of a run folder holds."""
-    with (folder / PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
-        _, *rows = csv.reader(file)
-    first = 2 if probability_columns(label_names, problem_type) else 1
-    return np.array([row[first : first + len(label_names)] for row in rows], dtype=float)
+    """Return the probabilities `[rows, num_labels]` that `predictions.csv` of a run folder holds.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path, first = folder / PREDICTIONS_FILE, 2 if probability_columns(label_names, problem_type) else 1
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            _, *rows = csv.reader(file)
+        cells = [row[first : first + len(label_names)] for row in rows]
+        return np.array(cells, dtype=float).reshape(len(rows), len(label_names))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is no complete run: it has no {PREDICTIONS_FILE}; give its command again."
+        ) from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}): run it again.") from error
 
 
 def probability_columns(label_names: list[str], problem_type: str) -> list[str]:

@@ -1,29 +1,41 @@
-"""The models of a run's folds as one: what they predict is the mean of what each of them does."""
+"""Several models as one, those of a run's folds or the runs of a blend: what they predict is the mean of theirs."""
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bert_recipes import terminal
 from bert_recipes.config.saved import saved_configuration
+from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities
+from bert_recipes.inference.baseline import BaselinePredictor, fitted_folds
 from bert_recipes.inference.predictor import Predictor, RowsPredictor, chunks
 from bert_recipes.inference.rows import TextRow
-from bert_recipes.modeling.pretrained import folds_of
+from bert_recipes.modeling.pretrained import folds_of, members_of
 
 
-class FoldsPredictor(RowsPredictor):
-    """The classifiers of a run's folds, which predict the mean of their probabilities, or of a regression's values.
+class MeanPredictor(RowsPredictor):
+    """Classifiers that predict the mean of their probabilities, or of a regression's values.
 
     Args:
-        parts: one for each fold, of the same labels.
-        folder: of the whole run.
+        parts: one for each fold, or each run of a blend, of the same labels.
+        folder: of the whole run, or the blend.
+        weights: of the parts, which sum to one; by default all weigh the same.
     """
 
-    def __init__(self, parts: list[Predictor], folder: Path):
-        self.parts = parts
+    def __init__(
+        self,
+        parts: "Sequence[Predictor | BaselinePredictor | MeanPredictor]",
+        folder: Path,
+        weights: list[float] | None = None,
+    ):
+        self.parts, self.weights = parts, weights
         self.trained_on = saved_configuration(folder)
+        self.columns: dict[str, Any] = {name: known for part in parts for name, known in part.columns.items()}
         self.strange: dict[str, int] = {}
 
     @property
@@ -37,20 +49,22 @@ class FoldsPredictor(RowsPredictor):
         return self.parts[0].problem_type
 
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
-        """As `Predictor.probabilities`, of all folds."""
+        """As `Predictor.probabilities`, of all parts."""
         strange: Counter[str] = Counter()
-        for chunk in chunks(rows, self.parts[0].columns):
+        for chunk in chunks(rows, self.columns):
             found = [np.concatenate([part for _, part in one.probabilities(chunk)]) for one in self.parts]
-            # Each fold has its own training rows: what one of them knows, another may not.
-            strange += Counter({name: max(one.strange[name] for one in self.parts) for name in self.parts[0].strange})
+            # Each part has its own training rows: what one of them knows, another may not.
+            strange += Counter({name: max(one.strange.get(name, 0) for one in self.parts) for name in self.columns})
             self.strange = dict(strange)
-            yield chunk, mean_probabilities(found)
+            yield chunk, mean_probabilities(found, self.weights)
 
 
 def load_predictor(
     name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
 ) -> RowsPredictor:
     """As `Predictor.load`; a run with a model for each fold is loaded as the mean of them, which is said.
+
+    A blend is loaded as the weighted mean of its runs.
 
     Args:
         name: a run folder, a model folder or a Hub id.
@@ -59,11 +73,28 @@ def load_predictor(
         trust_remote_code: whether code that the models carry may run.
 
     Raises:
-        UserError: as `Predictor.load`; or not all folds are finished.
+        UserError: as `Predictor.load`; not all folds are finished; or a run of a blend is not there any more, has
+            other labels now, or is a baseline whose data cannot be read again.
     """
 
     def load(one: str) -> Predictor:
         return Predictor.load(one, max_length=max_length, bf16=bf16, trust_remote_code=trust_remote_code)
 
-    folds = folds_of(name)
-    return FoldsPredictor([load(fold) for fold in folds], Path(name).expanduser()) if folds else load(name)
+    def load_run(one: str) -> Predictor | MeanPredictor:
+        folder = Path(one).expanduser()
+        folds = folds_of(one)
+        return MeanPredictor([load(fold) for fold in folds], folder) if folds else load(one)
+
+    members = members_of(name)
+    if not members:
+        return load_run(name)
+    parts: list[Predictor | MeanPredictor] = []
+    for folder, _ in members:
+        if saved_configuration(folder).get("recipe") == "baseline":
+            print(terminal.printable(f"{folder} saves no model: it is fitted again to its data."), file=sys.stderr)
+            parts.append(MeanPredictor(fitted_folds(folder), folder))
+        else:
+            parts.append(load_run(str(folder)))
+        if (parts[0].label_names, parts[0].problem_type) != (parts[-1].label_names, parts[-1].problem_type):
+            raise UserError(f"--model {name} cannot predict: {folder} has other labels now than the rest of its runs.")
+    return MeanPredictor(parts, Path(name).expanduser(), [weight for _, weight in members])

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline, make_union
 
 from bert_recipes.columns import TEXT, TEXT_PAIR
 from bert_recipes.errors import UserError
+from bert_recipes.evaluation.metrics import losses_of
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 
 # With fewer rows than this, characters that stand in one text alone are counted too.
@@ -70,13 +71,7 @@ class Baseline:
 
     def losses(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the per-example losses `[rows]`, the task's usual one, of what `predict` returned."""
-        if self.task.problem_type == REGRESSION:
-            return ((predicted - labels) ** 2).mean(axis=1)
-        tiny = np.finfo(np.float32).eps
-        if self.task.problem_type == MULTI_LABEL:
-            p = np.clip(predicted, tiny, 1 - tiny)
-            return -(labels * np.log(p) + (1 - labels) * np.log(1 - p)).mean(axis=1)
-        return -np.log(np.maximum(predicted[np.arange(len(labels)), labels], tiny))
+        return losses_of(predicted, labels, self.task.problem_type)
 
 
 def texts_of(rows: Dataset) -> list[str]:

@@ -1,6 +1,7 @@
 """The folder of a pretrained model: from a name, checked before it is loaded."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from bert_recipes import terminal
-from bert_recipes.config.saved import METRICS_FILE, RUN_FILE, saved_configuration
+from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
@@ -69,6 +70,8 @@ def _model_of_run(path: Path, name: str) -> Path:
     configuration = saved_configuration(path)
     if configuration.get("recipe") == "baseline":
         raise UserError(f"--model {name} is a run of the baseline, which saves no model: name one of stock or custom.")
+    if configuration.get("recipe") == BLEND:
+        raise UserError(f"--model {name} is a blend of runs: name one of these, as run.yaml there lists them.")
     if (path / "model" / "config.json").is_file():
         return path / "model"
     if (path / "folds" / "1").is_dir():
@@ -102,6 +105,46 @@ def folds_of(name: str) -> list[str]:
     count = configuration["folds"]
     _tell(f"--model {name} has a model for each of {count} folds: the mean of what they predict is taken.", True)
     return [str(path / "folds" / str(number)) for number in range(1, count + 1)]
+
+
+def members_of(name: str) -> list[tuple[Path, float]]:
+    """Return the folders of the runs that have a weight, each with it, where `name` is a blend, or nothing.
+
+    They are looked for as they were named: from the working directory, or else from a folder above the blend.
+
+    Raises:
+        UserError: the blend is not finished, its run.yaml is damaged, or one of the runs is not there.
+    """
+    path = Path(name).expanduser()
+    if not (path / RUN_FILE).is_file():
+        return []
+    configuration = saved_configuration(path)
+    if configuration.get("recipe") != BLEND:
+        return []
+    if not (path / METRICS_FILE).is_file():
+        raise UserError(f"--model {name} is a blend that is not finished: give the command again that began it.")
+    runs: Any = configuration.get("runs")
+    weights: Any = configuration.get("weights")
+    try:
+        members = [(str(run), float(weight)) for run, weight in zip(runs, weights, strict=True) if weight > 0]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path / RUN_FILE} is damaged ({error}): make the blend again.") from error
+    if not math.isclose(sum(weight for _, weight in members), 1, abs_tol=1e-6):
+        raise UserError(f"{path / RUN_FILE} is damaged (its weights are not one in all): make the blend again.")
+    said = ", ".join(f"{run} {weight:.3f}" for run, weight in members)
+    _tell(f"--model {name} is a blend: the weighted mean of what its runs predict is taken ({said}).", True)
+    return [(_member(run, path, name), weight) for run, weight in members]
+
+
+def _member(run: str, blend: Path, name: str) -> Path:
+    given = Path(run).expanduser()
+    for place in (given, *(parent / given for parent in blend.resolve().parents)):
+        if (place / RUN_FILE).is_file():
+            return place
+    raise UserError(
+        f"--model {name} is a blend of {run}, which is there neither from the working directory nor from a folder "
+        "above the blend: put it back, or call from where the blend was made."
+    )
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from bert_recipes.columns import FOLD, TEXT, TEXT_PAIR
-from bert_recipes.config.saved import RUN_FILE, saved_configuration
+from bert_recipes.config.saved import BLEND, RUN_FILE, saved_configuration
 from bert_recipes.errors import some
 from bert_recipes.evaluation.calibration import scaled
 from bert_recipes.evaluation.prediction_files import Predictions
@@ -74,14 +74,22 @@ def write_report(
         clashes=clashing[:MOST_GROUPS],
         clash_count=len(clashing),
         cost=_cost(metrics),
-        command=shlex.join(
-            ["python", "-m", f"bert_recipes.recipes.{configuration['recipe']}", "--config", str(folder / RUN_FILE)]
-        ),
+        blend=metrics.get("blend"),
+        command=_command(folder, configuration),
         dump=yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
     )
     with writing(folder / PAGE) as file:
         file.write(page)
     return missing
+
+
+def _command(folder: Path, configuration: dict[str, Any]) -> str:
+    """Return what repeats the run, but for its folder."""
+    start = ["python", "-m", f"bert_recipes.recipes.{configuration['recipe']}"]
+    if configuration["recipe"] != BLEND:
+        return shlex.join([*start, "--config", str(folder / RUN_FILE)])
+    asked = [word for name in ("decision", "submission") if (v := configuration[name]) for word in (f"--{name}", v)]
+    return shlex.join([*start, *configuration["runs"], *asked])
 
 
 def _log_histories(folder: Path) -> list[list[dict[str, Any]]]:

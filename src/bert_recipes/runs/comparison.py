@@ -238,15 +238,17 @@ def finished(compared: list[Compared], seeds: list[int], folder: Path) -> list[G
         groups.setdefault(name, []).extend(c.folders)
     if len(groups) < 2:
         raise UserError("these runs differ in their seeds alone: there is nothing to compare.")
-    read = [_group(name, folders) for name, folders in groups.items()]
-    first = read[0]
-    for group in read:
-        for run, metrics, rows in zip(group.folders, group.metrics, group.predictions, strict=True):
-            _same_data(first.folders[0], first.metrics[0], first.predictions[0], run, metrics, rows)
+    read = [read_group(name, folders) for name, folders in groups.items()]
+    check_same_rows(read, "compared")
     return read
 
 
-def _group(name: str, folders: list[Path]) -> Group:
+def read_group(name: str, folders: list[Path]) -> Group:
+    """Read the finished runs of one thing.
+
+    Raises:
+        UserError: one is incomplete, damaged or of an older version.
+    """
     metrics = [read_json(run / METRICS_FILE) for run in folders]
     rows = []
     for run, m in zip(folders, metrics, strict=True):
@@ -257,14 +259,30 @@ def _group(name: str, folders: list[Path]) -> Group:
     return Group(name, folders, metrics, rows)
 
 
-def _same_data(
-    there: Path, a: dict[str, Any], rows_a: Predictions, here: Path, b: dict[str, Any], rows_b: Predictions
+def check_same_rows(groups: list[Group], done: str) -> None:
+    """Check that runs have the same task, labels and data, and validation rows in the same folds.
+
+    Args:
+        groups: of runs.
+        done: what is to be done with them, as in `compared`.
+
+    Raises:
+        UserError: two differ: what does is named.
+    """
+    first = groups[0]
+    for group in groups:
+        for run, metrics, rows in zip(group.folders, group.metrics, group.predictions, strict=True):
+            _same_rows(done, first.folders[0], first.metrics[0], first.predictions[0], run, metrics, rows)
+
+
+def _same_rows(
+    done: str, there: Path, a: dict[str, Any], rows_a: Predictions, here: Path, b: dict[str, Any], rows_b: Predictions
 ) -> None:
     labels_a, labels_b = a["environment"]["labels"], b["environment"]["labels"]
     for what, key in (("task", "task"), ("labels", "names")):
         if labels_a[key] != labels_b[key]:
             raise UserError(
-                f"{there} and {here} cannot be compared: their {what} differ, {_listed(labels_a[key], labels_b[key])} "
+                f"{there} and {here} cannot be {done}: their {what} differ, {_listed(labels_a[key], labels_b[key])} "
                 f"and {_listed(labels_b[key], labels_a[key])}."
             )
     data_a, data_b = a["environment"]["data"], b["environment"]["data"]
@@ -277,14 +295,14 @@ def _same_data(
         differ = ["validation"] if texts_a != texts_b else []
     if differ:
         raise UserError(
-            f"{there} and {here} cannot be compared: their {' and '.join(differ)} rows differ in ids, texts or "
+            f"{there} and {here} cannot be {done}: their {' and '.join(differ)} rows differ in ids, texts or "
             "labels; take the same --dataset, --split_seed, --validation_size and --folds."
         )
     folds = rows_a.columns.get(FOLD), rows_b.columns.get(FOLD)
     alike = corrected or np.array_equal(rows_a.labels, rows_b.labels)
     if rows_a.ids != rows_b.ids or not alike or folds[0] != folds[1]:
         raise UserError(
-            f"{there} and {here} cannot be compared: the rows of their {VALIDATION_FILE} or the "
+            f"{there} and {here} cannot be {done}: the rows of their {VALIDATION_FILE} or the "
             "folds of these differ; take the same --folds and --split_seed."
         )
 

@@ -11,6 +11,13 @@ from bert_recipes.devices import describe_device
 from bert_recipes.runs.settings import RunSettings
 
 PACKAGES = ("bert-recipes", "transformers", "datasets", "evaluate", "accelerate", "torch", "scikit-learn", "numpy")
+# What needs no network computes so.
+IN_FLOAT64 = "CPU in float64"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a run is made with."""
+    return {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES}
 
 
 def environment_of(run: RunSettings) -> dict[str, Any]:
@@ -18,8 +25,8 @@ def environment_of(run: RunSettings) -> dict[str, Any]:
     task, token = run.data.task, run.push.token if run.push else None
     corrections = run.data.corrections
     return {
-        "versions": {"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in PACKAGES},
-        "device": describe_device(run.training) if run.model_dir else "CPU in float64",
+        "versions": versions(),
+        "device": describe_device(run.training) if run.model_dir else IN_FLOAT64,
         "processes": run.training.world_size,
         "threads": torch.get_num_threads(),
         "seed": run.training.seed,

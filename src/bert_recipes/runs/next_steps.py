@@ -32,12 +32,17 @@ def next_steps(run: RunSettings) -> list[str]:
     if run.start and not _is_of_a_run(run.configuration["model"]) and (line := run.start.line(recipe, changes)):
         said.append(f"Next: {line}, {why}.")
     if run.submission:
-        competition, message = competition_of(run.data.source), run.recipe
+        message = run.recipe
         if run.start and run.start.config:
             message = f"{run.recipe}, {Path(run.start.config).name}"
-        submit = ["kaggle", "competitions", "submit", "-c", competition, "-f", str(run.folder.submission)]
-        said.append(f"To submit: {shlex.join([*submit, '-m', message])}")
+        said.append(how_to_submit(run.data.source, run.folder.submission, message))
     return said
+
+
+def how_to_submit(source: str, submission: Path, message: str) -> str:
+    """Return a sentence with the command that submits a file to the competition that data came from."""
+    submit = ["kaggle", "competitions", "submit", "-c", competition_of(source), "-f", str(submission)]
+    return f"To submit: {shlex.join([*submit, '-m', message])}"
 
 
 def _free(folder: Path) -> str:

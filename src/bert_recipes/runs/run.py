@@ -36,6 +36,7 @@ from bert_recipes.runs.folder import RunFolder, room_for_checkpoints
 from bert_recipes.runs.model_card import model_card
 from bert_recipes.runs.next_steps import next_steps, train_on
 from bert_recipes.runs.settings import RunSettings
+from bert_recipes.runs.submission import Submission
 from bert_recipes.task import SINGLE_LABEL, Task
 from bert_recipes.training.trainer import RecipeTrainer
 
@@ -189,8 +190,7 @@ class Run(RunSettings):
         if not PartialState().is_main_process:
             return
         chosen = score_splits(self.data, scores, validation, test)
-        self._write_predictions(validation, test, chosen.get("threshold"))
-        validation.write(self.folder.path)
+        write_predictions(self.folder, self.data, self.submission, validation, test, chosen.get("threshold"))
         scores["environment"] = environment_of(self)
         if not self.whole:
             self._write_cards(scores)
@@ -214,20 +214,6 @@ class Run(RunSettings):
             with writing(self.folder.model / self.folder.card.name) as file:
                 file.write(model_card(self, scores, "."))
 
-    def _write_predictions(self, validation: Predictions, test: np.ndarray | None, threshold: float | None) -> None:
-        task = self.data.task
-        probabilities = validation.probabilities if test is None else test
-        ids = validation.ids if test is None else self.data.splits["test"][ID][:]
-        predictions = predictions_of(probabilities, task.label_names, task.problem_type)
-        at_threshold = None
-        if threshold is not None:
-            at_threshold = [task.label_names[int(p >= threshold)] for p in probabilities[:, 1]]
-        with writing(self.folder.path / PREDICTIONS_FILE) as file:
-            out = PredictionWriter(file, task.label_names, task.problem_type, at_threshold is not None)
-            out.write(ids, predictions, probabilities, at_threshold)
-        if self.submission:
-            self.submission.write(self.folder.submission, ids, predictions, probabilities, at_threshold)
-
     def _tell(self, scores: dict[str, Any]) -> None:
         best = "scores of the best checkpoint" if self.keeps_the_best else "scores"
         # Those of the evaluations above are of the training's own precision.
@@ -247,6 +233,39 @@ class Run(RunSettings):
             terminal.say(self.submission.sentence(self.folder.submission, len(self.data.splits["test"])), whole=True)
         for sentence in next_steps(self):
             terminal.say(sentence, whole=True)
+
+
+def write_predictions(
+    folder: RunFolder,
+    data: TextData,
+    submission: Submission | None,
+    validation: Predictions,
+    test: np.ndarray | None,
+    threshold: float | None,
+) -> None:
+    """Write the two files of predictions and, where a sample came with the data, the submission.
+
+    Args:
+        folder: of the run.
+        data: what `load_data` returned.
+        submission: what is written in the form of the sample.
+        validation: rows that the model was not trained on.
+        test: probabilities of the test rows `[rows, num_labels]`, or None where there is no test split.
+        threshold: chosen on validation rows, where one was.
+    """
+    task = data.task
+    probabilities = validation.probabilities if test is None else test
+    ids = validation.ids if test is None else data.splits["test"][ID][:]
+    predictions = predictions_of(probabilities, task.label_names, task.problem_type)
+    at_threshold = None
+    if threshold is not None:
+        at_threshold = [task.label_names[int(p >= threshold)] for p in probabilities[:, 1]]
+    with writing(folder.path / PREDICTIONS_FILE) as file:
+        out = PredictionWriter(file, task.label_names, task.problem_type, at_threshold is not None)
+        out.write(ids, predictions, probabilities, at_threshold)
+    if submission:
+        submission.write(folder.submission, ids, predictions, probabilities, at_threshold)
+    validation.write(folder.path)
 
 
 def write_model(run: Run, folder: RunFolder, trainer: RecipeTrainer) -> None:
@@ -319,26 +338,31 @@ def cost_of(trainer: RecipeTrainer, train: Dataset) -> dict[str, float]:
 
 
 def score_splits(
-    data: TextData, scores: dict[str, Any], validation: Predictions, test: np.ndarray | None
+    data: TextData,
+    scores: dict[str, Any],
+    validation: Predictions,
+    test: np.ndarray | None,
+    chosen: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Add the scores of the splits that have none yet; return what was chosen on validation rows."""
+    """Add the scores of the splits that have none yet; return what was chosen on validation rows, now or before."""
     if "validation" not in scores:
-        scores["validation"] = _scores_of(data.task, validation.labels, validation.probabilities)
+        scores["validation"] = scores_of(data.task, validation.labels, validation.probabilities)
         scores["validation"]["loss"] = float(validation.losses.mean())
-    chosen: dict[str, Any] = {}
-    if data.task.problem_type == SINGLE_LABEL:
+    if chosen is None and data.task.problem_type == SINGLE_LABEL:
         folds = np.asarray(validation.columns[FOLD]) if FOLD in validation.columns else None
         chosen = calibration.choose(validation.labels, validation.probabilities, folds)
-        scores["validation"] |= chosen
+    chosen = chosen or {}
+    scores["validation"] |= chosen
     if test is not None and LABELS in data.splits["test"].column_names:
         truth = column(data.splits["test"], LABELS)
-        scores.setdefault("test", _scores_of(data.task, truth, test))
+        scores.setdefault("test", scores_of(data.task, truth, test))
         if chosen:
             scores["test"] |= calibration.scores_at(chosen, truth, test)
     return chosen
 
 
-def _scores_of(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+def scores_of(task: Task, labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Return the scores of probabilities `[rows, num_labels]`, those of each label by its name."""
     scores = scores_from_probabilities(probabilities, labels, task.problem_type)
     if "per_label" in scores:
         scores["per_label"] = dict(zip(task.label_names, scores["per_label"], strict=True))

@@ -110,6 +110,19 @@ def _check_refit(training: RecipeTrainingArguments, model_dir: str | None) -> No
         )
 
 
+def check_decision(decision: str, task: str) -> None:
+    """Check that a task can be decided in that way.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if decision == "threshold" and task != "binary":
+        raise UserError(
+            f"--decision threshold chooses between two labels, and a {task} task cannot honour it: give "
+            "--decision argmax."
+        )
+
+
 def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrainingArguments, dict[str, Any]]:
     """Return the training arguments of a run, a copy, and its configuration, what was guessed included.
 
@@ -137,11 +150,7 @@ def settle(args: Arguments[ModelArguments], data: TextData) -> tuple[RecipeTrain
             f"--label_smoothing_factor smooths the classes of a binary or multi-class task: a {task.name} task "
             "cannot honour it."
         )
-    if args.data.decision == "threshold" and task.name != "binary":
-        raise UserError(
-            f"--decision threshold chooses between two labels, and a {task.name} task cannot honour it: give "
-            "--decision argmax."
-        )
+    check_decision(args.data.decision, task.name)
     name = choosing_score(configuration.get("metric_for_best_model"), task)
     training.metric_for_best_model = configuration["metric_for_best_model"] = name
     if "greater_is_better" not in configuration:
