@@ -26,7 +26,7 @@ from bert_recipes.data.labels import Batch, find_task, label_encoder
 from bert_recipes.data.readers import id_text
 from bert_recipes.data.sample import Sample, check_ids, read_sample
 from bert_recipes.data.sources import Source, read_source
-from bert_recipes.data.splits import column, label_order, split_off_validation
+from bert_recipes.data.splits import assign_folds, column, label_order, split_off_validation
 from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some
 from bert_recipes.task import MULTI_LABEL, REGRESSION, Task
@@ -44,6 +44,11 @@ class TextData:
     notes: list[str] = field(default_factory=list)
     text_format: TextFormat = field(default_factory=TextFormat)
     corrections: Corrections | None = None
+
+    def folds(self, k: int, seed: int) -> np.ndarray:
+        """Return the fold of each row of train, `[rows]`, from 0, as `assign_folds` deals them."""
+        before = self.corrections.labels_before if self.corrections else None
+        return assign_folds(self.splits["train"], k, seed, self.task.problem_type, label_order(self.task), before)
 
     def labelled_rows(self) -> Iterator[tuple[str, str, str, str]]:
         """Yield split, id, label and text, both of a pair, of every labelled row; of a regression none."""

@@ -9,7 +9,7 @@ import numpy as np
 from bert_recipes.columns import LABELS
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.data.again import read_again
-from bert_recipes.data.splits import assign_folds, column, label_order
+from bert_recipes.data.splits import column
 from bert_recipes.inference.predictor import RowsPredictor, chunks
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.modeling.baseline import Baseline, texts_of
@@ -57,7 +57,7 @@ def fitted_folds(folder: Path) -> list[BaselinePredictor]:
     configuration = saved_configuration(folder)
     data = read_again(folder)
     train, k = data.splits["train"], int(configuration["folds"])
-    fold_of = assign_folds(train, k, configuration["split_seed"], data.task.problem_type, label_order(data.task))
+    fold_of = data.folds(k, configuration["split_seed"])
     texts, labels = np.array(texts_of(train), dtype=object), column(train, LABELS)
     fitted = []
     for fold in range(k):

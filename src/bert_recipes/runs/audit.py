@@ -19,7 +19,7 @@ from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.saved import METRICS_FILE, NOT_COMPARED, RUN_FILE, differences, saved_configuration
 from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import TextData
-from bert_recipes.data.splits import assign_folds, column, label_order
+from bert_recipes.data.splits import column
 from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspect_texts
 from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import StoppedError, UserError
@@ -139,7 +139,7 @@ class Audit:
         found = {name: np.zeros((repeats, len(rows), self.task.num_labels)) for name, rows in self.labelled.items()}
         with terminal.waiting(f"Fitting the baseline {repeats * self.folds} times"):
             for repeat in range(repeats):
-                fold_of = self._fold_of(self.args.data.split_seed + repeat)
+                fold_of = self.data.folds(self.folds, self.args.data.split_seed + repeat)
                 for fold in range(self.folds):
                     inside = fold_of == fold
                     model = Baseline(self.task, self.args.training.seed + repeat)
@@ -148,9 +148,6 @@ class Audit:
                     for name in found.keys() - {"train"}:
                         found[name][repeat] += model.predict(texts[name]) / self.folds
         return found
-
-    def _fold_of(self, seed: int) -> np.ndarray:
-        return assign_folds(self.train, self.folds, seed, self.task.problem_type, label_order(self.task))
 
     def _recipe(self) -> dict[str, np.ndarray]:
         """Return what the custom recipe gives for train, `[1, rows, num_labels]`; it resumes where it was stopped."""

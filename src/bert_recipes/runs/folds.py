@@ -13,7 +13,6 @@ from bert_recipes import terminal
 from bert_recipes.columns import FOLD
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.data.loading import TextData
-from bert_recipes.data.splits import assign_folds, label_order
 from bert_recipes.evaluation.decoding import mean_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions, read_probabilities
 from bert_recipes.files import read_json
@@ -42,9 +41,7 @@ def runs(args: Arguments[Any], data: TextData, tokenized: DatasetDict, model_dir
     if not k:
         yield whole
         return
-    order = label_order(data.task)
-    before = data.corrections.labels_before if data.corrections else None
-    fold_of = assign_folds(data.splits["train"], k, args.data.split_seed, data.task.problem_type, order, before)
+    fold_of = data.folds(k, args.data.split_seed)
     parts = []
     for fold in range(k):
         training = with_own_objects(args.training)
