@@ -122,7 +122,7 @@ bench: $(STAMP) ##- measure training and prediction beside the usual defaults
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
-	@$(BIN)/python -m benchmarks.bench --write_docs
+	@$(BIN)/python -m benchmarks.bench --write_docs $(ARGS)
 
 gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
