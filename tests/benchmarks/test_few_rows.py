@@ -95,6 +95,7 @@ def test_draws_that_one_method_lacks_are_not_compared(tmp_path):
     assert accuracy[6:] == ["0.550 ± 0.635 (2)", "+10.0 ± 0.0 (2)"]
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_the_model_that_few_rows_keeps(few, tiny_bert, tmp_path, monkeypatch):
     tiny = {"model": str(tiny_bert), "max_length": 16, "bf16": False, "max_steps": 2}
     runs = []

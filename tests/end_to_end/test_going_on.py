@@ -97,6 +97,7 @@ def test_rows_that_the_model_has_seen_are_no_secret(first, competition, tiny_ber
         assert (warning in in_a_line(capsys.readouterr().out)) == warned
 
 
+@pytest.mark.slow
 def test_rows_that_a_model_further_back_has_seen_are_no_secret(first, competition, tmp_path, capsys):
     other = ("--split_seed", "7")
     recipe("stock", tmp_path / "second", competition, first / "stock", *STEPS, *other)

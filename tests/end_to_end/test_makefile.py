@@ -34,7 +34,12 @@ def test_help_lists_what_there_is():
 
 @pytest.mark.parametrize(
     ("name", "processes"),
-    [("stock", 1), ("custom", 1), ("custom", 2), pytest.param("stock", 2, marks=pytest.mark.slow)],
+    [
+        ("stock", 1),
+        ("custom", 2),
+        pytest.param("custom", 1, marks=pytest.mark.slow),
+        pytest.param("stock", 2, marks=pytest.mark.slow),
+    ],
 )
 def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp_path):
     config = tmp_path / "config.yaml"

@@ -108,6 +108,7 @@ def test_each_fold_is_predicted_by_weights_of_the_others(blended, members):
         np.testing.assert_allclose(columns(rows, "0", "1")[inside], expected[inside], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_of_many_folds_the_tenth_comes_after_the_ninth(competition, tiny_bert, tmp_path):
     runs = [tmp_path / "a", tmp_path / "b"]
     recipe("baseline", runs[0], competition, tiny_bert, "--folds", "11")
@@ -261,6 +262,7 @@ def test_other_tasks(problem_type, names, cells, tiny_bert, tmp_path):
     np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_labelled_test_split_is_scored(tiny_bert, tmp_path):
     rows = [[f"{WORDS[i % 13]} number {i}", i % 2] for i in range(60)]
     write_csv(tmp_path / "train.csv", [["text", "label"], *rows[:40]])

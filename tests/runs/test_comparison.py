@@ -100,6 +100,7 @@ def test_what_made_no_run_binds_nobody(config, tmp_path):
     assert (tmp_path / "stock-seed-1/metrics.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_configuration_that_names_a_recipe_is_that_of_all(config, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text(config.read_text() + "recipe: custom\npooling: mean\n")

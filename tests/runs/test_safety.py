@@ -204,6 +204,7 @@ def test_two_starts_do_not_share_a_folder(competition, tiny_bert, tmp_path):
     assert not (tmp_path / "run/.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_ended_ends_its_runs(competition, tiny_bert, tmp_path):
     flags = ["--dataset", competition, "--model", tiny_bert, "--max_length", "32", "--num_train_epochs", "500", *STEPS]
     (tmp_path / "empty.yaml").write_text("weight_decay: 0.01\n")

@@ -91,6 +91,7 @@ def test_each_fold_is_one_run(competition, tiny_bert, tmp_path, trackio_runs):
     assert sorted(trackio_runs.get_runs("named")) == ["x-fold-1", "x-fold-2"]
 
 
+@pytest.mark.slow
 def test_each_trial_of_a_search_is_one_run_and_the_search_can_be_replaced(
     competition, tiny_bert, tmp_path, trackio_runs
 ):

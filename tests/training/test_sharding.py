@@ -57,7 +57,7 @@ def shard(folder, kind, mended, tmp_path):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("kind", ["stock", "custom"])
+@pytest.mark.parametrize("kind", ["stock", pytest.param("custom", marks=pytest.mark.slow)])
 def test_layers_and_embeddings_are_sharded_one_by_one_and_compute_the_same(kind, tiny_bert, tmp_path):
     done = shard(tiny_bert, kind, "mended", tmp_path)
     assert done.returncode == 0, done.stderr
