@@ -47,7 +47,7 @@ class Check(NamedTuple):
 def checks(out: Path) -> dict[str, Check]:
     """Return the checks by name, in the order in which they are begun; what they write goes into `out`."""
     python = sys.executable
-    launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "1", "--main_process_port"]
+    launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "1"]
     short = ["--config", "recipes/configs/quickstart.yaml", "--max_steps", "20", "--overwrite", "--output_dir"]
     seeded = ["--config", "benchmarks/configs/minilm_fast.yaml", "--overwrite"]
     bench = [python, "-m", "benchmarks.bench", "--steps", "10", "--output_dir", f"{out}/bench"]
@@ -65,32 +65,14 @@ def checks(out: Path) -> dict[str, Check]:
         "exactness": Check([python, "-m", "benchmarks.exactness"], 240),
         "exactness-bf16": Check([python, "-m", "benchmarks.exactness", "--bf16"], 240),
         "float16": Check([python, "recipes/custom.py", *short, f"{out}/float16", "--fp16"], 180),
-        "fsdp2": Check(
-            [
-                *launch,
-                "29611",
-                "--config_file",
-                "recipes/launch/fsdp2.yaml",
-                "recipes/custom.py",
-                *short,
-                f"{out}/fsdp2",
-            ],
-            180,
-        ),
-        "zero2": Check(
-            [
-                *launch,
-                "29612",
-                "--config_file",
-                "recipes/launch/deepspeed_zero2.yaml",
-                "recipes/custom.py",
-                *short,
-                f"{out}/zero2",
-            ],
-            180,
-            missing=deepspeed,
-        ),
     }
+    # Beside each other, so each with a port of its own.
+    for name, port, config, lacks in (
+        ("fsdp2", "29611", "fsdp2", ""),
+        ("zero2", "29612", "deepspeed_zero2", deepspeed),
+    ):
+        by = [*launch, "--main_process_port", port, "--config_file", f"recipes/launch/{config}.yaml"]
+        found[name] = Check([*by, "recipes/custom.py", *short, f"{out}/{name}"], 180, missing=lacks)
     for seed in SEEDS:
         own = ["--seed", str(seed), "--output_dir", f"{out}/tweets-{seed}"]
         found[f"tweets-{seed}"] = Check([python, "recipes/stock.py", *seeded, *own], 240, missing=tweets)

@@ -86,16 +86,10 @@ def plain_trainer(bench, rows, folder, model, **options):
     return Trainer(model, args, train_dataset=rows, data_collator=DataCollatorWithPadding(bench.tokenizer))
 
 
-def recipe_trainer(bench, rows, folder, model, **options):
-    """Return this project's trainer."""
+def recipe_trainer(bench, rows, folder, model, kind=RecipeTrainer, **options):
+    """Return this project's trainer, or another of its `kind`."""
     args = RecipeTrainingArguments(**(_common(folder, bench.device) | options))
-    return RecipeTrainer(model, args, train_dataset=rows, processing_class=bench.tokenizer)
-
-
-def unpadded_trainer(bench, rows, folder, model, **options):
-    """Return this project's trainer, without padding."""
-    args = RecipeTrainingArguments(**(_common(folder, bench.device) | options))
-    return UnpaddedTrainer(model, args, train_dataset=rows, processing_class=bench.tokenizer)
+    return kind(model, args, train_dataset=rows, processing_class=bench.tokenizer)
 
 
 def _common(folder, device) -> dict:
@@ -133,7 +127,7 @@ TRAINING = {
 # These would be the defaults again.
 CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention"}
 GPU_ONLY = {
-    UNPADDED: (unpadded_trainer, False, {}, ()),
+    UNPADDED: (recipe_trainer, False, {"kind": UnpaddedTrainer}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
 }
 # For texts of one length, since each other one may be compiled anew.

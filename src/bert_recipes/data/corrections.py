@@ -62,8 +62,9 @@ def correct(
         UserError: the file cannot be read or lacks a column; an id of it is unknown, in several splits, had by several
             rows or given twice; or a label is none of the data's.
     """
-    rows_of = {split: {name: row for row, name in enumerate(rows[ID])} for split, rows in splits.items()}
-    repeated = {split: {name for name, n in Counter(rows[ID]).items() if n > 1} for split, rows in splits.items()}
+    ids = {split: rows[ID][:] for split, rows in splits.items()}
+    rows_of = {split: {name: row for row, name in enumerate(names)} for split, names in ids.items()}
+    repeated = {split: {name for name, n in Counter(names).items() if n > 1} for split, names in ids.items()}
     new: dict[str, dict[int, Any]] = {}
     for split, name, cell in _read(file, text_format):
         found = [s for s, rows in rows_of.items() if name in rows and split in ("", s)]

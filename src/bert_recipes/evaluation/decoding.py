@@ -31,6 +31,18 @@ def mean_probabilities(
     return np.average(parts, axis=0, weights=weights)
 
 
+def label_texts_of(labels: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:
+    """Return labels as `predictions_of` spells predictions, `[rows]`.
+
+    Args:
+        labels: class ids `[rows]`; of several labels or a regression, numbers `[rows, num_labels]`.
+        label_names: `[num_labels]`.
+        problem_type: what transformers calls the task.
+    """
+    as_probabilities = np.eye(len(label_names))[labels] if labels.ndim == 1 else labels
+    return predictions_of(as_probabilities, label_names, problem_type)
+
+
 def predictions_of(probabilities: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:
     """Return one prediction per row as text: the likeliest label, all labels over one half, or the values.
 

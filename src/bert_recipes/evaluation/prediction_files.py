@@ -16,7 +16,7 @@ import pandas as pd
 
 from bert_recipes.columns import ID, LABEL, LOSS, PREDICTION, PREDICTION_AT_THRESHOLD
 from bert_recipes.errors import UserError, some
-from bert_recipes.evaluation.decoding import JOINT, predictions_of
+from bert_recipes.evaluation.decoding import JOINT, label_texts_of, predictions_of
 from bert_recipes.files import writing
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -127,8 +127,7 @@ class Predictions:
     @property
     def label_texts(self) -> list[str]:
         """The labels as `predictions.csv` spells predictions, `[rows]`."""
-        as_probabilities = np.eye(len(self.label_names))[self.labels] if self.labels.ndim == 1 else self.labels
-        return predictions_of(as_probabilities, self.label_names, self.problem_type)
+        return label_texts_of(self.labels, self.label_names, self.problem_type)
 
     @property
     def prediction_texts(self) -> list[str]:

@@ -74,8 +74,8 @@ class Baseline:
         return losses_of(predicted, labels, self.task.problem_type)
 
 
-def texts_of(rows: Dataset) -> list[str]:
-    """Return the texts of rows, each with its second text behind it where there are pairs."""
+def texts_of(rows: Dataset, joint: str = " ") -> list[str]:
+    """Return the texts of rows, each with its second text behind it where there are pairs, and `joint` in between."""
     if TEXT_PAIR not in rows.column_names:
         return rows[TEXT][:]
-    return [f"{text} {pair}" for text, pair in zip(rows[TEXT], rows[TEXT_PAIR], strict=True)]
+    return [f"{text}{joint}{pair}" for text, pair in zip(rows[TEXT], rows[TEXT_PAIR], strict=True)]

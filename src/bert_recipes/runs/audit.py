@@ -3,17 +3,15 @@
 import csv
 import itertools
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from datasets import Dataset
 from rich.table import Table
 
 from bert_recipes import terminal
-from bert_recipes.columns import ID, LABELS, TEXT, TEXT_PAIR, TRUNCATED
+from bert_recipes.columns import ID, LABELS, TRUNCATED
 from bert_recipes.config.arguments import AuditArguments
 from bert_recipes.config.parsing import Arguments
 from bert_recipes.config.saved import METRICS_FILE, NOT_COMPARED, RUN_FILE, differences, saved_configuration
@@ -24,7 +22,7 @@ from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspec
 from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values
-from bert_recipes.evaluation.decoding import predictions_of
+from bert_recipes.evaluation.decoding import label_texts_of
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.baseline import Baseline, texts_of
@@ -33,7 +31,7 @@ from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.owned_folder import OwnedFolder, holding
 from bert_recipes.reporting.audit_page import AUDIT_PAGE, MOST_ROWS, neighbours, shortened, write_audit
 from bert_recipes.reporting.near_duplicates import clashes, normalised
-from bert_recipes.runs.children import Children
+from bert_recipes.runs.children import Children, failure_of, log_of
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -88,6 +86,8 @@ class Audit:
         # A label of other splits is audited too: no model is trained on it.
         self.labelled = {name: rows for name, rows in data.splits.items() if LABELS in rows.column_names}
         self.labels = {name: column(rows, LABELS) for name, rows in self.labelled.items()}
+        # For a person to read: of a pair both, a line each.
+        self.texts = {name: texts_of(rows, "\n") for name, rows in data.splits.items()}
         if args.data.refit:
             raise UserError("--refit has no part in an audit, whose rows are predicted by the folds: leave it out.")
         if (self.folder / RUN_FILE).is_file():
@@ -175,18 +175,14 @@ class Audit:
         return {"train": rows.probabilities[None]}
 
     def _train(self, run: Path, config: Path) -> None:
-        log = run.with_suffix(".log")
-        command = [sys.executable, "-m", f"bert_recipes.recipes.{RECIPE}", "--config", str(config)]
-        command += ["--overwrite"] if self.args.training.overwrite else []
-        terminal.say(f"Training the custom recipe on {self.folds} folds: what it says goes into {log}.")
+        flags = ["--overwrite"] if self.args.training.overwrite else []
+        terminal.say(f"Training the custom recipe on {self.folds} folds: what it says goes into {log_of(run)}.")
         with Children() as children:
-            status = children.run([*command, "--output_dir", str(run)], log, dict(os.environ))
+            status = children.run_recipe(RECIPE, config, flags, run, dict(os.environ))
         if children.received:
             raise StoppedError(f"{run} has saved what it needs, and the same command goes on.", children.received)
         if status:
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            last = said[-1].removeprefix("error: ").rstrip(".") if said else "it said nothing"
-            raise UserError(f"the run in {run} ended with status {status}: {last} ({log} has all of it).")
+            raise failure_of(run, status)
 
     def _write_page(self, asked: list[dict[str, np.ndarray]], numbers: dict[str, Any], found: list[Suspect]) -> None:
         """Write the page on which a person decides the suspicious labels."""
@@ -195,8 +191,8 @@ class Audit:
         listed = shown[:MOST_ROWS]
         splits = [*self.labelled]
         starts = dict(zip(splits, np.cumsum([0, *(len(rows) for rows in self.labelled.values())]), strict=False))
-        texts = [text for rows in self.labelled.values() for text in _texts_of(rows)]
-        every = [label for split in splits for label in self._as_texts(self._spread(self.labels[split]))]
+        texts = [text for split in splits for text in self.texts[split]]
+        every = [label for split in splits for label in self._as_texts(self.labels[split])]
         near = neighbours(texts, every, [int(starts[line.split]) + line.row for line in listed])
         means = {
             name: {split: of_split.mean(axis=0) for split, of_split in part.items()}
@@ -225,10 +221,6 @@ class Audit:
             "more": len(shown) - len(listed),
         }
         write_audit(self.folder, items, about)
-
-    def _spread(self, labels: np.ndarray) -> np.ndarray:
-        """Return class ids as probabilities `[rows, num_labels]`, and anything else as it is."""
-        return np.eye(self.task.num_labels)[labels] if self.task.problem_type == SINGLE_LABEL else labels
 
     # What they say
 
@@ -306,14 +298,15 @@ class Audit:
 
     def _as_texts(self, values: np.ndarray) -> list[str]:
         """Return labels or values as predictions.csv spells them."""
-        return predictions_of(values, self.task.label_names, self.task.problem_type)
+        return label_texts_of(values, self.task.label_names, self.task.problem_type)
 
     def _lines(
         self, split: str, chosen: np.ndarray, given: list[str], suggested: list[str], scores: np.ndarray
     ) -> list[Suspect]:
-        rows = self.labelled[split].select(chosen)
-        both = zip(rows[ID], given, suggested, scores.tolist(), _texts_of(rows), chosen.tolist(), strict=True)
-        return [Suspect(name, split, LABEL, a, b, score, "", text, row) for name, a, b, score, text, row in both]
+        ids, numbers = self.labelled[split].select(chosen)[ID], chosen.tolist()
+        both = zip(ids, given, suggested, scores.tolist(), numbers, strict=True)
+        texts = self.texts[split]
+        return [Suspect(name, split, LABEL, a, b, score, "", texts[row], row) for name, a, b, score, row in both]
 
     def _copies(self) -> tuple[list[Suspect], list[Suspect]]:
         """Return the lines of copies whose labels clash, and of texts outside of train that stand in train.
@@ -323,7 +316,7 @@ class Audit:
         numbers = {
             (split, name, text): row
             for split, rows in self.labelled.items()
-            for row, (name, text) in enumerate(zip(rows[ID], _texts_of(rows), strict=True))
+            for row, (name, text) in enumerate(zip(rows[ID], self.texts[split], strict=True))
         }
         clashing = []
         for clash in clashes(self.data.labelled_rows):
@@ -337,7 +330,7 @@ class Audit:
         first: dict[str, str] = {}
         leaking = []
         for split, rows in self.data.splits.items():
-            for row, (name, text) in enumerate(zip(rows[ID], _texts_of(rows), strict=True)):
+            for row, (name, text) in enumerate(zip(rows[ID], self.texts[split], strict=True)):
                 if not (key := normalised(text)):
                     continue
                 if split == "train":
@@ -358,12 +351,11 @@ class Audit:
             trust,
             self.args.data.reading,
         )
-        texts = {split: _texts_of(rows) for split, rows in self.data.splits.items()}
-        of_all = iter(suspect_texts(itertools.chain.from_iterable(texts.values())))
+        of_all = iter(suspect_texts(itertools.chain.from_iterable(self.texts.values())))
         lines = []
         for split, rows in self.data.splits.items():
             cut = column(tokenized[split], TRUNCATED)
-            for row, (name, text, is_cut) in enumerate(zip(rows[ID], texts[split], cut, strict=True)):
+            for row, (name, text, is_cut) in enumerate(zip(rows[ID], self.texts[split], cut, strict=True)):
                 issues = [*([TRUNCATED_TEXT] if is_cut else []), *next(of_all)]
                 lines += [Suspect(name, split, issue, "", "", 0.0, "", text, row) for issue in issues]
         return sorted(lines, key=lambda line: ISSUES.index(line.issue))
@@ -404,10 +396,3 @@ def _opinions(values: np.ndarray, names: list[str]) -> list[tuple[str, float]]:
     """Return the labels that are likeliest, with their probabilities, or the values of a regression."""
     most = np.argsort(-values, kind="stable")[:MOST_OPINIONS]
     return [(names[i], round(float(values[i]), 4)) for i in most]
-
-
-def _texts_of(rows: Dataset) -> list[str]:
-    """Return the texts of rows; of a pair both, a line each."""
-    if TEXT_PAIR not in rows.column_names:
-        return rows[TEXT][:]
-    return [f"{text}\n{pair}" for text, pair in zip(rows[TEXT], rows[TEXT_PAIR], strict=True)]

@@ -2,10 +2,14 @@
 
 import signal
 import subprocess
+import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from bert_recipes.errors import UserError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -54,3 +58,25 @@ class Children:
             status = process.wait()
             self._running.discard(process)
         return status
+
+    def run_recipe(
+        self, recipe: str, config: Path, flags: Sequence[str], folder: Path, environment: dict[str, str]
+    ) -> int:
+        """As `run`, of a recipe with a configuration and flags into a run's folder; what it says goes beside that."""
+        command = [sys.executable, "-m", f"bert_recipes.recipes.{recipe}", "--config", str(config)]
+        return self.run([*command, *flags, "--output_dir", str(folder)], log_of(folder), environment)
+
+
+def log_of(folder: Path) -> Path:
+    """Return the file with what was said while the run in `folder` was made."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+def failure_of(folder: Path, status: int) -> UserError:
+    """Return the error of a run that ended with a status that is not 0, in its own last words."""
+    lines = log_of(folder).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    said = (lines[-1] if lines else "it said nothing").removeprefix("error: ").rstrip(".")
+    again = "" if status == 2 else "; the same command goes on from here"
+    return UserError(
+        f"the run in {folder} ended with status {status}: {said} (all that it said is in {log_of(folder)}{again})."
+    )

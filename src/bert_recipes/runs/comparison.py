@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import re
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from bert_recipes.evaluation.titles import in_a_line
 from bert_recipes.files import read_json, read_yaml, write_json, write_yaml
 from bert_recipes.owned_folder import OwnedFolder
 from bert_recipes.reporting.verdicts import Group, Verdict, scores_for, scores_of, verdicts
-from bert_recipes.runs.children import Children
+from bert_recipes.runs.children import Children, failure_of
 from bert_recipes.runs.folder import RunFolder
 from bert_recipes.task import REGRESSION
 
@@ -163,11 +162,7 @@ def make_runs(compared: list[Compared], seeds: list[int], jobs: int, folder: Pat
         )
     for run, status in ended:
         if status:
-            said = _last_line(run).removeprefix("error: ").rstrip(".")
-            again = "" if status == 2 else "; the same command goes on from here"
-            raise UserError(
-                f"the run in {run} ended with status {status}: {said} (all that it said is in {run}.log{again})."
-            )
+            raise failure_of(run, status)
 
 
 def _configuration(config: Path) -> dict[str, Any]:
@@ -202,17 +197,11 @@ def _settle(c: Compared, folder: Path) -> None:
 
 
 def _start(children: Children, c: Compared, seed: int, run: Path, folder: Path, jobs: int) -> int:
-    command = [sys.executable, "-m", f"bert_recipes.recipes.{c.recipe}", "--config", str(folder / f"{c.name}.yaml")]
-    command += [*c.flags, "--seed", str(seed), "--output_dir", str(run)]
     environment = dict(os.environ)
     if jobs > 1:
         environment["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
-    return children.run(command, run.with_name(f"{run.name}.log"), environment)
-
-
-def _last_line(run: Path) -> str:
-    lines = run.with_name(f"{run.name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    flags = [*c.flags, "--seed", str(seed)]
+    return children.run_recipe(str(c.recipe), folder / f"{c.name}.yaml", flags, run, environment)
 
 
 def _brief(run: Path) -> str:
