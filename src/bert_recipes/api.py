@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TRAINED = ("stock", "custom", "baseline")
 
 
+@asking_for_extra("br.train")
 def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> FinishedRun:
     """Train by a recipe: the very `train` of `recipes/<recipe>.py`.
 
@@ -39,8 +40,7 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     Raises:
         UserError: what the script would print.
     """
-    with asking_for_extra("br.train"):
-        from bert_recipes.config.parsing import make_arguments
+    from bert_recipes.config.parsing import make_arguments
 
     quiet_libraries()
     if recipe not in TRAINED:
@@ -86,6 +86,7 @@ def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun |
     return load_predictor(str(name), trust_remote_code=trust_remote_code)
 
 
+@asking_for_extra("br.compare")
 def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/compare") -> FinishedComparison:
     """Compare finished runs on their validation rows: for every pair the difference, its interval and a verdict.
 
@@ -100,17 +101,15 @@ def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/comp
         UserError: one is no finished run, or they differ in their data, splits or labels.
     """
     from bert_recipes.owned_folder import holding
-
-    with asking_for_extra("br.compare"):
-        from bert_recipes.runs.comparison import (
-            Compared,
-            apart_from_corrections,
-            compare_runs,
-            comparison_folder,
-            finished,
-            make_runs,
-            mean_scores,
-        )
+    from bert_recipes.runs.comparison import (
+        Compared,
+        apart_from_corrections,
+        compare_runs,
+        comparison_folder,
+        finished,
+        make_runs,
+        mean_scores,
+    )
 
     quiet_libraries()
     folders = [Path(run.folder if isinstance(run, FinishedRun) else run).expanduser() for run in runs]

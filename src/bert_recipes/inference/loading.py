@@ -24,6 +24,6 @@ def load_predictor(
         from bert_recipes.inference.exported import ExportedPredictor
 
         return ExportedPredictor.load(name, max_length=max_length, bf16=bf16)
-    with asking_for_extra(f"--model {name} is no export, so that it"):
+    with asking_for_extra(f"--model {name} is no export, and any other model"):
         from bert_recipes.inference.folds import load_trained
     return load_trained(name, max_length=max_length, bf16=bf16, trust_remote_code=trust_remote_code)
