@@ -47,6 +47,14 @@ def open_graph(
     return forward
 
 
+def unreadable(path: Path, library: Any, error: Exception) -> UserError:
+    """Return what is said of a file of an export that a library cannot read, though it is as it was written."""
+    return UserError(
+        f"{path} cannot be read by {library.__name__} {library.__version__} ({in_one_line(error)}): export the run "
+        "again, or install the version that it was exported with."
+    )
+
+
 def _open_onnx(path: Path, threads: int, bf16: bool | None) -> tuple[list[str], int | None, Forward]:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
@@ -63,7 +71,7 @@ def _open_onnx(path: Path, threads: int, bf16: bool | None) -> tuple[list[str], 
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (raised.Fail, raised.InvalidProtobuf, raised.InvalidGraph, raised.NotImplemented) as error:
-        raise _unreadable(path, onnxruntime, error) from error
+        raise unreadable(path, onnxruntime, error) from error
     names = [node.name for node in session.get_inputs()]
 
     def forward(inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -82,7 +90,7 @@ def _open_openvino(path: Path, threads: int, bf16: bool | None) -> tuple[list[st
     try:
         compiled = core.compile_model(str(path), "CPU", options)
     except RuntimeError as error:
-        raise _unreadable(path, openvino, error) from error
+        raise unreadable(path, openvino, error) from error
     names = [node.get_any_name() for node in compiled.inputs]
     request = compiled.create_infer_request()
 
@@ -92,13 +100,6 @@ def _open_openvino(path: Path, threads: int, bf16: bool | None) -> tuple[list[st
 
     last = compiled.output(0).partial_shape[-1]
     return names, last.get_length() if last.is_static else None, forward
-
-
-def _unreadable(path: Path, engine: Any, error: Exception) -> UserError:
-    return UserError(
-        f"{path} cannot be read by {engine.__name__} {engine.__version__} ({in_one_line(error)}): export the run "
-        "again, or install the version that it was exported with."
-    )
 
 
 def _count(size: Any) -> int | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tokenizers
 from tokenizers import Tokenizer
 
 from bert_recipes.data.texts_to_tokens import TokensOfTexts
@@ -13,7 +14,7 @@ from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities, probabilities_of
 from bert_recipes.inference.batches import TOKENS_PER_BATCH, Batches, Forward, chunks, encode_columns, tokens_of
-from bert_recipes.inference.engines import open_graph
+from bert_recipes.inference.engines import open_graph, unreadable
 from bert_recipes.inference.export_format import TOKENIZER_FILE, Export
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.inference.rows_predictor import RowsPredictor
@@ -107,8 +108,12 @@ class ExportedPredictor(RowsPredictor):
 
 def _tokens_of_texts(export: Export, max_length: int) -> TokensOfTexts:
     path, settings = export.folder / TOKENIZER_FILE, export.tokenizer
+    try:
+        inner = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers has no class of its own
+        raise unreadable(path, tokenizers, error) from error
     tokenizer = BareTokenizer(
-        Tokenizer.from_file(str(path)),
+        inner,
         export.inputs,
         sep_token=settings.get("sep_token"),
         truncation_side=settings.get("truncation_side") or "right",
