@@ -167,6 +167,7 @@ def test_another_folder_must_be_free(finished_run, tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+@pytest.mark.slow
 def test_a_tokenizer_in_python_is_refused(competition, tmp_path):
     tokenizer = like_bertweet(tmp_path)
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
@@ -259,6 +260,7 @@ def test_int8_says_what_it_costs(format_, finished_run, tmp_path, capsys):
     assert ExportedPredictor.load(folder).export.precision == "int8"
 
 
+@pytest.mark.slow
 def test_code_that_cannot_be_traced_leaves_nothing(tiny_bert, tmp_path, competition, capsys):
     source = OWN_CLASSIFIERS.read_text() + (
         "\n\nclass Asks(TextAlone):\n"
