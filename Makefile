@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
-  bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows exactness \
+  bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows label-errors exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -157,6 +157,9 @@ long-texts: $(STAMP) ##- measure each --long_texts on articles and reviews, into
 
 few-rows: $(STAMP) ##- measure 8 to 64 rows of each class beside SetFit, into docs/customising.md (a GPU, or hours)
 	@$(BIN)/python -m benchmarks.few_rows --write_docs $(ARGS)
+
+label-errors: $(STAMP) ##- measure how well an audit finds changed labels, into docs/data.md (an hour)
+	@$(BIN)/python -m benchmarks.label_errors --write_docs $(ARGS)
 
 exactness: $(STAMP) ##- measure what a step's cut does to it, and put the table into docs/exactness.md
 	@$(BIN)/python -m benchmarks.exactness --write_docs $(ARGS)
