@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from transformers import TrainingArguments
 
 
+# Where Linux says which of its processors are threads of one core.
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -19,8 +23,7 @@ def physical_cores() -> int:
     """Return the number of cores that this process may use, where two threads of one core count once."""
     if not hasattr(os, "sched_getaffinity"):
         return cores()
-    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    files = [Path(topology.format(number)) for number in os.sched_getaffinity(0)]
+    files = [Path(SIBLINGS.format(number)) for number in os.sched_getaffinity(0)]
     # A container may not show them.
     return len({file.read_text(encoding="utf-8") for file in files}) if all(map(Path.exists, files)) else cores()
 

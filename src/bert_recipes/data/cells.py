@@ -87,7 +87,8 @@ def encode_column(cells: Sequence[Any], known: Known) -> np.ndarray:
     """
     read = read_cells(cells, known)
     if "mean" in known:
-        return np.array([known["mean"] if cell is None else cell for cell in read], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as in torch
+            return np.array([known["mean"] if cell is None else cell for cell in read], dtype=np.float32)
     categories = known["categories"]
     places = [len(categories) if cell is None else bisect.bisect_left(categories, cell) for cell in read]
     found = [place < len(categories) and categories[place] == cell for place, cell in zip(places, read, strict=True)]
