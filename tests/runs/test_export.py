@@ -189,7 +189,7 @@ ROWS = {
     "regression": lambda i: [i, f"{sentence(i)} {i}", 1000 * (i % 7) / 2],
     "long": lambda i: [i, " ".join(sentence(i + j) for j in range(i % 12)) + f" {i}", i % 2],
 }
-HEADERS = {"pairs": ["id", "sentence1", "sentence2", "label"], "several": ["id", "text", "tags"]}
+HEADERS = {"pairs": ["id", "sentence1", "sentence2", "label"], "several": ["id", "text", "labels"]}
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from bert_recipes.inference.export import (
     FLOAT32,
     INT8,
     ONNX,
+    OPENVINO,
     check_installed,
     quantize_onnx,
     quantize_openvino,
@@ -48,7 +49,7 @@ from bert_recipes.runs.folder import EXPORT, EXPORT_FILES, RunFolder
 from bert_recipes.runs.parity import MOST_APART, difference, in_words, is_near, parity, predicted, rows_of
 
 PARITY_FILE, CARD_FILE = "parity.json", "README.md"
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+SUFFIX = {ONNX: ".onnx", OPENVINO: ".xml"}
 # What of a run's configuration says how the rows are read that are to be predicted.
 OF_ROWS = ("text_column", "text_pair_column", "id_column", "encoding", "delimiter", "quoting", "decimal", "no_header")
 # Training rows over which the ranges of activations are taken: NNCF's own default.
@@ -198,8 +199,12 @@ class Exporter:
         folds = folds_of(str(run))
         self.parts = [Part(Path(fold), f"model-{number}", number) for number, fold in enumerate(folds, start=1)]
         self.parts = self.parts or [Part(run, "model", None)]
-        labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
-        self.validation = Predictions.read(run, labels["names"], labels["problem_type"])
+        try:
+            labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
+            names, problem_type = labels["names"], labels["problem_type"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{run / METRICS_FILE} is damaged (it lacks {error}): run it again.") from error
+        self.validation = Predictions.read(run, names, problem_type)
         self.graphs: list[dict[str, Any]] = []
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -372,15 +377,20 @@ def unpadded_inputs(predictor: Predictor, rows: list[TextRow]) -> list[dict[str,
 
 def export_card(engine: str, precision: str, found: dict[str, Any]) -> str:
     """Return the README of an export, which names no folder of this machine and quotes no row of the data."""
-    installed = {"onnx": "onnxruntime", "openvino": "openvino"}[engine]
-    return CARD.format(engine=installed, precision=precision, parity=in_words(found))
+    runner, packages = CARD_ENGINES[engine]
+    return CARD.format(engine=runner, packages=packages, precision=precision, parity=in_words(found))
 
 
+# What the card calls an engine, and what is installed for it.
+CARD_ENGINES = {
+    ONNX: ("onnxruntime", "'bert-recipes[runtime]'"),
+    OPENVINO: ("OpenVINO", "bert-recipes openvino"),
+}
 CARD = """# An export of bert-recipes
 
 A classifier in {precision} for {engine}. Neither torch nor transformers is needed to predict with it; in this folder:
 
-    pip install 'bert-recipes[runtime]'
+    pip install {packages}
     python -m bert_recipes.recipes.predict --model . --input new.csv --output predictions.csv
 
 {parity}
