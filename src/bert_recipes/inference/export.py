@@ -32,8 +32,6 @@ PACKAGES = {
 }
 # The texts that a model is traced on. No two sizes are alike, since torch takes sizes that are for one and the same.
 TRACED_TEXTS, TRACED_LENGTH = 3, 13
-# A protobuf holds 2 GiB at most: the weights of a larger model stand in a second file beside the ONNX graph.
-MOST_IN_ONE_FILE = 1_800_000_000
 
 
 def check_installed(engine: str, precision: str) -> None:
@@ -94,8 +92,8 @@ class Traced:
     def _write_onnx(self, path: Path) -> None:
         graph = torch.onnx.export(self.program, input_names=self.names, output_names=["logits"], verbose=False)
         assert graph is not None
-        size = sum(weight.nbytes for weight in self.program.state_dict.values())
-        graph.save(path, external_data=size > MOST_IN_ONE_FILE)
+        # Weights in a file of their own are mapped into memory, and not read twice; and a protobuf holds 2 GiB at most.
+        graph.save(path, external_data=True)
 
     def _write_openvino(self, path: Path) -> None:
         import openvino
@@ -172,8 +170,10 @@ def quantize_onnx(source: Path, target: Path) -> None:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+            use_external_data_format=True,
         )
+    # onnxruntime makes it by tempfile, for this user alone.
+    target.with_name(f"{target.name}.data").chmod(target.stat().st_mode)
 
 
 def quantize_openvino(source: Path, target: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
