@@ -19,7 +19,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
+.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict serve bundle \
   bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
@@ -114,6 +114,9 @@ audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARG
 
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+
+serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS="--port 8080" (docs/serving.md)
+	@$(BIN)/python recipes/serve.py --model $(MODEL) $(ARGS)
 
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
