@@ -18,7 +18,8 @@ RANGES = {
     "port": (0, 65535),
     "max_texts": (1, 100_000),
     "max_characters": (1, 10_000_000),
-    "max_queue": (2, 10_000_000),
+    # Of it one client has half, in which a text of a hundred words has to have room without each of them.
+    "max_queue": (202, 10_000_000),
     "max_batch": (1, 65_536),
     "max_body": (1, 1024),
     "drain_seconds": (0, 3600),

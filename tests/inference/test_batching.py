@@ -188,6 +188,8 @@ def test_stopping_predicts_what_waits():
     asyncio.run(main())
 
 
+# The thread is ended by an exception on purpose.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_when_the_thread_ends_all_who_wait_are_told():
     async def main():
         async with Queue(most_rows=1) as queue:

@@ -103,6 +103,19 @@ class ExplainRequest(_Request):
     row: dict[str, Cell] | None = Field(None, description="a row by the names of the training data's columns")
 
 
+class FileQuery(BaseModel):
+    """How a file is read; the same as the flags of `make predict`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="ends in .csv, .tsv, .jsonl, or .txt for a text on each line")
+    encoding: str | None = Field(None, description="of a file that is not UTF-8, such as cp949")
+    delimiter: str | None = Field(None, description="what parts the cells, such as semicolon")
+    text_column: str | None = None
+    text_pair_column: str | None = None
+    id_column: str | None = None
+
+
 class Prediction(BaseModel):
     """What is predicted of one row.
 
@@ -141,8 +154,10 @@ class WordEffect(BaseModel):
 
 
 class Explanation(Prediction):
-    """A prediction, and what its words did for it."""
+    """A prediction, the texts that it is of, and what their words did for it."""
 
+    text: str
+    text_pair: str | None
     words: list[WordEffect]
 
 
@@ -206,26 +221,26 @@ def rows_of(request: PredictRequest | ExplainRequest, model: ServedModel, limits
     Raises:
         UserError: there are none, they are too many or too long, or the model takes others.
     """
-    if isinstance(request, PredictRequest):
-        texts, pairs, rows = request.texts, request.pairs, request.rows
-    else:
-        texts, pairs, rows = None, request.pair and [request.pair], request.row and [request.row]
-        if request.row == {}:
-            rows = [{}]
-    if request.text is not None:
-        texts = [request.text]
-    given = texts if texts is not None else pairs if pairs is not None else rows
+    form, given = _form_of(request)
     if not given:
         raise UserError("there is no text to predict: give at least one.")
     if len(given) > limits.texts:
         raise UserError(f"a request may have {limits.texts:,} texts, and this one has {len(given):,}: send several.")
-    if rows is not None:
-        found = list(_from_cells(rows, model))
+    if form == "rows":
+        found = list(_from_cells(given, model))
     else:
-        _check_form(pairs is not None, model)
-        found = [TextRow(str(i), *([one] if isinstance(one, str) else one)) for i, one in enumerate(given)]
+        _check_form(form == "pairs", model)
+        pairs = given if form == "pairs" else [(text, None) for text in given]
+        found = [TextRow(str(i), text, pair) for i, (text, pair) in enumerate(pairs)]
     check_rows(found, model, limits)
     return found
+
+
+def _form_of(request: PredictRequest | ExplainRequest) -> tuple[str, list[Any]]:
+    """Return the form of a request and what it gives, where one text is a list of one."""
+    form, given = next((name, value) for name, value in request if value is not None)
+    several = {"text": "texts", "pair": "pairs", "row": "rows"}
+    return (several[form], [given]) if form in several else (form, given)
 
 
 def _check_form(is_pairs: bool, model: ServedModel) -> None:

@@ -5,16 +5,17 @@ import contextlib
 import io
 import itertools
 import logging
+import re
 import tempfile
 import time
 import traceback
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from importlib.resources import files
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -22,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import predictions_of
 from bert_recipes.evaluation.prediction_files import PredictionWriter
@@ -30,6 +32,7 @@ from bert_recipes.inference.leave_one_out import pieces_of, without_each
 from bert_recipes.inference.payloads import (
     ExplainRequest,
     Explanation,
+    FileQuery,
     Limits,
     PredictedFile,
     Predictions,
@@ -141,31 +144,44 @@ class Service:
         client = request.client.host if request.client else ""
         return await _unless_gone(request, self.batcher.probabilities(rows, client))
 
-    def rows_of_file(self, body: bytes, name: str) -> list[TextRow]:
+    def rows_of_file(self, body: bytes, query: FileQuery) -> list[TextRow]:
         """Return the rows of a file that was sent, through the reader that `make predict` has.
 
         Raises:
             UserError: it cannot be read, or has no rows, too many, or others than the model takes.
         """
-        suffix = PurePath(name).suffix.lower()
+        suffix = PurePath(query.name).suffix.lower()
         if suffix not in FILES:
-            raise UserError(f"the file must be {', '.join(FILES[:-1])} or {FILES[-1]}, and is called {name!r:.60}.")
+            raise UserError(f"name must end in {', '.join(FILES[:-1])} or {FILES[-1]}, and is {query.name!r:.60}.")
+        given = {"encoding": query.encoding, "delimiter": query.delimiter}
+        trained_on = self.predictor.trained_on
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"file{suffix}"
             path.write_bytes(body)
             try:
-                stream = read_stream(str(path), trained_on=self.predictor.trained_on)
+                stream = read_stream(
+                    str(path),
+                    text_column=query.text_column,
+                    text_pair_column=query.text_pair_column,
+                    id_column=query.id_column,
+                    trained_on=trained_on,
+                    text_format=TextFormat.of(trained_on | {name: value for name, value in given.items() if value}),
+                )
                 rows = list(itertools.islice(stream, self.limits.texts + 1))
             except UserError as error:
-                raise UserError(
-                    str(error).replace(f"--input {path}", "the file").replace(str(path), "the file")
-                ) from error
+                raise UserError(_of_a_request(str(error), str(path))) from error
         if not rows:
             raise UserError("the file has no rows.")
         if len(rows) > self.limits.texts:
             raise UserError(f"the file has more than {self.limits.texts:,} rows: cut it, or use make predict.")
         check_rows(rows, self.model, self.limits)
         return rows
+
+
+def _of_a_request(sentence: str, path: str) -> str:
+    """Return what the reader says of a file as one who sent it should read it."""
+    named = sentence.replace(f"--input {path}", "the file").replace(path, "the file")
+    return re.sub(r"--(\w+)", r"\1", named)
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
@@ -182,6 +198,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> R
     finally:
         task.cancel()
         watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -242,8 +259,9 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
             (row,) = rows_of(parse(body, ExplainRequest), service.model, service.limits)
         pieces = pieces_of(row)
         probabilities = await service.probabilities(request, [row, *without_each(row, pieces)])
+        texts = {"text": row.text, "text_pair": row.text_pair}
         words = effects_of(row, pieces, probabilities, service.model)
-        return JSONResponse(answer_of(probabilities[0], service.model) | {"words": words})
+        return JSONResponse(answer_of(probabilities[0], service.model) | texts | {"words": words})
 
     a_file = {"required": True, "content": {BYTES: {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -252,10 +270,10 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         responses=problems | {200: {"model": PredictedFile}},
         openapi_extra={"requestBody": a_file},
     )
-    async def predict_file(request: Request, name: str) -> Response:
-        """Predict the rows of a file; its name ends in .csv, .tsv, .jsonl, or .txt for a text on each line."""
+    async def predict_file(request: Request, query: Annotated[FileQuery, Query()]) -> Response:
+        """Predict the rows of a file."""
         async with service.body(request, BYTES) as body:
-            rows = await run_in_threadpool(service.rows_of_file, body, name)
+            rows = await run_in_threadpool(service.rows_of_file, body, query)
         probabilities = await service.probabilities(request, rows)
         return JSONResponse(_file_answer(rows, probabilities, service.model))
 
@@ -286,13 +304,15 @@ def _add_state(app: FastAPI, service: Service) -> None:
             "limits": {"texts": service.limits.texts, "characters": service.limits.characters}
         }
 
-    @app.api_route("/health", methods=["GET", "HEAD"], responses={503: {"description": "it has to be started again"}})
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health", responses={503: {"description": "it has to be started again"}})
     async def health() -> Response:
         """Say whether the service works."""
         alive = service.batcher.is_alive
         return JSONResponse({"status": "ok" if alive else "the thread that predicts has ended"}, 200 if alive else 503)
 
-    @app.api_route("/ready", methods=["GET", "HEAD"], responses={503: {"description": "send requests elsewhere"}})
+    @app.head("/ready", include_in_schema=False)
+    @app.get("/ready", responses={503: {"description": "send requests elsewhere"}})
     async def ready() -> Response:
         """Say whether requests should be sent here."""
         ready = service.batcher.is_alive and not service.is_stopping
@@ -318,7 +338,8 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_parameter(request: Request, error: RequestValidationError) -> Response:
-        return _problem(422, f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg'].lower()}.")
+        first = error.errors()[0]
+        return _problem(422, f"{first['loc'][-1]!s:.40}: {first['msg'].lower()}.")
 
     @app.exception_handler(QueueFullError)
     async def full(request: Request, error: QueueFullError) -> Response:

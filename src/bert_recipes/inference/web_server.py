@@ -1,6 +1,7 @@
 """uvicorn, with what it lacks: time limits for slow clients, and an end that loses no request."""
 
 import asyncio
+import contextlib
 import errno
 import resource
 import signal
@@ -73,7 +74,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time of a request."""
         super().on_message_begin()
-        self._head_bytes = 0
         self._expect()
 
     def on_headers_complete(self) -> None:
@@ -168,6 +168,32 @@ class GracefulServer(uvicorn.Server):
             self.should_exit = True
         return await super().on_tick(counter)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener, but first take the connections that wait there, which it would reset; end the others."""
+        loop = asyncio.get_running_loop()
+        waiting = [listener.dup() for listener in sockets or []]
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        taken = [connection for listener in waiting for connection in _taken_from(listener)]
+        for connection in taken:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state, asyncio.get_running_loop())
+
+
+def _taken_from(listener: socket.socket) -> list[socket.socket]:
+    """Return the connections that wait at a listener, and close it."""
+    listener.setblocking(False)
+    taken = []
+    with listener, contextlib.suppress(BlockingIOError):
+        while True:
+            taken.append(listener.accept()[0])
+    return taken
+
 
 def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens, so that a port that is taken is known before a model is loaded.
@@ -195,6 +221,11 @@ def serve(service: Service, listener: socket.socket, drain_seconds: float) -> No
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     BoundedProtocol.most = most - OTHER_FILES
+    server_of(service, drain_seconds).run(sockets=[listener])
+
+
+def server_of(service: Service, drain_seconds: float) -> GracefulServer:
+    """Return a server of the service, which is not started yet."""
     config = uvicorn.Config(
         create_app(service),
         http=BoundedProtocol,
@@ -204,4 +235,4 @@ def serve(service: Service, listener: socket.socket, drain_seconds: float) -> No
         log_level="warning",
         server_header=False,
     )
-    GracefulServer(config, service, drain_seconds).run(sockets=[listener])
+    return GracefulServer(config, service, drain_seconds)
