@@ -315,8 +315,8 @@ def test_a_notebook_without_internet_names_the_switch(variable, cure, monkeypatc
 
 
 def test_a_missing_embedded_package_names_the_cure(monkeypatch):
-    monkeypatch.setitem(
-        doctor.importlib.import_module("bert_recipes.data.embedded").MODELS, "minilm", ("no-such-package", ".")
+    monkeypatch.setattr(
+        doctor.importlib.import_module("bert_recipes.data.embedded"), "MINILM_PACKAGE", ("no-such-package", ".")
     )
     problem, ok = doctor.embedded_files()
     assert (problem.mark, ok.mark) == ("problem", "ok")

