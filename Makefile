@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
-  export bundle bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts \
+  export serve bundle bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts \
   few-rows label-errors exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
@@ -122,6 +122,9 @@ predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=pr
 
 export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
 	@$(BIN)/python recipes/export.py --model $(MODEL) $(ARGS)
+
+serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS="--port 8080" (docs/serving.md)
+	@$(BIN)/python recipes/serve.py --model $(MODEL) $(ARGS)
 
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)

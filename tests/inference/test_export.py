@@ -150,13 +150,13 @@ def test_what_an_engine_does_not_have_is_said(tmp_path):
         traced.write("openvino", tmp_path / "model.xml")
 
 
-def test_large_weights_stand_in_a_file_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.export.MOST_IN_ONE_FILE", 100)
+def test_weights_stand_in_a_file_of_their_own(tmp_path):
     traced = trace(untraceable.MeanOfEmbeddings(), 32, TOKENS, {})
     traced.write("onnx", tmp_path / "model.onnx")
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     traced.check("onnx", opened("onnx", tmp_path / "model.onnx", TOKENS))
     quantize_onnx(tmp_path / "model.onnx", tmp_path / "small.onnx")
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
     given = {name: values for name, values in batch(2, 8).items() if name in TOKENS}
     assert opened("onnx", tmp_path / "small.onnx", TOKENS)(given).shape == (2, 2)
 
