@@ -118,9 +118,23 @@ def test_a_graph_that_predicts_otherwise_leaves_what_was_there(exported, traced_
     assert not list(exported.glob(".*"))
 
 
+def test_what_a_killed_process_left_is_put_in_order(exported, traced_before):
+    before = (exported / "export" / "export.json").stat().st_ino
+    (exported / "export").rename(exported / ".export.replaced")
+    (exported / ".export").mkdir()
+    (exported / ".export" / "model.onnx").touch()
+    with pytest.raises(UserError, match="holds an export"):
+        export(exported)
+    assert (exported / "export" / "export.json").stat().st_ino == before
+    shutil.copytree(exported / "export", exported / ".export.replaced")
+    export(exported, "--overwrite")
+    assert (exported / "export" / "export.json").stat().st_ino != before
+    assert not [*(exported / ".export").glob("*"), *exported.glob(".export.*")]
+
+
 def test_a_run_that_is_replaced_takes_its_export_along(exported):
     assert RunFolder(exported).owned.strangers() == []
-    (exported / ".export").mkdir()
+    (exported / ".export").mkdir(exist_ok=True)
     (exported / ".export" / "float32-model.onnx").touch()  # of a process that was killed
     assert RunFolder(exported).owned.strangers() == []
     shutil.rmtree(exported / ".export")
@@ -165,7 +179,10 @@ def test_a_fold_alone_is_not_exported(tmp_path):
 def test_another_folder_must_be_free(finished_run, tmp_path):
     run = finished_run("stock")
     (tmp_path / "file").write_text("")
-    for folder, sentence_ in (("file", "is a file: name a folder"), (".", "is not empty and holds no export")):
+    for folder, sentence_ in (
+        ("file", "is no folder of its own: name one"),
+        (".", "is not empty and holds no export"),
+    ):
         with pytest.raises(UserError, match=sentence_):
             export(run, "--output_dir", tmp_path / folder)
     assert names(tmp_path) == ["file"]

@@ -88,7 +88,7 @@ def export_run(
     folder = run / EXPORT if output_dir is None else Path(output_dir).expanduser()
     with _held(run, folder), _replacing(folder, overwrite) as beside:
         found = Exporter(run, engine, precision, trust_remote_code).write(beside)
-    terminal.say(f"{in_words(found)}")
+    terminal.say(in_words(found))
     terminal.say(
         f"The export is in {folder}/, {precision} for {engine}; README.md there tells how to predict with it."
     )
@@ -106,8 +106,9 @@ def _finished_run(model: str) -> Path:
         raise UserError(
             f"--model {model} is a run of the baseline, which saves no model: export one of stock or custom."
         )
-    whole = run.resolve().parents[1]
-    if run.resolve().parent.name == "folds" and (whole / RUN_FILE).is_file():
+    folds = run.resolve().parent
+    whole = folds.parent
+    if folds.name == "folds" and (whole / RUN_FILE).is_file():
         raise UserError(f"--model {model} is one fold of a run: export all of it, {whole}.")
     if not (run / METRICS_FILE).is_file():
         raise UserError(f"--model {model} is a run that is not finished: finish it by the command that began it.")
@@ -133,11 +134,17 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
         UserError: something else is there, an export that is not to be replaced, or the folder cannot be written.
     """
     folder = folder.resolve()  # a link stays
-    _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+    _check_name(folder)
     beside = OwnedFolder(folder.with_name(f".{folder.name}"), "export", EXPORT_FILES)
     replaced = folder.with_name(f".{folder.name}.replaced")
     with holding(beside), contextlib.ExitStack() as undoing:
-        beside.check_replaceable(())  # what a killed process left
+        if replaced.is_dir():  # as a killed process left it
+            if folder.exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.rename(folder)
+        _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+        beside.check_replaceable(())
         beside.set_aside(finished=False)
         undoing.callback(beside.set_aside, finished=False)
         yield beside.path
@@ -148,10 +155,13 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _check_name(folder: Path) -> None:
+    if not folder.name or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"--output_dir {folder} is no folder of its own: name one.")
+
+
 def _check_free(owned: OwnedFolder, overwrite: bool) -> None:
     folder = owned.path
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file: name a folder.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not is_export(folder):
@@ -287,11 +297,13 @@ class Exporter:
             return predicted(ExportedPredictor.load(folder, bf16=False), rows)
 
     def _quantize(self, part: Part, predictor: Predictor, source: Path, target: Path) -> None:
-        with terminal.waiting(f"writing {target.name}"):
-            if self.engine == ONNX:
+        if self.engine == ONNX:
+            with terminal.waiting(f"writing {target.name}"):
                 quantize_onnx(source, target)
-            else:
-                quantize_openvino(source, target, unpadded_inputs(predictor, self._training_rows(part)))
+        else:
+            rows = self._training_rows(part)
+            terminal.say(f"Calibrating {target.name} on {len(rows)} training rows.")
+            quantize_openvino(source, target, unpadded_inputs(predictor, rows))  # which shows how far it is
         for file in source.parent.glob(f"{source.stem}.*"):
             file.unlink()
 
