@@ -181,6 +181,10 @@ def trace(
         UserError: its code cannot be traced; the sentence says where.
     """
     model = model.eval()
+    for module in model.modules():
+        # Where all that a token attends to is padding, OpenVINO's fused attention gives no numbers.
+        if isinstance(module, PreTrainedModel) and getattr(module.config, "local_attention", None):
+            module.set_attn_implementation("eager")
     shortest = _shortest(model, tokens, columns)
     inputs = _example(model, tokens, columns, TRACED_TEXTS, TRACED_LENGTH)
     # With a name, so that code which does something else from some length on is an error, and not a graph for some
@@ -211,8 +215,8 @@ def _shortest(model: PreTrainedModel, tokens: Sequence[str], columns: Mapping[st
 def _example(
     model: PreTrainedModel, tokens: Sequence[str], columns: Mapping[str, Mapping[str, Any]], texts: int, length: int
 ) -> dict[str, Tensor]:
-    """Return texts of which the first has `length` tokens and each further one two less, and unknown columns."""
-    lengths = (length - 2 * torch.arange(texts)).clamp(min=min(length, 2))
+    """Return texts of `length` tokens, of half of them and of two, or the first of these, and unknown columns."""
+    lengths = torch.tensor([length, length // 2, 2][:texts]).clamp(min=2)
     mask = (torch.arange(length) < lengths[:, None]).long()
     padding = getattr(model.config, "pad_token_id", None) or 0
     ids = torch.where(mask == 1, 2 if padding == 1 else 1, padding)
@@ -235,12 +239,18 @@ def quantize_onnx(source: Path, target: Path) -> None:
         source: the graph in float32.
         target: the file to write.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    graph = onnx.load(source, load_external_data=False).graph
+    # onnxruntime cannot compute one with a vector in int8, such as that of attention pooling.
+    vectors = {weight.name for weight in graph.initializer if len(weight.dims) < 2}
+    with_vectors = [node.name for node in graph.node if node.op_type == "MatMul" and vectors.intersection(node.input)]
     with _quietly():
         quantize_dynamic(
             source,
             target,
+            nodes_to_exclude=with_vectors,
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
