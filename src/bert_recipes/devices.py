@@ -24,6 +24,18 @@ def share_threads() -> None:
         torch.set_num_threads(max(1, cores() // processes))
 
 
+def share_machine(local_rank: int) -> None:
+    """Give a process that shares its machine with others its GPU, of those that it sees, and its share of the cores.
+
+    Args:
+        local_rank: its number among the processes of this machine.
+    """
+    share_threads()
+    if torch.accelerator.is_available():
+        # srun shows each process its own GPUs alone.
+        torch.accelerator.set_device_index(local_rank % torch.accelerator.device_count())
+
+
 def has_native_bf16(use_cpu: bool = False) -> bool:
     """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
     if torch.cuda.is_available() and not use_cpu:

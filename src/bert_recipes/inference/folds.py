@@ -37,6 +37,8 @@ class MeanPredictor(RowsPredictor):
         self.trained_on = saved_configuration(folder)
         self.columns: dict[str, Any] = {name: known for part in parts for name, known in part.columns.items()}
         self.strange: dict[str, int] = {}
+        self.files = [file for part in parts for file in part.files]
+        self.computing = [how for part in parts for how in part.computing]
 
     @property
     def label_names(self) -> list[str]:

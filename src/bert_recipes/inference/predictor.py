@@ -5,8 +5,9 @@ Rows are read in chunks, sorted by length within a chunk, predicted in batches o
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -56,10 +57,14 @@ class RowsPredictor(ABC):
         trained_on: the configuration of the run that made it, where it is known.
         strange: by column that it takes beside the text, how many of the rows predicted last have no value in it, or
             one that the training rows did not have.
+        files: from which it was loaded.
+        computing: how each of its models computes, as in `bfloat16 on cpu, up to 128 tokens`.
     """
 
     trained_on: dict[str, Any]
     strange: dict[str, int]
+    files: Sequence[Path] = ()
+    computing: Sequence[str] = ()
 
     @property
     @abstractmethod
@@ -143,6 +148,8 @@ class Predictor(RowsPredictor):
             cpu_kernels.quicken(model)
         self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
         self.tokenizes_ahead = TOKENIZES_AHEAD[kind]
+        precision = str(model.dtype).removeprefix("torch.")
+        self.computing = [f"{precision} on {model.device.type}, up to {max_length} tokens"]
 
     @classmethod
     def load(
@@ -178,7 +185,9 @@ class Predictor(RowsPredictor):
             _score_in_float32(model)
         trained = configuration if "max_length" in configuration else getattr(model.config, READING, {})
         max_length = max_length or trained.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
-        return cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
+        predictor = cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
+        predictor.files = sorted(file for file in Path(model_dir).iterdir() if file.is_file())
+        return predictor
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
@@ -272,17 +281,20 @@ class Predictor(RowsPredictor):
 def chunks(rows: Iterable[TextRow], columns: Collection[str] = ()) -> Iterator[list[TextRow]]:
     """Cut a stream of rows into lists of at most `CHUNK_ROWS` rows and about `CHUNK_CHARACTERS` characters.
 
+    One always ends where the number of rows so far is a multiple of `CHUNK_ROWS`: a stream that begins at such a row
+    is cut as the whole one, which is what makes parts of a prediction the same to the last bit.
+
     Args:
         rows: with all their cells.
         columns: those whose cells are kept; others may be large, and no one asks for them.
     """
     chunk, characters = [], 0
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         kept = None if row.cells is None else {name: row.cells[name] for name in columns if name in row.cells}
         chunk.append(row._replace(cells=kept))
         texts = [row.text, row.text_pair, *(kept or {}).values()]
         characters += sum(len(text) for text in texts if isinstance(text, str))
-        if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+        if number % CHUNK_ROWS == 0 or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:
