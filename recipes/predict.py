@@ -106,6 +106,7 @@ def predict(args: argparse.Namespace, process: Process | None = None, folder: Pa
         bf16=None if args.bf16 is None else args.bf16 == "true",
         trust_remote_code=args.trust_remote_code,
     )
+    predictor.compute_side_by_side()
     reading = {
         "text_column": args.text_column,
         "text_pair_column": args.text_pair_column,

@@ -50,6 +50,11 @@ class MeanPredictor(RowsPredictor):
         """What transformers calls the task."""
         return self.parts[0].problem_type
 
+    def compute_side_by_side(self) -> None:
+        """As `RowsPredictor.compute_side_by_side`, of all parts."""
+        for part in self.parts:
+            part.compute_side_by_side()
+
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """As `Predictor.probabilities`, of all parts."""
         strange: Counter[str] = Counter()

@@ -36,8 +36,8 @@ def _files_of(name: str) -> list[Path]:
         files = [file for file in _sorted_files(path.iterdir()) if kind_of(file) in _readable()]
         if not files:
             raise UserError(
-                f"--input {name} is a folder without files of rows ({', '.join(_readable())}): for those of its folders "
-                f"give a pattern, as in '{Path(name) / '**/*.csv'}'."
+                f"--input {name} is a folder without files of rows ({', '.join(_readable())}): for those of its "
+                f"folders give a pattern, as in '{Path(name) / '**/*.csv'}'."
             )
         return files
     if not glob.has_magic(name):

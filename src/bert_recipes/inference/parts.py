@@ -2,8 +2,8 @@
 
 A row's scores depend on its batch to the last bits, a batch on its chunk, and chunks end where the number of rows
 before them is a multiple of `CHUNK_ROWS`. Parts begin at such rows alone. So a part, whoever predicts it and whatever
-was predicted before, is cut into the chunks, and these into the batches, of the whole; and on processes of the same
-threads and kind of machine each batch gives the same numbers.
+was predicted before, is cut into the chunks, and these into the batches, of the whole. And a batch gives the same
+numbers on any number of threads, since each is computed on one; but not on another kind of processor.
 """
 
 import hashlib
@@ -45,12 +45,11 @@ def predict_in_parts(folder: PartsFolder, predictor: RowsPredictor, rows: InputR
     # Once more, where another process has died in the meantime.
     while found := _predict_free(folder, predictor, rows, strange):
         predicted += found
-    print(
-        f"Process {process.rank + 1} of {process.count} predicted {predicted:,} of {parts:,} parts.", file=sys.stderr
-    )
+    name = f"Process {process.rank + 1} of {process.count}"
+    print(f"{name} predicted {predicted:,} of {parts:,} parts.", file=sys.stderr)
     predictor.strange = dict(strange)
     for note in predictor.notes:
-        print(printable(f"{note[:-1]}, of those that this process predicted."), file=sys.stderr)
+        print(printable(f"{name}: {note}"), file=sys.stderr)
     if len(folder.finished()) == parts and folder.join(_header(predictor)):
         total = sum(folder.manifest["rows"])
         print(f"{total:,} rows are in {printable(str(folder.output))}.", file=sys.stderr)

@@ -134,8 +134,8 @@ class PartsFolder:
             ) from error
         if strangers:
             raise UserError(
-                f"{self.path} is where the parts of {self.output} are to be, and holds {some(strangers)}: move that, or "
-                "name another --output."
+                f"{self.path} is where the parts of {self.output} are to be, and holds {some(strangers)}: move that, "
+                "or name another --output."
             )
 
     def _is_there(self) -> bool:

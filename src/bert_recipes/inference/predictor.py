@@ -5,7 +5,7 @@ Rows are read in chunks, sorted by length within a chunk, predicted in batches o
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -80,6 +80,13 @@ class RowsPredictor(ABC):
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
 
+    def compute_side_by_side(self) -> None:  # noqa: B027
+        """From now on compute as many batches at once as there are threads, each on one, where that can be.
+
+        A matrix product on several threads differs in its last bits with their number. So computed, a row's scores are
+        the same on any number of threads. A single batch takes longer.
+        """
+
     @property
     def notes(self) -> list[str]:
         """What should be known of the rows that were predicted last, as sentences."""
@@ -148,6 +155,8 @@ class Predictor(RowsPredictor):
             cpu_kernels.quicken(model)
         self.tokens_per_batch, self.pad_to_multiple_of = TOKENS_PER_BATCH[kind], PAD_TO_MULTIPLE_OF[kind]
         self.tokenizes_ahead = TOKENIZES_AHEAD[kind]
+        # How the batches of a chunk are computed: one after the other, or side by side.
+        self._map: Callable[..., Iterator[np.ndarray]] = map
         precision = str(model.dtype).removeprefix("torch.")
         self.computing = [f"{precision} on {model.device.type}, up to {max_length} tokens"]
 
@@ -188,6 +197,13 @@ class Predictor(RowsPredictor):
         predictor = cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
         predictor.files = sorted(file for file in Path(model_dir).iterdir() if file.is_file())
         return predictor
+
+    def compute_side_by_side(self) -> None:
+        """As `RowsPredictor.compute_side_by_side`: on a CPU, but for a user's own code, which may keep a state."""
+        is_own = self.model.config.model_type == OwnClassifierConfig.model_type
+        threads = torch.get_num_threads()
+        if self.model.device.type == "cpu" and not is_own and threads > 1:
+            self._map = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)).map
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""
@@ -253,9 +269,14 @@ class Predictor(RowsPredictor):
     def _logits_of_rows(self, tokens: dict[str, list[list[int]]], columns: dict[str, torch.Tensor]) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.model.config.num_labels), dtype=np.float32)
-        for batch in batches_of_tokens(lengths, self.tokens_per_batch):
+        batches = list(batches_of_tokens(lengths, self.tokens_per_batch))
+
+        def logits(batch: np.ndarray) -> np.ndarray:
             part = {name: values[batch.tolist()] for name, values in columns.items()}
-            out[batch] = self._logits_of_batch(tokens, part, batch, lengths[batch])
+            return self._logits_of_batch(tokens, part, batch, lengths[batch])
+
+        for batch, found in zip(batches, self._map(logits, batches), strict=True):
+            out[batch] = found
         return out
 
     @torch.inference_mode()

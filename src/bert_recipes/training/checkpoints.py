@@ -1,6 +1,5 @@
 """What makes an interruption harmless: sealed checkpoints, signals that save first, a log that does not show it."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from bert_recipes.errors import StoppedError
+from bert_recipes.files import digest_of
 from bert_recipes.terminal import in_notebook
 
 SEAL = "sealed.json"
