@@ -31,9 +31,9 @@ def share_machine(local_rank: int) -> None:
         local_rank: its number among the processes of this machine.
     """
     share_threads()
-    if torch.accelerator.is_available():
-        # srun shows each process its own GPUs alone.
-        torch.accelerator.set_device_index(local_rank % torch.accelerator.device_count())
+    # srun may show each process its own GPU alone.
+    if torch.accelerator.is_available() and (gpus := torch.accelerator.device_count()) > 1:
+        torch.accelerator.set_device_index(local_rank % gpus)
 
 
 def has_native_bf16(use_cpu: bool = False) -> bool:

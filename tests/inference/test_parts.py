@@ -20,10 +20,8 @@ from support.scripts import run_script
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_recipes.data import readers
-from bert_recipes.errors import UserError
 from bert_recipes.inference import parts, predictor
 from bert_recipes.inference.parts_folder import JOINED, LOCKS, MANIFEST, PartsFolder, taking_part
-from bert_recipes.processes import this_process
 
 ROWS = 45
 
@@ -114,25 +112,6 @@ def test_the_files_of_a_folder_are_one_in_the_order_of_their_names(kind, place):
     assert place.of_one(f"many/*.{kind}") == whole
     assert {status for status, _ in place.run(2, "many")} == {0}
     place.check(whole)
-
-
-def test_row_groups_of_other_processes_are_not_read(place, monkeypatch):
-    write("parquet", place.folder / "new.parquet", 0, 45)
-    rows = parts.InputRows([str(place.folder / "new.parquet")])
-    opened = []
-    whole = parts.InputRows._checked_file
-
-    def checked(self, path):
-        file = whole(self, path)
-        return type(file)(
-            file.columns, lambda start, first: opened.append(start) or file.read(start, first), file.count, file.starts
-        )
-
-    monkeypatch.setattr(parts.InputRows, "_checked_file", checked)
-    counts = rows.counts()
-    found = [row.id for start in (8, 16, 40) for row in rows.between(counts, start, start + 4)]
-    assert found == [str(i) for start in (8, 16, 40) for i in range(start, start + 4)]
-    assert opened == [5, 15, 40]
 
 
 def test_no_rows_make_a_header_and_one_row_a_part(place):
@@ -320,18 +299,14 @@ def test_a_row_that_cannot_be_read_fails_the_processes_and_finished_parts_stay(p
     monkeypatch.setattr(readers, "BATCH_ROWS", 4)
     texts = pa.array([b"fire"] * 20 + [b"\xff"] * 2).view(pa.string())
     pq.write_table(pa.table({"text": texts}), place.folder / "bad.parquet", row_group_size=4)
-    for status, said in place.run(2, "bad.parquet"):
-        assert (status, "bad.parquet cannot be read as parquet" in said) == (2, True), said
+    ended = place.run(2, "bad.parquet")
+    # One may have left while the other was at it.
+    assert {2} <= {status for status, _ in ended} <= {0, 2}
+    assert all(("bad.parquet cannot be read as parquet" in said) == (status == 2) for status, said in ended)
     assert {path.name for path in place.parts.iterdir()} == {
         *(MANIFEST, LOCKS, "part-00000-of-00003.csv", "part-00001-of-00003.csv")
     }
     assert not place.output.exists()
-
-
-def test_a_file_that_has_fewer_rows_than_were_counted_is_a_sentence(place):
-    rows = parts.InputRows([str(place.folder / "new.csv")])
-    with pytest.raises(UserError, match=r"new.csv has changed since it was counted"):
-        list(rows.between([ROWS + 1], 40, 48))
 
 
 def test_the_mean_of_folds_and_of_a_blend(place, model):
@@ -382,31 +357,6 @@ def test_a_damaged_part_is_not_joined(place):
     first.unlink()
     assert {status for status, _ in place.run(2)} == {0}
     place.check(place.of_one())
-
-
-def test_an_output_among_the_inputs_is_refused(place):
-    (folder := place.folder / "many").mkdir()
-    shutil.copy(place.folder / "new.csv", folder / "a.csv")
-    for source in ("many", "many/*.csv"):
-        with pytest.raises(UserError, match=r"would be one of the files that --input .* reads: name another"):
-            run_script(RECIPES / "predict.py", *place.flags(source, "many/out.csv"), "--debug")
-    run_script(RECIPES / "predict.py", *place.flags("many", "many/out.txt.gone"), "--debug")
-
-
-def test_the_launcher_says_which_process_this_is(monkeypatch):
-    for name in (*forked.TORCHRUN, *forked.SRUN):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SLURM_NTASKS", "8")  # of a salloc without srun
-    assert this_process().count == 1
-    monkeypatch.setenv("SLURM_PROCID", "5")
-    assert (this_process().rank, this_process().count, this_process().local_rank) == (5, 8, 0)
-    monkeypatch.setenv("RANK", "3")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert (this_process().rank, this_process().count, this_process().local_rank) == (3, 4, 1)
-    monkeypatch.setenv("RANK", "first")
-    with pytest.raises(UserError, match="RANK is 'first' in the environment"):
-        this_process()
 
 
 def test_the_number_of_parts_is_bounded(place, monkeypatch):

@@ -40,7 +40,7 @@ def predict_in_parts(folder: PartsFolder, predictor: RowsPredictor, rows: InputR
     Raises:
         UserError: the folder holds parts of another prediction, or a row or a file cannot be read or written.
     """
-    folder.begin(_what(predictor, rows), lambda: _plan(rows))
+    folder.begin(_what(predictor, rows, folder.output), lambda: _plan(rows))
     parts, strange, predicted = folder.manifest["parts"], Counter[str](), 0
     # Once more, where another process has died in the meantime.
     while found := _predict_free(folder, predictor, rows, strange):
@@ -76,9 +76,11 @@ def _plan(rows: InputRows) -> dict[str, Any]:
     return {"rows": counts, "part_rows": part_rows, "parts": max(1, math.ceil(sum(counts) / part_rows))}
 
 
-def _what(predictor: RowsPredictor, rows: InputRows) -> dict[str, Any]:
-    """Return all that decides what comes out, by what a sentence calls it."""
-    model = [[file.name, digest_of(file)] for file in predictor.files]
+def _what(predictor: RowsPredictor, rows: InputRows, output: Path) -> dict[str, Any]:
+    """Return all that decides what comes out in `output`, by what a sentence calls it."""
+    # The output may be put beside the model.
+    files = [file for file in predictor.files if file.absolute() != output.absolute()]
+    model = [[file.name, digest_of(file)] for file in files if not file.name.startswith(".")]
     return {
         "input": [_state(path) for path in rows.paths],
         "model": model,
