@@ -103,8 +103,9 @@ def test_any_piece_of_several_files_is_that_of_the_whole(kind, tmp_path):
 
 def test_row_groups_before_the_rows_asked_for_are_not_read(tmp_path, monkeypatch):
     write("parquet", tmp_path / "new.parquet", 0, 45)
-    rows = InputRows([str(tmp_path / "new.parquet")])
-    counts, whole, opened = rows.counts(), InputRows._checked_file, []
+    names = [str(tmp_path / "new.parquet")]
+    counts, rows = InputRows(names).counts(), InputRows(names)
+    whole, opened = InputRows._checked_file, []
 
     def checked(self, path):
         file = whole(self, path)

@@ -106,8 +106,9 @@ class InputRows:
         self.text_format = text_format or TextFormat.of(trained_on or {})
         self._asked: dict[str, Any] = {"text": text_column, "text_pair": text_pair_column, "id": id_column}
         self._trained = _trained_columns(trained_on)
-        # The file that `between` reads, by its number, and the row of it that comes next.
-        self._open: tuple[int, _RowFile, int, Iterator[TextRow]] | None = None
+        self._files: dict[int, _RowFile] = {}
+        # Where `between` left off: the number of the file, that of the row in it, and the rows from there on.
+        self._left: tuple[int, int, Iterator[TextRow]] | None = None
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -141,26 +142,23 @@ class InputRows:
             first += count
 
     def _of_file(self, number: int, first: int, begin: int, end: int) -> Iterator[TextRow]:
-        file, at, rows = self._file_at(number, first, begin)
-        if begin > at:
-            next(itertools.islice(rows, begin - at, begin - at), None)
-        for done, row in enumerate(itertools.islice(rows, end - begin), begin + 1):
-            self._open = number, file, done, rows
-            yield row
-        if self._open is None or self._open[::2] != (number, end):
-            raise UserError(f"{self.paths[number]} has changed since it was counted: give the command again.")
-
-    def _file_at(self, number: int, first: int, begin: int) -> tuple[_RowFile, int, Iterator[TextRow]]:
-        """Return a file, a row of it from which `begin` is near, and the rows from there on."""
-        opened, file, at = -1, None, 0
-        if self._open is not None:
-            opened, file, at, rows = self._open
-        if file is None or opened != number:
-            file, at = self._checked_file(self.paths[number]), -1
+        file = self._file(number)
         nearest = file.starts[bisect.bisect_right(file.starts, begin) - 1]
-        if not 0 <= at <= begin or nearest > at:
+        opened, at, rows = self._left or (-1, 0, iter(()))
+        if opened != number or not nearest <= at <= begin:
             at, rows = nearest, file.read(nearest, first)
-        return file, at, rows
+        self._left, found = None, 0
+        for row in itertools.islice(rows, begin - at, end - at):
+            yield row
+            found += 1
+        if found < end - begin:
+            raise UserError(f"{self.paths[number]} has changed since it was counted: give the command again.")
+        self._left = number, end, rows
+
+    def _file(self, number: int) -> _RowFile:
+        if number not in self._files:
+            self._files[number] = self._checked_file(self.paths[number])
+        return self._files[number]
 
     def _all(self, files: list[_RowFile]) -> Iterator[TextRow]:
         first = 0
@@ -170,7 +168,7 @@ class InputRows:
                 first += 1
 
     def _checked(self) -> list[_RowFile]:
-        files = [self._checked_file(path) for path in self.paths]
+        files = [self._file(number) for number in range(len(self.paths))]
         for path, file in zip(self.paths, files, strict=True):
             if set(file.columns or ()) != set(files[0].columns or ()):
                 raise UserError(
