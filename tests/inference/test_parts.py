@@ -1,6 +1,7 @@
 """Several processes leave the bytes of one, wherever they are killed, and refuse what they cannot share."""
 
 import csv
+import errno
 import gzip
 import json
 import os
@@ -345,6 +346,29 @@ def test_a_folder_that_is_none_of_ours_is_left_alone(place):
     (place.parts / MANIFEST).write_text("{")
     for status, said in place.run(2):
         assert (status, "parts.json is damaged" in said) == (2, True)
+
+
+def test_a_file_system_without_locks_is_a_sentence(place, monkeypatch):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    for status, said in place.run(2):
+        assert status == 2
+        assert "is on a file system without locks (No locks available)" in said
+    assert not place.parts.exists()
+
+
+def test_processes_that_come_and_go_at_once_never_leave_the_folder_behind(place):
+    def come_and_go():
+        for _ in range(100):
+            with taking_part(str(place.output)) as folder:
+                assert folder.path.is_dir()
+        os._exit(0)
+
+    for process in forked.start(3, place.flags(), said=place.said, before=come_and_go):
+        assert process.end() == (0, "")
+    assert not place.parts.exists()
 
 
 def test_a_damaged_part_is_not_joined(place):

@@ -12,7 +12,7 @@ from support.scripts import run_script
 # Rank, number of processes and local rank, as launchers name them.
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
-# The file operations at which a process can be killed, and places of an event's arguments where paths stand.
+# The file operations at which a process can be killed.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.listdir", "fcntl.lockf")
 
 
@@ -30,6 +30,7 @@ class Forked:
 
     def __init__(self, flags, rank=0, count=1, *, said, names=TORCHRUN, before=lambda: None):
         self.said = Path(f"{said}.{rank}")
+        self.said.write_text("")
         self.process = multiprocessing.get_context("fork").Process(
             target=self._run, args=(flags, rank, count, names, before)
         )

@@ -115,24 +115,36 @@ class PartsFolder:
         self.output = Path(output).expanduser()
         self.path = parts_of(output)
         self.manifest: dict[str, Any] = {}
-        while True:
-            self._make()
-            with contextlib.suppress(FileNotFoundError):  # the last one that left has just removed the folder
-                self._locks: IO[str] = (self.path / LOCKS).open("a+", encoding="utf-8")
-                self._lock(PRESENT, shared=True, wait=True)
-                if self._is_there():
-                    break
-                self._locks.close()
+        while not self._enter():
+            pass
 
-    def _make(self) -> None:
+    def _enter(self) -> bool:
+        """Make the folder and lock that this process is in it; return whether no other has removed it meanwhile."""
         try:
             self.path.mkdir(exist_ok=True)
-            strangers = sorted(name for name in os.listdir(self.path) if not _is_own(name))
+            self._check_own()
+            self._locks: IO[str] = (self.path / LOCKS).open("a+", encoding="utf-8")
         except OSError as error:
+            if error.errno == errno.ENOENT and self.path.parent.is_dir():
+                return False  # the last one that left has just removed the folder
             raise UserError(
                 f"{self.path}, where the parts of {self.output} are to be, cannot be made: {error.strerror}."
             ) from error
-        if strangers:
+        try:
+            self._lock(PRESENT, shared=True, wait=True)
+        except UserError:
+            self._locks.close()
+            with contextlib.suppress(OSError):
+                (self.path / LOCKS).unlink()
+                self.path.rmdir()
+            raise
+        if self._is_there():
+            return True
+        self._locks.close()
+        return False
+
+    def _check_own(self) -> None:
+        if strangers := sorted(name for name in os.listdir(self.path) if not _is_own(name)):
             raise UserError(
                 f"{self.path} is where the parts of {self.output} are to be, and holds {some(strangers)}: move that, "
                 "or name another --output."
