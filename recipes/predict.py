@@ -75,7 +75,7 @@ def main() -> None:
     if process.count > 1:
         check_files(args.input, args.output, process.count)
     # One process, too, goes on with the parts that several have left.
-    if process.count == 1 and (args.output == "-" or not parts_of(args.output).is_dir()):
+    elif "-" in (*args.input, args.output) or not parts_of(args.output).is_dir():
         predict(args)
         return
     leave_group()
