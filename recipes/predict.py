@@ -25,13 +25,15 @@ from bert_recipes.inference.parts_folder import PartsFolder, check_files, parts_
 from bert_recipes.processes import Process, leave_group, this_process
 
 if TYPE_CHECKING:
-    from bert_recipes.inference.predictor import RowsPredictor
     from bert_recipes.inference.rows import TextRow
+    from bert_recipes.inference.rows_predictor import RowsPredictor
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--model", required=True, help="a run (its folds together), a model folder or a Hub id")
+    parser.add_argument(
+        "--model", required=True, help="a run (its folds together), an export, a model folder or a Hub id"
+    )
     parser.add_argument(
         "--input",
         nargs="+",
@@ -85,34 +87,30 @@ def main() -> None:
 
 def predict(args: argparse.Namespace, process: Process | None = None, folder: PartsFolder | None = None) -> None:
     """Predict all rows, or, of those that several processes share, this one's."""
-    from bert_recipes.config.saved import configuration_of_model
     from bert_recipes.data.text_files import TextFormat
-    from bert_recipes.devices import share_machine
-    from bert_recipes.inference.folds import load_predictor
     from bert_recipes.inference.input_files import check_output
+    from bert_recipes.inference.loading import load_predictor
     from bert_recipes.inference.parts import predict_in_parts
     from bert_recipes.inference.rows import InputRows, read_stream
 
-    trained_on = configuration_of_model(args.model)
     given = {name: getattr(args, name) for name in ("encoding", "delimiter", "quoting") if getattr(args, name)}
     if args.no_header:
         given["no_header"] = args.no_header == "true"
     check_output(args.output, args.input)
-    if process is not None:
-        share_machine(process.local_rank)
     predictor = load_predictor(
         args.model,
         max_length=args.max_length,
         bf16=None if args.bf16 is None else args.bf16 == "true",
         trust_remote_code=args.trust_remote_code,
+        process=process,
     )
     predictor.compute_side_by_side()
     reading = {
         "text_column": args.text_column,
         "text_pair_column": args.text_pair_column,
         "id_column": args.id_column,
-        "trained_on": trained_on,
-        "text_format": TextFormat.of(trained_on | given),
+        "trained_on": predictor.trained_on,
+        "text_format": TextFormat.of(predictor.trained_on | given),
     }
     if process is not None and folder is not None:
         predict_in_parts(folder, predictor, InputRows(args.input, **reading), process)
@@ -123,7 +121,7 @@ def predict(args: argparse.Namespace, process: Process | None = None, folder: Pa
 def write(predictor: "RowsPredictor", rows: Iterator["TextRow"], output: str) -> None:
     """Write the predictions of all rows, and say how many they are."""
     from bert_recipes.files import writing
-    from bert_recipes.inference.predictor import write_predictions
+    from bert_recipes.inference.rows_predictor import write_predictions
     from bert_recipes.terminal import printable, standard_output
 
     started, written = time.monotonic(), 0

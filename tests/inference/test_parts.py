@@ -21,7 +21,7 @@ from support.scripts import run_script
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_recipes.data import readers
-from bert_recipes.inference import parts, predictor
+from bert_recipes.inference import batches, parts
 from bert_recipes.inference.parts_folder import JOINED, LOCKS, MANIFEST, PartsFolder, taking_part
 
 ROWS = 45
@@ -40,9 +40,9 @@ def model(tiny_bert, tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Chunks, and so parts, of eight rows or a hundred characters."""
-    monkeypatch.setattr(predictor, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(batches, "CHUNK_ROWS", 8)
     monkeypatch.setattr(parts, "CHUNK_ROWS", 8)
-    monkeypatch.setattr(predictor, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(batches, "CHUNK_CHARACTERS", 100)
 
 
 @pytest.fixture
@@ -385,7 +385,7 @@ def test_a_damaged_part_is_not_joined(place):
 
 def test_the_number_of_parts_is_bounded(place, monkeypatch):
     monkeypatch.setattr(parts, "MOST_PARTS", 4)
-    monkeypatch.setattr(predictor, "CHUNK_CHARACTERS", 60)
+    monkeypatch.setattr(batches, "CHUNK_CHARACTERS", 60)
     whole = place.of_one()
     with taking_part(str(place.output)) as folder:
         folder.begin({}, lambda: parts._plan(parts.InputRows([str(place.folder / "new.csv")])))

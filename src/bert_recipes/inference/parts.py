@@ -18,9 +18,10 @@ from typing import Any
 
 from bert_recipes.evaluation.prediction_files import PredictionWriter
 from bert_recipes.files import digest_of, writing
+from bert_recipes.inference.batches import CHUNK_ROWS
 from bert_recipes.inference.parts_folder import PartsFolder
-from bert_recipes.inference.predictor import CHUNK_ROWS, RowsPredictor, write_predictions
 from bert_recipes.inference.rows import InputRows
+from bert_recipes.inference.rows_predictor import RowsPredictor, write_predictions
 from bert_recipes.processes import Process
 from bert_recipes.terminal import printable
 

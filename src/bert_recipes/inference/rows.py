@@ -6,23 +6,26 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-from datasets import Dataset
-
+from bert_recipes.data.cells import id_text
 from bert_recipes.data.column_guessing import Columns, find_input_columns, joined, listed
 from bert_recipes.data.delimited import DELIMITERS
-from bert_recipes.data.in_memory import dataset_of
-from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.in_memory import dataset_of, is_dataset, is_frame, table_of
 from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
 from bert_recipes.data.text_files import TextFormat, encoding_of, kind_of, open_text, text_lines
 from bert_recipes.errors import UserError
 from bert_recipes.inference.input_files import find_files
 from bert_recipes.inference.standard_input import stdin_lines, without_header
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
 # A text on each line, unless the first line names the text's column.
 TEXT_FILE = ".txt"
+# Of a frame, as Python's own objects.
+ROWS_AT_ONCE = 4096
 
 
 class TextRow(NamedTuple):
@@ -188,6 +191,8 @@ class InputRows:
         if kind_of(path) == TEXT_FILE and not _has_columns(path, self.text_format, trained_text):
             _refuse_pairs(source, self.trained_on)
             return self._of_lines(path)
+        from bert_recipes.data.readers import open_table  # pyarrow, which a line of text needs not
+
         table = open_table(path, self.text_format)
         columns = find_input_columns(table.schema.names, source, **self._asked, trained=self._trained)
 
@@ -200,7 +205,7 @@ class InputRows:
 
         return _RowFile(table.schema.names, read, count, table.starts)
 
-    def _of_dataset(self, rows: Dataset, source: str) -> _RowFile:
+    def _of_dataset(self, rows: "Dataset", source: str) -> _RowFile:
         columns = find_input_columns(rows.column_names, source, **self._asked, trained=self._trained)
 
         def read(start: int, first: int) -> Iterator[TextRow]:
@@ -247,10 +252,12 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
     """
     if isinstance(given, str):
         given = [given]
-    if isinstance(given, pd.DataFrame | Dataset):
-        rows = dataset_of(given)
+    if is_frame(given) or is_dataset(given):
+        # Not a frame as a Dataset: prediction from an export does without datasets.
+        rows = dataset_of(given) if is_dataset(given) else table_of(given)
         columns = find_input_columns(rows.column_names, "the rows", trained=_trained_columns(trained_on))
-        yield from _rows(iter(rows), columns, "the rows")
+        cells = iter(rows) if is_dataset(given) else _cells_of(rows)
+        yield from _rows(cells, columns, "the rows")
         return
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise UserError(
@@ -263,6 +270,11 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
             wanted = "a pair of texts" if pairs else "a text"
             raise UserError(f"row {number}, counted from 0, is {text!r}: the model was trained on {wanted} each.")
         yield TextRow(str(number), parts[0], parts[1] if pairs else None)
+
+
+def _cells_of(table: "pa.Table") -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(ROWS_AT_ONCE):
+        yield from batch.to_pylist()
 
 
 def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:
