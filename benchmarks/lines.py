@@ -32,7 +32,8 @@ from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.tokenization import most_tokens
 from bert_recipes.devices import has_native_bf16
-from bert_recipes.inference import predictor
+from bert_recipes.inference import batches
+from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.training.trainer import RecipeTrainer
@@ -250,7 +251,7 @@ def _as_they_came(lengths, tokens: int):
     return np.split(np.arange(len(lengths)), range(size, len(lengths), size))
 
 
-AS_THEY_CAME = ("bert_recipes.inference.predictor.batches_of_tokens", _as_they_came)
+AS_THEY_CAME = ("bert_recipes.inference.batches.batches_of_tokens", _as_they_came)
 
 
 class PredictionLine:
@@ -275,7 +276,7 @@ class PredictionLine:
         else:
             with _patched(self.patches):
                 self.predictor = kind(model.to(bench.device), bench.tokenizer, self.max_length)
-                cut = list(predictor.batches_of_tokens(self.lengths, self.predictor.tokens_per_batch))
+                cut = list(batches.batches_of_tokens(self.lengths, self.predictor.batches.tokens_per_batch))
             self.batches = [self.lengths[batch] for batch in cut]
             if kind is UnpaddedPredictor:
                 self.batches = [[length] for length in self.lengths]
@@ -304,10 +305,10 @@ class PredictionLine:
 PREDICTION = {
     "`pipeline`, its defaults": (1, {}, 128, (), None),
     PIPELINE: (32, {}, 512, (), None),
-    OURS: (None, {}, 2048, (), predictor.Predictor),
-    "… in float32": (None, {"bf16": False}, 1024, (), predictor.Predictor),
-    "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), predictor.Predictor),
-    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), predictor.Predictor),
+    OURS: (None, {}, 2048, (), Predictor),
+    "… in float32": (None, {"bf16": False}, 1024, (), Predictor),
+    "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), Predictor),
+    "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), Predictor),
     UNPADDED: (None, {}, 2048, (), UnpaddedPredictor),
 }
 
@@ -322,21 +323,21 @@ PIPELINES_ON_GPU = {
     "`pipeline(batch_size=128)` in bfloat16": (128, {"bf16": True}, None, (), None),
 }
 PREDICTION_ON_GPU: dict[str, Any] = PIPELINES_ON_GPU | {
-    "… in batches of 4,096 tokens": (None, {}, None, (_of_tokens(4096),), predictor.Predictor),
-    "… in batches of 65,536 tokens": (None, {}, None, (_of_tokens(65536),), predictor.Predictor),
+    "… in batches of 4,096 tokens": (None, {}, None, (_of_tokens(4096),), Predictor),
+    "… in batches of 65,536 tokens": (None, {}, None, (_of_tokens(65536),), Predictor),
     "… tokenized in turn": (
         None,
         {},
         None,
         (("bert_recipes.inference.predictor.TOKENIZES_AHEAD", {"gpu": False}),),
-        predictor.Predictor,
+        Predictor,
     ),
     "… padded to no multiple of 8": (
         None,
         {},
         None,
         (("bert_recipes.inference.predictor.PAD_TO_MULTIPLE_OF", {"gpu": 1}),),
-        predictor.Predictor,
+        Predictor,
     ),
 }
 

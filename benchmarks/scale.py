@@ -21,8 +21,9 @@ from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.tokenization import most_tokens, tokenize
 from bert_recipes.devices import peak_memory
-from bert_recipes.inference.predictor import Predictor, write_predictions
+from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import read_stream
+from bert_recipes.inference.rows_predictor import write_predictions
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.reporting.near_duplicates import clashes
 from bert_recipes.training.trainer import RecipeTrainer

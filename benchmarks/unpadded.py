@@ -87,8 +87,9 @@ class UnpaddedPredictor(Predictor):
         use_unpadded_attention(self.model, self.model.device)
 
     @torch.inference_mode()
-    def _logits_of_batch(self, tokens, columns, batch, lengths):
-        packed = pack([np.asarray(tokens["input_ids"][i]) for i in batch])
+    def _forward(self, inputs):
+        real = inputs["attention_mask"].astype(bool)
+        packed = pack([ids[kept] for ids, kept in zip(inputs["input_ids"], real, strict=True)])
         packed |= {name: part.to(self.model.device) for name, part in packed.items() if name != "sizes"}
         return logits_of_packed(self.model, packed).float().cpu().numpy()
 

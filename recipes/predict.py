@@ -23,7 +23,9 @@ from bert_recipes.errors import UserError
 
 def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--model", required=True, help="a run (its folds together), a model folder or a Hub id")
+    parser.add_argument(
+        "--model", required=True, help="a run (its folds together), an export, a model folder or a Hub id"
+    )
     parser.add_argument(
         "--input", default="-", help="rows as training takes them, or .txt with a text per line (standard input)"
     )
@@ -70,15 +72,13 @@ def main() -> None:
     args = parse_arguments()
     if args.max_length is not None:
         check_ranges({"max_length": args.max_length})
-    from bert_recipes.config.saved import configuration_of_model
     from bert_recipes.data.text_files import TextFormat
     from bert_recipes.files import writing
-    from bert_recipes.inference.folds import load_predictor
-    from bert_recipes.inference.predictor import write_predictions
+    from bert_recipes.inference.loading import load_predictor
     from bert_recipes.inference.rows import read_stream
+    from bert_recipes.inference.rows_predictor import write_predictions
     from bert_recipes.terminal import printable, standard_output
 
-    trained_on = configuration_of_model(args.model)
     given = {name: getattr(args, name) for name in ("encoding", "delimiter", "quoting") if getattr(args, name)}
     if args.no_header:
         given["no_header"] = args.no_header == "true"
@@ -94,8 +94,8 @@ def main() -> None:
         text_column=args.text_column,
         text_pair_column=args.text_pair_column,
         id_column=args.id_column,
-        trained_on=trained_on,
-        text_format=TextFormat.of(trained_on | given),
+        trained_on=predictor.trained_on,
+        text_format=TextFormat.of(predictor.trained_on | given),
     )
     started, written = time.monotonic(), 0
     if args.output == "-":

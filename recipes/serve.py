@@ -13,6 +13,8 @@ from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import UserError
 
+# Whose absence means that the extra `serve` is missing, under the names that they are imported by.
+OF_SERVE = {"fastapi", "httptools", "prometheus_client", "pydantic", "starlette", "uvicorn"}
 # Of the flags that are counts, the least and the most.
 RANGES = {
     "port": (0, 65535),
@@ -29,7 +31,9 @@ RANGES = {
 
 def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
-    parser.add_argument("--model", required=True, help="a run (its folds together), a model folder or a Hub id")
+    parser.add_argument(
+        "--model", required=True, help="a run (its folds together), an export, a model folder or a Hub id"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for any (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="0 for any that is free (8000)")
     parser.add_argument("--max_texts", type=int, default=1000, help="texts of one request (1000)")
@@ -61,9 +65,13 @@ def main() -> None:
     try:
         from bert_recipes.inference.web_server import bind, serve
     except ModuleNotFoundError as error:
-        raise UserError(f"serving needs {error.name}, which is not installed: pip install -e '.[serve]'.") from error
+        if error.name not in OF_SERVE:
+            raise
+        raise UserError(
+            f"serving needs {error.name}, which is not installed: pip install 'bert-recipes[serve]'."
+        ) from error
     listener = bind(args.host, args.port)
-    from bert_recipes.inference.folds import load_predictor
+    from bert_recipes.inference.loading import load_predictor
     from bert_recipes.inference.payloads import Limits
     from bert_recipes.inference.service import Service
     from bert_recipes.terminal import say

@@ -48,10 +48,10 @@ A cell begins with `# %%`: code for both, or `# %% [markdown] en` and `# %% [mar
 
 # %%
 # bundle = "/kaggle/input/bert-recipes"
-# %pip install --quiet --no-index --find-links {bundle}/wheels bert-recipes
+# %pip install --quiet --no-index --find-links {bundle}/wheels 'bert-recipes[train]'
 # %pip install --quiet --no-index --find-links {bundle}/wheels --no-deps --require-hashes -r {bundle}/embedded.txt
 
-# %pip install --quiet ./bert-recipes
+# %pip install --quiet './bert-recipes[train]'
 # %pip install --quiet --no-deps --require-hashes -r bert-recipes/embedded.txt
 
 # %% [markdown] en

@@ -67,7 +67,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'bert_recipes' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"bert_recipes.{_HOMES[name]}"), name)
+    from bert_recipes.extras import asking_for_extra
+
+    with asking_for_extra(f"bert_recipes.{name}"):
+        return getattr(importlib.import_module(f"bert_recipes.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_recipes.config.arguments import OWN_CODE, RECIPES
-from bert_recipes.config.parsing import Arguments, make_arguments
 from bert_recipes.config.saved import RUN_FILE
 from bert_recipes.errors import UserError, nearest
+from bert_recipes.extras import asking_for_extra
 from bert_recipes.runs.finished import FinishedComparison, FinishedRun
 from bert_recipes.terminal import quiet_libraries, say
 
 if TYPE_CHECKING:
-    from bert_recipes.inference.predictor import Predictor
+    from bert_recipes.config.parsing import Arguments
+    from bert_recipes.inference.rows_predictor import RowsPredictor
 
 # The recipes that end in a run.
 TRAINED = ("stock", "custom", "baseline")
 
 
+@asking_for_extra("br.train")
 def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> FinishedRun:
     """Train by a recipe: the very `train` of `recipes/<recipe>.py`.
 
@@ -38,6 +40,8 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     Raises:
         UserError: what the script would print.
     """
+    from bert_recipes.config.parsing import make_arguments
+
     quiet_libraries()
     if recipe not in TRAINED:
         raise UserError(f"there is no recipe '{recipe}'{nearest(recipe, TRAINED)}: take one of {', '.join(TRAINED)}.")
@@ -62,26 +66,27 @@ def train(recipe: str, *, config: str | Path | None = None, **flags: Any) -> Fin
     return run
 
 
-def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun | Predictor":
-    """Return a finished run, or the model in a folder or on the Hub, ready to `predict`.
+def load(name: str | Path, *, trust_remote_code: bool = False) -> "FinishedRun | RowsPredictor":
+    """Return a finished run, or an export or the model in a folder or on the Hub, ready to `predict`.
 
     Args:
-        name: a run folder, a model folder or a Hub id.
+        name: a run folder, the folder of an export, a model folder or a Hub id.
         trust_remote_code: whether code that the model carries may run.
 
     Raises:
-        UserError: there is no such run or model, or the run is not finished.
+        UserError: there is no such run or model, the run is not finished, or what it needs is not installed.
     """
     quiet_libraries()
     if (Path(name).expanduser() / RUN_FILE).is_file():
         run = FinishedRun(name, trust_remote_code=trust_remote_code)
         _ = run.metrics  # an unfinished run has none
         return run
-    from bert_recipes.inference.predictor import Predictor
+    from bert_recipes.inference.loading import load_predictor
 
-    return Predictor.load(str(name), trust_remote_code=trust_remote_code)
+    return load_predictor(str(name), trust_remote_code=trust_remote_code)
 
 
+@asking_for_extra("br.compare")
 def compare(*runs: FinishedRun | str | Path, output_dir: str | Path = "runs/compare") -> FinishedComparison:
     """Compare finished runs on their validation rows: for every pair the difference, its interval and a verdict.
 
@@ -133,7 +138,7 @@ def _named(flag: str, given: Callable[..., Any], folder: Path) -> str:
     return next(names, None) or keep_object(given, folder / CODE_FOLDER / f"own_{flag}.py", flag)
 
 
-def _take_callbacks(args: Arguments[Any], callbacks: Sequence[Any]) -> None:
+def _take_callbacks(args: "Arguments[Any]", callbacks: Sequence[Any]) -> None:
     """Write callbacks down as the flag takes them, and keep the objects among them."""
     from transformers import TrainerCallback
 

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from transformers import TrainingArguments
+
+
+# Where Linux says which of its processors are threads of one core.
+SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def cores() -> int:
@@ -17,8 +19,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def physical_cores() -> int:
+    """Return the number of cores that this process may use, where two threads of one core count once."""
+    if not hasattr(os, "sched_getaffinity"):
+        return cores()
+    files = [Path(SIBLINGS.format(number)) for number in os.sched_getaffinity(0)]
+    # A container may not show them.
+    return len({file.read_text(encoding="utf-8") for file in files}) if all(map(Path.exists, files)) else cores()
+
+
+def threads() -> int:
+    """Return how many threads are to compute: what OMP_NUM_THREADS says, or one for each core."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else physical_cores()
+
+
 def share_threads() -> None:
     """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
+    import torch
+
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
         torch.set_num_threads(max(1, cores() // processes))
@@ -26,6 +45,8 @@ def share_threads() -> None:
 
 def has_native_bf16(use_cpu: bool = False) -> bool:
     """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
+    import torch
+
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if not hasattr(torch.cpu, "get_capabilities"):  # torch 2.11
@@ -39,6 +60,8 @@ def half_precision(use_cpu: bool = False) -> str:
 
     A GPU without bfloat16 has tensor cores for float16 since compute capability 7.0: V100 and T4 do, P100 does not.
     """
+    import torch
+
     if has_native_bf16(use_cpu):
         return "bf16"
     if torch.cuda.is_available() and not use_cpu and torch.cuda.get_device_capability() >= (7, 0):
@@ -48,6 +71,8 @@ def half_precision(use_cpu: bool = False) -> str:
 
 def describe_device(training: "TrainingArguments") -> str:
     """Name the devices of a training and its precision, as in `2 x NVIDIA H100 in bfloat16`."""
+    import torch
+
     float16 = "float16 with loss scaling"
     name = torch.cuda.get_device_name() if training.device.type == "cuda" else training.device.type.upper()
     count = f"{training.world_size} x {name}" if training.world_size > 1 else name

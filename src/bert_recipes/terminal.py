@@ -131,9 +131,16 @@ def quiet_libraries() -> None:
     """Keep back what a user cannot act on: bars of a second's work, and reports of weights that are to be new."""
     # tqdm's, in a kernel without widgets, on the bars that are kept back here.
     warnings.filterwarnings("ignore", message="IProgress not found")
-    from transformers.utils import logging as transformers_logging
+    # Said before they are imported, where they are not: a script may have no use for them.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if "huggingface_hub" in sys.modules:
+        from huggingface_hub.utils import disable_progress_bars
 
-    transformers_logging.disable_progress_bar()
+        disable_progress_bars()
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
     logging.getLogger("transformers.modeling_utils").addFilter(_tells_more_than_a_new_head)
     logging.getLogger("transformers.tokenization_python").addFilter(_tells_more_than_a_truncation)
 

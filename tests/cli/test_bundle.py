@@ -122,7 +122,7 @@ def test_its_readme_tells_the_commands(clone, pip, tmp_path):
         assert archive.read("install.py") == (ROOT / "src/bert_recipes/cli/install_bundle.py").read_bytes()
     assert text.startswith("# bert-recipes 0.2.0, ")
     assert "    python install.py\n" in text
-    assert "    pip install --no-index --find-links wheels bert-recipes\n" in text
+    assert "    pip install --no-index --find-links wheels 'bert-recipes[train]'\n" in text
     assert "    pip install --no-index --find-links wheels --no-deps --require-hashes -r embedded.txt\n" in text
     assert "for Linux x86_64\nand Python 3.11 and 3.12." in text
 

@@ -91,7 +91,7 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
     status, out, seconds = run(tmp_path, "-S", HF_HUB_OFFLINE="1")
     assert status == 1
     assert "transformers is not installed" in words(out)
-    assert "pip install -c constraints.txt -e .\n" in out
+    assert "pip install -c constraints.txt -e '.[train]'\n" in out
     assert "torch cannot be imported" in words(out)
     assert "bert_recipes cannot be imported" in words(out)
     assert "HF_HUB_OFFLINE is set" in words(out)
@@ -103,7 +103,7 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
     [
         ("cannot import name 'PartialState' from 'accelerate' (/site-packages/accelerate)", '-U "accelerate>=1.15"'),
         ("Using the `Trainer` with `PyTorch` requires `accelerate>=1.1.0`", '-U "accelerate>=1.15"'),
-        ("numpy.dtype size changed", "--force-reinstall -c constraints.txt -e ."),
+        ("numpy.dtype size changed", "--force-reinstall -c constraints.txt -e '.[train]'"),
     ],
 )
 def test_the_cause_is_found_under_what_transformers_wraps_it_in(message, cure, monkeypatch):
@@ -146,13 +146,18 @@ def test_versions_are_held_against_the_constraints(wanted, tested, mark, text, p
     (finding,) = doctor.packages(tmp_path)
     assert finding.mark == mark
     assert text in finding.text
-    assert ("pip install -c constraints.txt -e ." in finding.cure) == (mark == "problem")
+    assert ("pip install -c constraints.txt -e '.[train]'" in finding.cure) == (mark == "problem")
 
 
 @pytest.mark.parametrize(
     ("wanted", "mark", "text", "cure"),
     [
-        (["torch>=1.0", 'no-such-package>=1; extra == "lora"'], "ok", "packages: torch are new enough", ""),
+        (
+            ['torch>=1.0; extra == "train"', 'no-such-package>=1; extra == "lora"'],
+            "ok",
+            "packages: torch are new enough",
+            "",
+        ),
         (["torch>=99"], "problem", "is older than 99", 'install "torch>=99"\n'),
         (["no-such-package>=1.5"], "problem", "no-such-package is not installed", 'install "no-such-package>=1.5"\n'),
         (["torch>=1.0", 'pytest>=99; extra == "dev"'], "problem", "pytest", 'install "pytest>=99"\n'),
@@ -175,7 +180,7 @@ def test_an_extra_may_be_missing_and_may_not_be_too_old(wanted, mark, tmp_path):
     (tmp_path / "constraints.txt").write_text("")
     (finding,) = doctor.packages(tmp_path)
     assert finding.mark == mark
-    assert ("-e '.[dev]'" in finding.cure) == (mark == "problem")
+    assert ("-e '.[dev,train]'" in finding.cure) == (mark == "problem")
 
 
 def test_a_torch_for_the_cpu_beside_an_nvidia_driver_is_a_problem(no_driver, monkeypatch):
@@ -310,8 +315,8 @@ def test_a_notebook_without_internet_names_the_switch(variable, cure, monkeypatc
 
 
 def test_a_missing_embedded_package_names_the_cure(monkeypatch):
-    monkeypatch.setitem(
-        doctor.importlib.import_module("bert_recipes.data.embedded").MODELS, "minilm", ("no-such-package", ".")
+    monkeypatch.setattr(
+        doctor.importlib.import_module("bert_recipes.data.embedded"), "MINILM_PACKAGE", ("no-such-package", ".")
     )
     problem, ok = doctor.embedded_files()
     assert (problem.mark, ok.mark) == ("problem", "ok")

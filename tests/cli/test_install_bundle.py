@@ -17,7 +17,8 @@ from support.wheels import pretend_installed, write_wheel, write_wheel_of
 from bert_recipes.cli import install_bundle
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TORCH = next(line for line in PROJECT["dependencies"] if line.startswith("torch"))
+TORCH = next(line for line in PROJECT["optional-dependencies"]["train"] if line.startswith("torch"))
+FOR_TRAINING = f'{TORCH}; extra == "train"'
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def folder(tmp_path):
     wheels.mkdir(parents=True)
     shutil.copy(install_bundle.__file__, folder / "install.py")
     write_wheel_of(wheels, "packaging")
-    write_wheel(wheels, "bert-recipes", [TORCH, "helper>=2"], version=PROJECT["version"])
+    write_wheel(wheels, "bert-recipes", [FOR_TRAINING, "helper>=2"], version=PROJECT["version"])
     write_wheel(wheels, "helper", ["numpy>=1.26.4"], version="2.5")
     wheel = write_wheel(wheels, "embedded-model", ["sentence-transformers"])
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -93,7 +94,7 @@ def test_what_is_new_enough_stays_and_what_is_updated_asks_for_a_new_kernel(mach
     assert done.returncode == 0, done.stderr
     assert installed(site)["helper"] == "2.1"
     assert "Restart" not in done.stdout
-    write_wheel(folder / "wheels", "bert-recipes", [TORCH, "helper>=2.2"], version="9.0")
+    write_wheel(folder / "wheels", "bert-recipes", [FOR_TRAINING, "helper>=2.2"], version="9.0")
     (folder / f"wheels/bert_recipes-{PROJECT['version']}-py3-none-any.whl").unlink()
     done = run(python, folder)
     assert done.returncode == 0, done.stderr
@@ -118,7 +119,7 @@ def test_a_torch_that_does_not_fit_is_said_as_the_page_shows_and_nothing_is_inst
 
 def test_pip_alone_names_the_torch_that_is_needed(machine, folder):
     python, _ = machine(torch="2.6.0+cu124", numpy="2.0.2")
-    command = [python, "-m", "pip", "install", "--no-index", "--find-links", folder / "wheels", "bert-recipes"]
+    command = [python, "-m", "pip", "install", "--no-index", "--find-links", folder / "wheels", "bert-recipes[train]"]
     done = subprocess.run(command, capture_output=True, text=True, env={"PIP_CONFIG_FILE": "/dev/null"})
     assert done.returncode == 1
     assert f"No matching distribution found for {TORCH}" in done.stderr

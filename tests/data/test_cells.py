@@ -4,8 +4,9 @@ from decimal import Decimal
 
 import pytest
 
-from bert_recipes.data.cells import as_number, in_order, is_integer, plain_text
+from bert_recipes.data.cells import as_number, encode_column, in_order, is_integer, plain_text, read_cells
 from bert_recipes.data.label_cells import as_text
+from bert_recipes.modeling.wrapper import OwnClassifierConfig
 
 
 @pytest.mark.parametrize("cell", [1, 1.0, "1", "1.0", " 1 ", Decimal("1.00")])
@@ -44,3 +45,13 @@ def test_names_stand_in_the_order_of_their_numbers():
     assert in_order({"10", "2", "-1", "01", "1"}) == ["-1", "01", "1", "2", "10"]
     assert in_order({"10", "2", "b"}) == ["10", "2", "b"]
     assert not any(map(is_integer, ("1_1", "1.0", "", "1" * 5000)))
+
+
+@pytest.mark.parametrize("known", [{"categories": ["a", "b", "ñ"]}, {"categories": []}, {"mean": 2.5}])
+def test_columns_are_encoded_as_by_the_file_that_travels_with_a_model(known):
+    cells = ["a", "b", "ñ", "A", "", None, "7", 7, 7.5, True, float("nan"), "nan", 1e300, "-1e300"]
+    found = encode_column(cells, known)
+    read = {"x": read_cells(cells, known)}
+    expected = OwnClassifierConfig(columns={"x": known}).encode_columns(read)["x"].numpy()
+    assert found.dtype == expected.dtype
+    assert found.tolist() == expected.tolist()

@@ -3,7 +3,8 @@
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from bert_recipes.data.extra_columns import describe_column, learn_column, read_cells
+from bert_recipes.data.cells import read_cells
+from bert_recipes.data.extra_columns import describe_column, learn_column
 from bert_recipes.errors import UserError
 
 

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from support.reading import read
 
-from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.cells import id_text
+from bert_recipes.data.readers import open_table
 from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError
 from bert_recipes.inference.rows import read_stream

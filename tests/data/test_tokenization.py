@@ -15,7 +15,7 @@ from support.trained_tokenizers import like_bertweet, like_roberta, like_xlm_rob
 from transformers import BertConfig, BertTokenizerFast
 
 from bert_recipes.columns import JOINT
-from bert_recipes.data import shortening, tokenization
+from bert_recipes.data import shortening, texts_to_tokens
 from bert_recipes.data.shortening import CHARACTERS_PER_TOKEN, MARGIN
 from bert_recipes.data.tokenization import TextTokenizer, tokenize
 from bert_recipes.errors import UserError
@@ -78,7 +78,7 @@ def plain(tokenizer, length, texts, pairs):
 @pytest.mark.parametrize(("paired", "length"), [(False, 8), (True, 32), (True, 33)])
 def test_no_text_is_cut_where_that_would_change_its_tokens(any_tokenizer, side, paired, length, monkeypatch):
     any_tokenizer.truncation_side = side
-    monkeypatch.setattr(tokenization, "CHARACTERS_AT_ONCE", 10_000)
+    monkeypatch.setattr(texts_to_tokens, "CHARACTERS_AT_ONCE", 10_000)
     # Texts of some hundred characters are cut already.
     monkeypatch.setattr(shortening, "CHARACTERS_PER_TOKEN", (2, 8, CHARACTERS_PER_TOKEN[-1]))
     to_tokens = TextTokenizer(any_tokenizer, CONFIG, length)
@@ -119,7 +119,7 @@ def test_texts_are_tokenized_a_part_at_a_time(tokenizer, monkeypatch):
     to_tokens = TextTokenizer(tokenizer, CONFIG, LENGTH)
     texts = [word * 100 for word in WORDS]
     expected = to_tokens(texts)
-    monkeypatch.setattr(tokenization, "CHARACTERS_AT_ONCE", 1000)
+    monkeypatch.setattr(texts_to_tokens, "CHARACTERS_AT_ONCE", 1000)
     seen = sizes_of(tokenizer, monkeypatch)
     assert to_tokens(texts) == expected
     assert len(seen) > 1

@@ -21,7 +21,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.errors import UserError
-from bert_recipes.inference.predictor import Predictor, batches_of_tokens, chunks
+from bert_recipes.inference.batches import batches_of_tokens, chunks
+from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import TextRow, read_stream
 from bert_recipes.modeling.building import build_classifier
 from bert_recipes.task import Task
@@ -60,7 +61,7 @@ def predict(*flags):
 
 @pytest.mark.parametrize("ahead", [False, True])
 def test_each_row_gets_what_the_model_gives_it_alone(ahead, model, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 20)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_ROWS", 20)
     monkeypatch.setattr("bert_recipes.inference.predictor.TOKENIZES_AHEAD", {"cpu": ahead})
     predictor = Predictor.load(str(model), bf16=False)
     assert predictor.max_length == 32
@@ -75,7 +76,7 @@ def test_lengths_in_multiples_change_no_score(model):
     predictor = Predictor.load(str(model), bf16=False)
     rows = [TextRow("", text) for text in TEXTS]
     ((_, expected),) = predictor.logits(rows)
-    predictor.pad_to_multiple_of = 8
+    predictor.batches.pad_to_multiple_of = 8
     seen = []
     predictor.model.register_forward_pre_hook(
         lambda module, args, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
@@ -229,8 +230,8 @@ def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, toke
 
 
 def test_a_chunk_is_bounded_in_rows_and_characters(monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 10)
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_ROWS", 10)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_CHARACTERS", 100)
     rows = [TextRow(str(i), "x" * (90 if i == 3 else 1)) for i in range(30)]
     cut = list(chunks(iter(rows)))
     assert [row for chunk in cut for row in chunk] == rows
@@ -239,7 +240,7 @@ def test_a_chunk_is_bounded_in_rows_and_characters(monkeypatch):
 
 
 def test_of_other_columns_a_chunk_keeps_those_that_the_model_takes(monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_CHARACTERS", 100)
     rows = [TextRow(str(i), "a", None, {"html": "x" * 1000, "keyword": "k" * 40}) for i in range(5)]
     assert list(map(len, chunks(iter(rows), ["html", "price"]))) == [1] * 5
     kept = list(chunks(iter(rows), ["keyword", "price"]))

@@ -10,7 +10,7 @@ import pytest
 from support.served import Counted, asked, post, service_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from bert_recipes.inference.folds import load_predictor
+from bert_recipes.inference.loading import load_predictor
 from bert_recipes.inference.service import create_app
 from bert_recipes.task import MULTI_LABEL, REGRESSION
 

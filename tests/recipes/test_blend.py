@@ -19,7 +19,7 @@ import bert_recipes as br
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.calibration import best_threshold
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.inference.folds import load_predictor
+from bert_recipes.inference.loading import load_predictor
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.owned_folder import OwnedFolder
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -190,7 +190,7 @@ def test_new_texts_are_predicted_as_the_test_rows_were(blended, members, competi
 
 
 def test_from_python_it_predicts_in_chunks(blended, competition, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 7)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_ROWS", 7)
     frame = pd.read_csv(competition / "test.csv", keep_default_na=False)
     run = br.load(blended)
     assert repr(run).startswith(f"<blend run in {blended}: validation: accuracy ")

@@ -94,5 +94,7 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastapi", None)
     for name in [name for name in sys.modules if name.startswith("bert_recipes.inference.")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(UserError, match=r"serving needs fastapi, which is not installed: pip install -e"):
+    with pytest.raises(
+        UserError, match=r"serving needs fastapi, which is not installed: pip install .bert-recipes\[serve\]"
+    ):
         run_script(SERVE, "--model", "runs/x", "--debug")

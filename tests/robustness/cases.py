@@ -31,8 +31,9 @@ from bert_recipes.config.training_arguments import RecipeTrainingArguments
 from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import load_data
 from bert_recipes.data.splits import assign_folds
-from bert_recipes.inference.predictor import Predictor, write_predictions
+from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import read_stream
+from bert_recipes.inference.rows_predictor import write_predictions
 from bert_recipes.runs.run import Run
 
 RECIPES = Path(__file__).parents[2] / "recipes"

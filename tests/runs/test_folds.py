@@ -14,7 +14,7 @@ from support.scripts import predictions, recipe, run_script
 
 import bert_recipes as br
 from bert_recipes.errors import StoppedError, UserError
-from bert_recipes.inference.folds import load_predictor
+from bert_recipes.inference.loading import load_predictor
 from bert_recipes.inference.rows import TextRow
 
 
@@ -108,7 +108,7 @@ def test_the_folds_predict_the_test_texts_as_the_run_did(folded, competition, tm
 
 
 def test_from_python_the_run_predicts_likewise(folded, competition, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.predictor.CHUNK_ROWS", 7)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_ROWS", 7)
     frame = pd.read_csv(competition / "test.csv", keep_default_na=False)
     found = br.load(folded).predict(frame)
     expected = [float(row["1"]) for row in predictions(folded)]

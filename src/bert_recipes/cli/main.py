@@ -10,10 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from safetensors import SafetensorError
-
 from bert_recipes.config.help import asks_for_help
 from bert_recipes.errors import StoppedError, UserError, in_one_line
+from bert_recipes.extras import INSTALL_TRAIN, missing_package
 from bert_recipes.files import NO_SPACE
 
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
@@ -41,7 +40,7 @@ def run_main(main: Callable[[], object]) -> None:
         if not _nobody_reads():
             raise
         status = 128 + signal.SIGPIPE
-    except (UserError, StoppedError, OSError, RuntimeError, SafetensorError) as error:
+    except _with_a_sentence() as error:
         sentence = _sentence(error)
         if sentence is None or "--debug" in sys.argv or _in_a_kernel():
             raise
@@ -127,10 +126,13 @@ def _sentence(error: Exception) -> str | None:
         return f"{signal.Signals(error.number).name}: {error}"
     if isinstance(error, UserError):
         return f"error: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        package = missing_package(error)
+        return f"error: this needs {package}, which is not installed: {INSTALL_TRAIN}." if package else None
     # safetensors and torch.save tell a full disk by other classes than OSError.
     if getattr(error, "errno", None) in NO_SPACE or any(os.strerror(number) in str(error) for number in NO_SPACE):
         return f"error: there is no space left to write to ({error}): free some and give the same command again."
-    if isinstance(error, SafetensorError):
+    if isinstance(error, _of_safetensors()):
         return f"error: a file of weights is damaged ({in_one_line(error)}): get or save the model again."
     if _peer_is_gone(error):
         return (
@@ -140,10 +142,20 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
+def _with_a_sentence() -> tuple[type[Exception], ...]:
+    """Return what `_sentence` may have a sentence for."""
+    return (UserError, StoppedError, OSError, RuntimeError, ModuleNotFoundError, *_of_safetensors())
+
+
+def _of_safetensors() -> tuple[type[Exception], ...]:
+    """Return what safetensors raises, where something has imported it."""
+    safetensors = sys.modules.get("safetensors")
+    return (safetensors.SafetensorError,) if safetensors else ()
+
+
 def _peer_is_gone(error: Exception) -> bool:
     if "RANK" not in os.environ:
         return False
-    import torch
-
-    of_torch = torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
-    return of_torch or any(words in str(error) for words in PEER_GONE)
+    torch = sys.modules.get("torch")
+    of_torch = torch and torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+    return bool(of_torch) or any(words in str(error) for words in PEER_GONE)

@@ -180,7 +180,9 @@ class ModelArguments:
 
     model: str = field(
         default="embedded:minilm",
-        metadata={"help": "a Hub id (owner/name@revision), a folder of a model or a run, or embedded:minilm"},
+        metadata={
+            "help": "a Hub id (owner/name@revision), a folder of a model or a run, embedded:minilm or embedded:mpnet"
+        },
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "let the code run that the model brings, as a new architecture does"}

@@ -16,6 +16,7 @@ from typing import Any
 from bert_recipes.config.arguments import DataArguments, ModelArguments
 from bert_recipes.config.unsupported import NO_MEANING
 from bert_recipes.errors import UserError
+from bert_recipes.extras import INSTALL_TRAIN
 
 # The flags of TrainingArguments that most runs set; the others follow after them.
 OFTEN = (
@@ -175,7 +176,7 @@ def training_arguments() -> Iterator[tuple[str, str, str]]:
     """Yield name, default and help of every field of transformers' `TrainingArguments`, as its source has them."""
     package = importlib.util.find_spec("transformers")
     if package is None or package.origin is None:
-        raise UserError("transformers is not installed: pip install transformers (in a checkout, make setup).")
+        raise UserError(f"transformers is not installed: {INSTALL_TRAIN} (in a checkout, make setup).")
     tree = ast.parse(Path(package.origin).with_name("training_args.py").read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments")
     for node in body:

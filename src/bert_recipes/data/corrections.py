@@ -9,8 +9,8 @@ import numpy as np
 from datasets import DatasetDict
 
 from bert_recipes.columns import ID, LABEL, LABELS
-from bert_recipes.data.cells import as_number, with_decimal_point
-from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.cells import as_number, id_text, with_decimal_point
+from bert_recipes.data.readers import open_table
 from bert_recipes.data.splits import column
 from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some

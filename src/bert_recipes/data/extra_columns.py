@@ -1,6 +1,5 @@
 """Columns that a model takes beside the text: what train teaches of them, and how a cell is read."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,13 +7,11 @@ import pyarrow as pa
 from datasets import Dataset
 
 from bert_recipes.columns import RESERVED
-from bert_recipes.data.cells import as_number, plain_text
+from bert_recipes.data.cells import Known, as_number, is_empty, plain_text, unknown_cells
 from bert_recipes.errors import UserError, some
 
 # How files write that there is no number. In a column of texts any of them may be a name.
 NO_NUMBER = {"nan", "na", "n/a", "null", "none"}
-# What is known of a column: the sorted `categories` of texts, or the `mean` of numbers.
-Known = dict[str, Any]
 
 
 def columns_to_choose_from(rows: Dataset) -> list[str]:
@@ -41,7 +38,7 @@ def learn_column(train: Dataset, name: str) -> Known:
     texts: set[str] = set()
     count, total, numeric = 0, 0.0, True
     for cell in _cells(train, name):
-        if _is_empty(cell):
+        if is_empty(cell):
             continue
         texts.add(plain_text(cell))
         number = as_number(cell) if numeric else None
@@ -52,19 +49,6 @@ def learn_column(train: Dataset, name: str) -> Known:
     if not texts:
         raise UserError(f"--classifier takes the column '{name}', which is empty in every row of train: fill it in.")
     return {"mean": total / count} if numeric and count else {"categories": sorted(texts)}
-
-
-def read_cells(cells: Iterable[Any], known: Known) -> list[Any]:
-    """Return cells as numbers or as texts, by what train has of their column; None where there is none."""
-    if "mean" in known:
-        return [as_number(cell) for cell in cells]
-    return [None if _is_empty(cell) else plain_text(cell) for cell in cells]
-
-
-def unknown_cells(cells: Iterable[Any], known: Known) -> int:
-    """Return of how many cells the model cannot tell what they are: there is none, or one that train does not have."""
-    categories = set(known.get("categories", ()))
-    return sum(cell is None or (bool(categories) and cell not in categories) for cell in read_cells(cells, known))
 
 
 def describe_column(name: str, known: Known, splits: Mapping[str, Dataset]) -> str:
@@ -100,7 +84,3 @@ def _is_plain(kind: pa.DataType) -> bool:
     types = pa.types
     tests = (types.is_string, types.is_large_string, types.is_null, types.is_boolean)
     return any(test(kind) for test in (*tests, types.is_integer, types.is_floating, types.is_decimal))
-
-
-def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip()

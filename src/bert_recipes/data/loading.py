@@ -17,13 +17,13 @@ from datasets.utils.logging import disable_progress_bar
 
 from bert_recipes.columns import ID, LABELS, RESERVED, TEXT, TEXT_PAIR
 from bert_recipes.config.arguments import DataArguments
+from bert_recipes.data.cells import id_text
 from bert_recipes.data.column_guessing import Columns, find_columns, joined, listed
 from bert_recipes.data.corrections import Corrections, correct
 from bert_recipes.data.embedded import is_embedded
 from bert_recipes.data.folders import SPLITS
 from bert_recipes.data.label_cells import NO_TEST_LABELS, Where, with_decimal_points
 from bert_recipes.data.labels import Batch, find_task, label_encoder
-from bert_recipes.data.readers import id_text
 from bert_recipes.data.sample import Sample, check_ids, read_sample
 from bert_recipes.data.sources import Source, read_source
 from bert_recipes.data.splits import assign_folds, column, label_order, split_off_validation

@@ -7,17 +7,16 @@ All are called with `[texts]` or `[texts, second texts]` and return the tokenize
 from collections.abc import Callable
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from bert_recipes.config.reading import HEAD_TAIL, TAIL, WINDOWS, Reading
 from bert_recipes.data.shortening import Shortener, sizes_for
+from bert_recipes.data.tokenizer_like import TokenizerLike
 from bert_recipes.errors import UserError
 
 Tokens = dict[str, list[Any]]
 Read = Callable[[list[list[str]]], tuple[Tokens, list[bool]]]
 
 
-def reader_of(reading: Reading, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Read:
+def reader_of(reading: Reading, tokenizer: TokenizerLike, max_length: int) -> Read:
     """Return what reads texts as `reading` says; the tokenizer then truncates at that side, wherever it is loaded.
 
     Raises:
@@ -40,7 +39,7 @@ class OneEnd:
         max_length: tokens that are kept, special tokens included.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+    def __init__(self, tokenizer: TokenizerLike, max_length: int):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.shortener = Shortener(tokenizer, max_length, from_end=tokenizer.truncation_side == "left")
@@ -85,7 +84,7 @@ class _Pieces:
         UserError: `max_length` leaves no room for a text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, reading: Reading):
+    def __init__(self, tokenizer: TokenizerLike, max_length: int, reading: Reading):
         self.tokenizer = tokenizer
         self.reading = reading
         self.before, self.behind = _special_tokens_around(tokenizer)
@@ -128,7 +127,7 @@ class _Pieces:
 class HeadAndTail(_Pieces):
     """The first quarter of `max_length` from a text's head and the rest from its tail, by arXiv:1905.05583."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, reading: Reading):
+    def __init__(self, tokenizer: TokenizerLike, max_length: int, reading: Reading):
         super().__init__(tokenizer, max_length, reading)
         self.head = min(reading.head(max_length), self.room - 1)
         self.tail = self.room - self.head
@@ -163,7 +162,7 @@ class Windows(_Pieces):
         UserError: neighbours would share all that a window holds of a text.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, reading: Reading):
+    def __init__(self, tokenizer: TokenizerLike, max_length: int, reading: Reading):
         super().__init__(tokenizer, max_length, reading)
         self.overlap = reading.overlap(max_length)
         self.step = self.room - self.overlap
@@ -193,7 +192,7 @@ class Windows(_Pieces):
         return tokens, truncated
 
 
-def _special_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+def _special_tokens_around(tokenizer: TokenizerLike) -> tuple[int, int]:
     """Return how many special tokens the tokenizer puts before a text and behind it."""
     bare, whole = (tokenizer("a", add_special_tokens=own)["input_ids"] for own in (False, True))
     before = next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)

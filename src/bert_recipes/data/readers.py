@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bert_recipes.data.cells import plain_text
 from bert_recipes.data.delimited import DELIMITERS, open_delimited
 from bert_recipes.data.json_files import JsonFile, json_batch, json_schema
 from bert_recipes.data.text_files import COMPRESSED, TextFormat, kind_of
@@ -84,11 +83,6 @@ def _depth(kind: pa.DataType) -> int:
         deepest = max(deepest, depth)
         open_types += [(kind.field(i).type, depth + 1) for i in range(kind.num_fields)]
     return deepest
-
-
-def id_text(cell: Any) -> str:
-    """Return the text of an id, however its file has typed it."""
-    return plain_text(cell)
 
 
 def _read_delimited(path: Path, text_format: TextFormat) -> TableFile:

@@ -8,8 +8,8 @@ from typing import Any
 
 from datasets import Dataset
 
-from bert_recipes.data.cells import plain_text
-from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.cells import id_text, plain_text
+from bert_recipes.data.readers import open_table
 from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError, some
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
+from bert_recipes.data.tokenizer_like import TokenizerLike
 
 # A text is cut to so many characters for each token before it is tokenized: what is behind them would be truncated,
 # and takes 180 bytes a character until then. The next number is for a text that holds too few tokens up to there, such
@@ -28,9 +28,7 @@ class Shortener:
         sizes: characters to cut a text to: the next where the one before holds too few tokens.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, tokens: int, *, from_end: bool = False, sizes: Sequence[int] = ()
-    ):
+    def __init__(self, tokenizer: TokenizerLike, tokens: int, *, from_end: bool = False, sizes: Sequence[int] = ()):
         self.tokenizer = tokenizer
         self.tokens = tokens
         self.from_end = from_end

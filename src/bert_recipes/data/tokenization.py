@@ -12,9 +12,9 @@ from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from bert_recipes import terminal
-from bert_recipes.columns import JOINT, LENGTH, NUM_WINDOWS, ROW, TEXT, TEXT_PAIR, TRUNCATED
-from bert_recipes.config.reading import WINDOWS, Reading
-from bert_recipes.data.long_texts import reader_of
+from bert_recipes.columns import LENGTH, NUM_WINDOWS, ROW, TEXT, TEXT_PAIR, TRUNCATED
+from bert_recipes.config.reading import Reading
+from bert_recipes.data.texts_to_tokens import HOW_TO_RESIZE, TokensOfTexts
 from bert_recipes.errors import UserError, some
 
 # Families whose position ids start after the padding id: `pad_token_id + 1` of their positions are never used.
@@ -22,8 +22,6 @@ POSITIONS_AFTER_PADDING = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-
 POSITIONS_AFTER_PADDING |= {"data2vec-text", "ibert", "xmod"}
 # So large a share of unknown tokens, in so many rows, is worth a word.
 MUCH_UNKNOWN, SAMPLED_ROWS = 0.03, 1000
-# Texts are tokenized so many characters at a time, for the sake of memory.
-CHARACTERS_AT_ONCE = 2**20
 
 
 def encoder_of(config: PretrainedConfig) -> Any:
@@ -90,15 +88,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
     if refused:
         raise UserError(
             f"--model {name} has a tokenizer whose ids reach {max(beyond.values())}, and embeddings for {rows} ids "
-            f"only ({some(refused)} lie beyond): {_how_to_resize()}."
+            f"only ({some(refused)} lie beyond): {HOW_TO_RESIZE}."
         )
     return rows if beyond else None
-
-
-def _how_to_resize() -> str:
-    return (
-        "save the model again after model.resize_token_embeddings(len(tokenizer)), or take the tokenizer it came with"
-    )
 
 
 def takes_token_types(config: PretrainedConfig) -> bool:
@@ -109,7 +101,7 @@ def takes_token_types(config: PretrainedConfig) -> bool:
     return (getattr(encoder_of(config), "type_vocab_size", None) or 0) > 1
 
 
-class TextTokenizer:
+class TextTokenizer(TokensOfTexts):
     """What turns texts into the tokens that a model takes.
 
     Args:
@@ -131,67 +123,10 @@ class TextTokenizer:
         reading: Reading | None = None,
     ):
         check_max_length(max_length, tokenizer, config)
-        self.embeddings = check_tokenizer(tokenizer, config)
-        self.tokenizer = tokenizer
-        self.takes_token_types = takes_token_types(config)
-        # What joins the columns of one text is the tokenizer's own separator. Where a space belongs to the word behind
-        # it, as in RoBERTa's vocabulary, one before the separator would be a token of its own.
-        own = f"{tokenizer.sep_token} " if tokenizer.sep_token else "\n"
-        self.joint = JOINT if tokenizer.sep_token == JOINT.strip() else own
-        reading = reading or Reading()
-        self.in_windows = reading.long_texts == WINDOWS
-        self.read = reader_of(reading, tokenizer, max_length)
-
-    def __call__(self, texts: list[str], pairs: list[str] | None = None) -> tuple[dict[str, list[Any]], list[bool]]:
-        """Return the tokenizer's lists by name, one for each text, and which texts or pairs were truncated.
-
-        In windows there is a list of lists for each text, one for each of its windows.
-
-        Args:
-            texts: to tokenize.
-            pairs: the second texts, where each is one of a pair.
-
-        Raises:
-            UserError: a text spells a token that the model has no embedding for, or pairs cannot be read so.
-        """
-        tokens: dict[str, list[Any]] = {}
-        truncated: list[bool] = []
-        for part in _parts(texts, pairs):
-            found, cut = self._tokenize([texts[part]] if pairs is None else [texts[part], pairs[part]])
-            for name, values in found.items():
-                tokens.setdefault(name, []).extend(values)
-            truncated += cut
-        return tokens, truncated
-
-    def _tokenize(self, given: list[list[str]]) -> tuple[dict[str, list[Any]], list[bool]]:
-        if self.joint != JOINT:
-            given = [[text.replace(JOINT, self.joint) for text in part] for part in given]
-        tokens, truncated = self.read(given)
-        if not self.takes_token_types:
-            tokens.pop("token_type_ids", None)
-        if self.embeddings is not None:
-            ids = tokens["input_ids"]
-            self._refuse_unknown(list(itertools.chain(*ids)) if self.in_windows else ids, self.embeddings)
-        return tokens, truncated
-
-    def _refuse_unknown(self, rows: list[list[int]], embeddings: int) -> None:
-        found = {number for ids in rows if max(ids, default=0) >= embeddings for number in ids if number >= embeddings}
-        if found:
-            spelt = some(self.tokenizer.convert_ids_to_tokens(sorted(found)))
-            raise UserError(
-                f"a text holds {spelt}, for which --model {self.tokenizer.name_or_path} has a token and no embedding: "
-                f"take it out of the text; or {_how_to_resize()}."
-            )
-
-
-def _parts(texts: list[str], pairs: list[str] | None) -> Iterator[slice]:
-    """Yield slices of the texts that hold about `CHARACTERS_AT_ONCE` characters, or one text."""
-    first, characters = 0, 0
-    for i, text in enumerate(texts):
-        characters += len(text) + (len(pairs[i]) if pairs else 0)
-        if characters >= CHARACTERS_AT_ONCE or i == len(texts) - 1:
-            yield slice(first, i + 1)
-            first, characters = i + 1, 0
+        embeddings = check_tokenizer(tokenizer, config)
+        super().__init__(
+            tokenizer, max_length, reading, takes_token_types=takes_token_types(config), embeddings=embeddings
+        )
 
 
 def tokenize(

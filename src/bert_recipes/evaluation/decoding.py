@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -16,7 +15,11 @@ def probabilities_of(logits: np.ndarray, problem_type: str) -> np.ndarray:
     logits = np.asarray(logits, dtype=np.float64)
     if problem_type == REGRESSION:
         return logits
-    return expit(logits) if problem_type == MULTI_LABEL else softmax(logits, axis=1)
+    # Not SciPy's: prediction from an export does without SciPy, which is larger than all that it needs.
+    if problem_type == MULTI_LABEL:
+        return np.exp(-np.logaddexp(0, -logits))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def mean_probabilities(

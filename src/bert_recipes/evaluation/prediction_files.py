@@ -9,16 +9,18 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bert_recipes.columns import ID, LABEL, LOSS, PREDICTION, PREDICTION_AT_THRESHOLD
 from bert_recipes.errors import UserError, some
 from bert_recipes.evaluation.decoding import JOINT, label_texts_of, predictions_of
 from bert_recipes.files import writing
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREDICTIONS_FILE = "predictions.csv"
 VALIDATION_FILE = "validation_predictions.csv"
@@ -163,6 +165,8 @@ class Predictions:
         Raises:
             UserError: the file is missing, damaged or of other labels.
         """
+        import pandas as pd
+
         path = folder / VALIDATION_FILE
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")

@@ -10,8 +10,9 @@ from bert_recipes.columns import LABELS
 from bert_recipes.config.saved import saved_configuration
 from bert_recipes.data.again import read_again
 from bert_recipes.data.splits import column
-from bert_recipes.inference.predictor import RowsPredictor, chunks
+from bert_recipes.inference.batches import chunks
 from bert_recipes.inference.rows import TextRow
+from bert_recipes.inference.rows_predictor import RowsPredictor
 from bert_recipes.modeling.baseline import Baseline, texts_of
 
 # Trainer's own default, which run.yaml does not repeat.

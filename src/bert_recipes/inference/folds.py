@@ -13,8 +13,10 @@ from bert_recipes.config.saved import saved_configuration
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities
 from bert_recipes.inference.baseline import BaselinePredictor, fitted_folds
-from bert_recipes.inference.predictor import Predictor, RowsPredictor, chunks
+from bert_recipes.inference.batches import chunks
+from bert_recipes.inference.predictor import Predictor
 from bert_recipes.inference.rows import TextRow
+from bert_recipes.inference.rows_predictor import RowsPredictor
 from bert_recipes.modeling.pretrained import folds_of, members_of
 
 
@@ -59,9 +61,9 @@ class MeanPredictor(RowsPredictor):
             yield chunk, mean_probabilities(found, self.weights)
 
 
-def load_predictor(
+def load_trained(
     name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
-) -> RowsPredictor:
+) -> Predictor | MeanPredictor:
     """As `Predictor.load`; a run with a model for each fold is loaded as the mean of them, which is said.
 
     A blend is loaded as the weighted mean of its runs.

@@ -6,15 +6,12 @@ import itertools
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import pandas as pd
-from datasets import Dataset
-
+from bert_recipes.data.cells import id_text
 from bert_recipes.data.column_guessing import Columns, find_input_columns, joined
 from bert_recipes.data.delimited import DELIMITERS
-from bert_recipes.data.in_memory import dataset_of
-from bert_recipes.data.readers import id_text, open_table
+from bert_recipes.data.in_memory import dataset_of, is_dataset, is_frame, table_of
 from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
 from bert_recipes.data.text_files import (
     NAMED_DELIMITERS,
@@ -27,8 +24,13 @@ from bert_recipes.data.text_files import (
 )
 from bert_recipes.errors import UserError, some
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 # A text on each line, unless the first line names the text's column.
 TEXT_FILE = ".txt"
+# Of a frame, as Python's own objects.
+ROWS_AT_ONCE = 4096
 
 
 class TextRow(NamedTuple):
@@ -82,6 +84,8 @@ def read_stream(
     if kind_of(file) == TEXT_FILE and not _has_columns(file, text_format, text_column or trained["text"]):
         _refuse_pairs(path, trained_on)
         return _numbered(text_lines(file, text_format.encoding))
+    from bert_recipes.data.readers import open_table  # pyarrow, which a line of text needs not
+
     table = open_table(file, text_format)
     columns = find_input_columns(table.schema.names, path, **asked, trained=trained)
     return _rows((row for batch in table.batches() for row in batch.to_pylist()), columns, path)
@@ -118,10 +122,12 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
     """
     if isinstance(given, str):
         given = [given]
-    if isinstance(given, pd.DataFrame | Dataset):
-        rows = dataset_of(given)
+    if is_frame(given) or is_dataset(given):
+        # Not a frame as a Dataset: prediction from an export does without datasets.
+        rows = dataset_of(given) if is_dataset(given) else table_of(given)
         columns = find_input_columns(rows.column_names, "the rows", trained=_trained_columns(trained_on))
-        yield from _rows(iter(rows), columns, "the rows")
+        cells = iter(rows) if is_dataset(given) else _cells_of(rows)
+        yield from _rows(cells, columns, "the rows")
         return
     if isinstance(given, Mapping) or not isinstance(given, Iterable):
         raise UserError(
@@ -134,6 +140,11 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
             wanted = "a pair of texts" if pairs else "a text"
             raise UserError(f"row {number}, counted from 0, is {text!r}: the model was trained on {wanted} each.")
         yield TextRow(str(number), parts[0], parts[1] if pairs else None)
+
+
+def _cells_of(table: "pa.Table") -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(ROWS_AT_ONCE):
+        yield from batch.to_pylist()
 
 
 def _trained_columns(configuration: Mapping[str, Any] | None) -> dict[str, Any]:

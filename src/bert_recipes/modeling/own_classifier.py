@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 from bert_recipes import terminal
 from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.config.arguments import CustomArguments
-from bert_recipes.data.extra_columns import columns_to_choose_from, describe_column, learn_column, read_cells
+from bert_recipes.data.cells import read_cells
+from bert_recipes.data.extra_columns import columns_to_choose_from, describe_column, learn_column
 from bert_recipes.errors import UserError, in_one_line, nearest, some
 from bert_recipes.modeling.loading import custom_config, is_carried, load_pretrained
 from bert_recipes.modeling.own_code import CODE_ERRORS, load_carried

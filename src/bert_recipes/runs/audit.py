@@ -117,9 +117,7 @@ class Audit:
         self.folder.mkdir(parents=True, exist_ok=True)
         with holding(folder := OwnedFolder(self.folder, "audit", AUDIT_FILES)):
             folder.remove_temporary_files()
-            asked = [self._baseline()]
-            if not self.args.model.quick:
-                asked.append(self._recipe())
+            asked = self.ask()
             numbers, found = self._suspects(asked)
             self._write_page(asked, numbers, found)
             with writing(self.folder / AUDIT_FILE) as file:
@@ -131,6 +129,20 @@ class Audit:
         return self.folder / AUDIT_FILE
 
     # Who is asked
+
+    def ask(self) -> list[dict[str, np.ndarray]]:
+        """Return what the baseline and, unless `--quick`, the recipe give for rows that they were not trained on.
+
+        Of each, by split, `[repeats, rows, num_labels]`; the recipe is asked about train alone.
+
+        Raises:
+            UserError: the recipe failed.
+            StoppedError: a signal came while the recipe was trained.
+        """
+        asked = [self._baseline()]
+        if not self.args.model.quick:
+            asked.append(self._recipe())
+        return asked
 
     def _baseline(self) -> dict[str, np.ndarray]:
         """Return what the baseline gives for the rows of each labelled split, `[repeats, rows, num_labels]`."""

@@ -12,7 +12,7 @@ from bert_recipes.files import read_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bert_recipes.inference.predictor import RowsPredictor
+    from bert_recipes.inference.rows_predictor import RowsPredictor
     from bert_recipes.reporting.verdicts import Verdict
 
 
@@ -44,7 +44,7 @@ class FinishedRun:
     @cached_property
     def predictor(self) -> "RowsPredictor":
         """The model, or those of the folds as one, loaded when it is first used."""
-        from bert_recipes.inference.folds import load_predictor
+        from bert_recipes.inference.loading import load_predictor
 
         return load_predictor(str(self.folder), trust_remote_code=self.trust_remote_code)
 

@@ -17,12 +17,18 @@ from bert_recipes.evaluation.prediction_files import PREDICTIONS_FILE, VALIDATIO
 from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.own_code import is_own_code, source_at
 from bert_recipes.modeling.weights import weight_files
-from bert_recipes.owned_folder import OwnedFolder, free_space, in_bytes
+from bert_recipes.owned_folder import LOCK, OwnedFolder, free_space, in_bytes
 from bert_recipes.runs.resuming import go_on_from
 from bert_recipes.training.trackers import TRACKED
 
 # Where the source of the user's own code stands as it was when the run began.
 CODE_FOLDER = "code"
+# An export, which may stand in a run's folder, and all that is written there.
+EXPORT = "export"
+EXPORT_FILES = (
+    *("export.json", "parity.json", "README.md", "tokenizer.json"),
+    *("*model*.onnx", "*model*.onnx.data", "*model*.xml", "*model*.bin"),
+)
 # All that a run writes.
 RUN_FILES: tuple[str, ...] = (
     *(RUN_FILE, METRICS_FILE, "trainer_state.json", PREDICTIONS_FILE, VALIDATION_FILE, "submission.csv"),
@@ -33,6 +39,8 @@ RUN_FILES: tuple[str, ...] = (
     *("model/*.model", ".model/*.model", ".model/training_args.bin", "model/*.jinja", ".model/*.jinja"),
     *("model/*.codes", ".model/*.codes"),  # BERTweet's
     "model/README.md",
+    *(f"{folder}/{file}" for folder in (EXPORT, f".{EXPORT}", f".{EXPORT}.replaced") for file in EXPORT_FILES),
+    f".{EXPORT}/{LOCK}",
 )
 RUN_FILES += tuple(f"{part}/{name}" for part in ("folds/*", "refit") for name in RUN_FILES)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from datasets import Dataset
 
-from bert_recipes.data.extra_columns import Known, read_cells
+from bert_recipes.data.cells import Known, read_cells
 
 # Of the standard deviation: numbers around zero move by a fifth of that, the years since 2000 by a third of the whole.
 MOST_MOVED = 0.01
