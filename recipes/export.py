@@ -3,9 +3,9 @@
     python recipes/export.py --model runs/custom
     python recipes/export.py --model runs/custom --format openvino --int8
 
-The folder, runs/custom/export/, holds the model as a graph, its tokenizer, and parity.json: what the graph predicts for
-the run's validation rows beside what the model does. In float32 the two must agree; what int8 costs is said. Then
-`recipes/predict.py --model runs/custom/export` predicts. docs/deploying.md tells which format to choose.
+The folder, runs/custom/export/, holds the model as a graph, its tokenizer, and parity.json: what the graph predicts
+for the run's validation rows beside what the model does. In float32 the two must agree; what int8 costs is said.
+`recipes/predict.py --model runs/custom/export` then predicts. docs/deploying.md tells which format to choose.
 """
 
 from bert_recipes.cli.main import run_main

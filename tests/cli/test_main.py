@@ -59,7 +59,7 @@ def test_where_nobody_reads_it_ends_without_a_word(name):
     assert process.returncode == (2 if mistake else 128 + signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("flags", [["stock.py", "--help"], ["predict.py", "--help"]])
+@pytest.mark.parametrize("flags", [["stock.py", "--help"], ["predict.py", "--help"], ["export.py", "--help"]])
 def test_help_may_be_cut(flags):
     command = f"{sys.executable} {RECIPES / flags[0]} {flags[1]} | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)

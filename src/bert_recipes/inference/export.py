@@ -1,7 +1,11 @@
 """A classifier as a graph that needs neither torch nor transformers: ONNX or OpenVINO, in float32 or int8."""
 
 import contextlib
+import importlib.util
+import io
 import logging
+import os
+import re
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +20,13 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from transformers import PreTrainedModel
 
-import bert_recipes
 from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.errors import UserError
+from bert_recipes.inference.batches import Forward
+from bert_recipes.inference.export_format import ENGINES
 from bert_recipes.modeling.own_code import CODE_ERRORS
 
-ONNX, OPENVINO = ENGINES = ("onnx", "openvino")
+ONNX, OPENVINO = ENGINES
 FLOAT32, INT8 = "float32", "int8"
 # What each engine's graphs are made with, beside torch.
 PACKAGES = {
@@ -32,8 +37,8 @@ PACKAGES = {
 }
 # The texts that a model is traced on. No two sizes are alike, since torch takes sizes that are for one and the same.
 TRACED_TEXTS, TRACED_LENGTH = 3, 13
-# A protobuf holds 2 GiB at most: the weights of a larger model stand in a second file beside the ONNX graph.
-MOST_IN_ONE_FILE = 1_800_000_000
+SIZES = ("batch", "length")
+IN_CI = {"CI": "true", "NNCF_CI": "1"}
 
 
 def check_installed(engine: str, precision: str) -> None:
@@ -43,13 +48,11 @@ def check_installed(engine: str, precision: str) -> None:
         UserError: one is not installed.
     """
     for package in PACKAGES[engine, precision]:
-        try:
-            __import__(package)
-        except ModuleNotFoundError as error:
+        if importlib.util.find_spec(package) is None:
             raise UserError(
-                f"an export for {engine} in {precision} needs {error.name}, which is not installed: "
+                f"an export for {engine} in {precision} needs {package}, which is not installed: "
                 f"pip install 'bert-recipes[{engine}]'."
-            ) from error
+            )
 
 
 class _Logits(nn.Module):
@@ -68,12 +71,16 @@ class Traced:
     """What torch has traced of a classifier: batch and length are free.
 
     Attributes:
+        model: that was traced.
         program: of torch.
         names: of its inputs, in their order: tokens `[batch, length]` in int64, then columns `[batch]`.
+        probes: inputs at the ends of what it may be given: one text, the shortest that the model takes, the longest.
     """
 
+    model: PreTrainedModel
     program: ExportedProgram
     names: list[str]
+    probes: list[dict[str, Tensor]]
 
     def write(self, engine: str, path: Path) -> None:
         """Write the graph in float32.
@@ -85,27 +92,77 @@ class Traced:
         Raises:
             UserError: the graph holds what the engine does not have.
         """
-        try:
-            with _without_notices():
-                (self._write_onnx if engine == ONNX else self._write_openvino)(path)
-        except _conversion_errors(engine) as error:
-            raise UserError(f"the model cannot be written for {engine}: {_first_line(error)}") from error
+        with _quietly():
+            _WRITERS[engine](self, path)
 
-    def _write_onnx(self, path: Path) -> None:
-        graph = torch.onnx.export(self.program, input_names=self.names, output_names=["logits"], verbose=False)
-        assert graph is not None
-        size = sum(weight.nbytes for weight in self.program.state_dict.values())
-        graph.save(path, external_data=size > MOST_IN_ONE_FILE)
+    def check(self, engine: str, forward: Forward) -> None:
+        """Check a graph at the ends of what it may be given, where rows of data may not come.
 
-    def _write_openvino(self, path: Path) -> None:
-        import openvino
+        Args:
+            engine: one of `ENGINES`.
+            forward: computes it.
 
-        graph = openvino.convert_model(self.program)
-        for node, name in zip(graph.inputs, self.names, strict=True):
-            node.get_tensor().set_names({name})
-        graph.outputs[0].get_tensor().set_names({"logits"})
-        # By default it would keep the weights in float16.
-        openvino.save_model(graph, path, compress_to_fp16=False)
+        Raises:
+            UserError: it gives other logits than the model, or fails.
+        """
+        for probe in self.probes:
+            texts, length = probe["input_ids"].shape
+            with torch.no_grad():
+                expected = self.model(**probe).logits.numpy()
+            what = f"for {texts} text{'s' * (texts > 1)} of {length} tokens"
+            try:
+                logits = forward({name: values.numpy() for name, values in probe.items()})
+            except _failures(engine) as error:
+                raise UserError(f"the model cannot be exported: its graph fails {what}: {_why_not(error)}") from error
+            if not np.allclose(logits, expected, rtol=0, atol=1e-4 * max(1.0, np.abs(expected).max())):
+                raise UserError(
+                    f"the model cannot be exported: its graph gives other logits than the model {what}, as where code "
+                    "asks for the size of a batch, or makes numbers of tensors."
+                )
+
+
+def _write_onnx(traced: Traced, path: Path) -> None:
+    sizes = [dict(enumerate(SIZES[: values.ndim])) for values in traced.probes[0].values()]
+    try:
+        graph = torch.onnx.export(
+            traced.program,
+            input_names=traced.names,
+            output_names=["logits"],
+            dynamic_shapes={"values": sizes},  # for their names alone
+            verbose=False,
+        )
+    except torch.onnx.OnnxExporterError as error:
+        raise UserError(f"the model cannot be written for {ONNX}: {_why_not(error)}") from error
+    assert graph is not None
+    # Weights in a file of their own are mapped into memory, and not read twice; and a protobuf holds 2 GiB at most.
+    graph.save(path, external_data=True)
+
+
+def _write_openvino(traced: Traced, path: Path) -> None:
+    import openvino
+    from openvino import frontend
+
+    try:
+        graph = openvino.convert_model(traced.program)
+    except (frontend.OpConversionFailure, frontend.OpValidationFailure, frontend.GeneralFailure) as error:
+        raise UserError(f"the model cannot be written for {OPENVINO}: {_why_not(error)}") from error
+    for node, name in zip(graph.inputs, traced.names, strict=True):
+        node.get_tensor().set_names({name})
+    graph.outputs[0].get_tensor().set_names({"logits"})
+    # By default it would keep the weights in float16.
+    openvino.save_model(graph, path, compress_to_fp16=False)
+
+
+_WRITERS = {ONNX: _write_onnx, OPENVINO: _write_openvino}
+
+
+def _failures(engine: str) -> tuple[type[Exception], ...]:
+    """Return what an engine raises of a graph that does not compute."""
+    if engine == OPENVINO:
+        return (RuntimeError,)
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+    return (Fail, InvalidArgument, RuntimeException)
 
 
 def trace(
@@ -122,31 +179,45 @@ def trace(
     Raises:
         UserError: its code cannot be traced; the sentence says where.
     """
-    inputs = _example(model, tokens, columns)
-    # Named, so that code which does something else from some length on is an error, and not a graph for some lengths.
-    batch, length = Dim("batch"), Dim("length", max=max(max_length, TRACED_LENGTH))
-    shapes = tuple({0: batch, 1: length} if name in MODEL_INPUTS else {0: batch} for name in inputs)
-    whole = _Logits(model.eval(), [*inputs])
+    model = model.eval()
+    shortest = _shortest(model, tokens, columns)
+    inputs = _example(model, tokens, columns, TRACED_TEXTS, TRACED_LENGTH)
+    # With a name, so that code which does something else from some length on is an error, and not a graph for some
+    # lengths. torch takes no size of 1, which is what a convolution may leave of the shortest text.
+    length = Dim("length", min=shortest + 1, max=max(max_length, TRACED_LENGTH))
+    shapes = tuple({0: Dim("batch"), 1: length} if name in MODEL_INPUTS else {0: Dim("batch")} for name in inputs)
     try:
-        with torch.no_grad(), _without_notices():
-            program = torch.export.export(whole, tuple(inputs.values()), dynamic_shapes={"values": shapes})
+        with torch.no_grad(), _quietly():
+            program = torch.export.export(
+                _Logits(model, [*inputs]), tuple(inputs.values()), dynamic_shapes={"values": shapes}
+            )
     except CODE_ERRORS as error:
-        raise UserError(f"the model cannot be exported: {_where(error)}{_first_line(error)}") from error
-    return Traced(program, [*inputs])
+        raise UserError(f"the model cannot be exported: {_why_not(error)}") from error
+    sizes = ((1, shortest), (1, TRACED_LENGTH), (TRACED_TEXTS, max(max_length, shortest)))
+    probes = [_example(model, tokens, columns, texts, length) for texts, length in sizes]
+    return Traced(model, program, [*inputs], probes)
+
+
+def _shortest(model: PreTrainedModel, tokens: Sequence[str], columns: Mapping[str, Mapping[str, Any]]) -> int:
+    """Return the length of the shortest text that the model takes: a convolution may need some tokens."""
+    for length in range(2, TRACED_LENGTH):
+        with contextlib.suppress(*CODE_ERRORS), torch.no_grad():
+            model(**_example(model, tokens, columns, 1, length))
+            return length
+    return 2  # it takes none, and tracing it will tell why
 
 
 def _example(
-    model: PreTrainedModel, tokens: Sequence[str], columns: Mapping[str, Mapping[str, Any]]
+    model: PreTrainedModel, tokens: Sequence[str], columns: Mapping[str, Mapping[str, Any]], texts: int, length: int
 ) -> dict[str, Tensor]:
-    """Return texts of several lengths, and columns of no known value."""
-    shape = (TRACED_TEXTS, TRACED_LENGTH)
-    lengths = torch.tensor([TRACED_LENGTH - 4, TRACED_LENGTH, TRACED_LENGTH - 2])
-    mask = (torch.arange(TRACED_LENGTH) < lengths[:, None]).long()
+    """Return texts of which the first has `length` tokens and each further one two less, and unknown columns."""
+    lengths = (length - 2 * torch.arange(texts)).clamp(min=min(length, 2))
+    mask = (torch.arange(length) < lengths[:, None]).long()
     padding = getattr(model.config, "pad_token_id", None) or 0
-    ids = torch.where(mask == 1, torch.full(shape, int(padding == 1) + 1), padding)
+    ids = torch.where(mask == 1, 2 if padding == 1 else 1, padding)
     values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(mask)}
     of_columns = {
-        name: torch.zeros(TRACED_TEXTS, dtype=torch.float32 if "mean" in known else torch.int64)
+        name: torch.zeros(texts, dtype=torch.float32 if "mean" in known else torch.int64)
         for name, known in columns.items()
     }
     return {name: values[name] for name in tokens} | of_columns
@@ -165,15 +236,18 @@ def quantize_onnx(source: Path, target: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _without_notices():
+    with _quietly():
         quantize_dynamic(
             source,
             target,
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+            use_external_data_format=True,
         )
+    weights = target.with_name(f"{target.name}.data")
+    if weights.exists():  # which onnxruntime makes by tempfile, for this user alone
+        weights.chmod(target.stat().st_mode)
 
 
 def quantize_openvino(source: Path, target: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:
@@ -184,10 +258,10 @@ def quantize_openvino(source: Path, target: Path, batches: Sequence[Mapping[str,
         target: the `.xml` to write.
         batches: inputs by name, of training rows.
     """
-    import nncf
-    import openvino
+    with _quietly():
+        import nncf
+        import openvino
 
-    with _without_notices():
         graph = nncf.quantize(
             openvino.Core().read_model(source),
             nncf.Dataset(batches),
@@ -197,45 +271,54 @@ def quantize_openvino(source: Path, target: Path, batches: Sequence[Mapping[str,
         openvino.save_model(graph, target, compress_to_fp16=False)
 
 
-def _conversion_errors(engine: str) -> tuple[type[Exception], ...]:
-    # OpenVINO's own errors are RuntimeErrors.
-    return (torch.onnx.OnnxExporterError,) if engine == ONNX else (RuntimeError,)
+def _why_not(error: BaseException) -> str:
+    """Return what a library says of code that it cannot take, and which line that is, where it can be told."""
+    said = str(error)
+    if "specialized it to be a constant" in said:
+        what = "batches" if "marked batch" in said else "texts"
+        return f"as torch traces its code, it is for {what} of one size alone."
+    if guard := re.search(r"satisfy the generated guard (.+)", said):
+        # In torch's words the sizes of the first input, and the like.
+        sizes = re.sub(r"L\['values'\]\[\d+\]\.size\(\)\[(\d)\]", lambda found: SIZES[int(found[1])], guard[1])
+        return f"as torch traces its code, it is for some sizes alone ({sizes.rstrip('.')})."
+    # Pages of advice for those who build the library follow.
+    first = said.partition("\n\n")[0].replace("Check 'false' failed at", "")
+    return f"{_where(error)}{type(error).__name__}: {' '.join(first.split()) or 'it does not say why'}"
 
 
 def _where(error: BaseException) -> str:
-    """Return, for the beginning of a sentence, which line of the user's code an error came from."""
-    libraries = [Path(module.__file__).parent for module in (torch, transformers, bert_recipes)]
+    libraries = [Path(str(module.__file__)).parent for module in (torch, transformers)]
+    libraries.append(Path(__file__).parents[1])
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
-        if file.is_file() and not any(file.is_relative_to(library) for library in libraries):
+        if file.is_file() and "site-packages" not in file.parts and not any(map(file.is_relative_to, libraries)):
             return f"{file.name}, line {frame.lineno} ({frame.line}): "
     return ""
 
 
-def _first_line(error: BaseException) -> str:
-    """Return what a library says first; pages of advice for those who build it follow."""
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"{type(error).__name__}: {text.strip()}"
-
-
 @contextlib.contextmanager
-def _without_notices() -> Iterator[None]:
-    """Keep back what a user cannot act on."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    root = logging.getLogger()
-    level = registration.level
-    registration.setLevel(logging.ERROR)  # that torchvision, which no text needs, is not installed
-    root.addFilter(_is_no_advice)
+def _quietly() -> Iterator[None]:
+    """Keep back what the libraries log and print meanwhile, which is for those who build them, and what they report.
+
+    What goes wrong is raised, and what comes out is compared with the model. OpenVINO and NNCF send statistics of
+    their use to their makers, unless they run in CI.
+    """
+    disabled, environment = logging.root.manager.disable, {name: os.environ.get(name) for name in IN_CI}
+    logging.disable(logging.ERROR)
+    os.environ.update(IN_CI)
     try:
-        with warnings.catch_warnings():
-            # torch copies a class of its own that it calls deprecated.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            # torch copies a class of its own that it calls deprecated, and tells of parts that it cannot trace before
+            # it fails on them.
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="The tensor attributes? .* assigned during export")
+            # That of one size, which all inputs have, one name is enough.
+            warnings.filterwarnings("ignore", message="# The axis name: .* will not be used")
             yield
     finally:
-        registration.setLevel(level)
-        root.removeFilter(_is_no_advice)
-
-
-def _is_no_advice(record: logging.LogRecord) -> bool:
-    """Whether a record is none of onnxruntime's advice to infer shapes first, which torch has done."""
-    return "consider to run pre-processing" not in record.getMessage()
+        logging.disable(disabled)
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,7 +1,8 @@
 """What predicts rows, whichever model it holds, and how its predictions are written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,14 @@ class RowsPredictor(ABC):
         trained_on: the configuration of the run that made it, where it is known.
         strange: by column that it takes beside the text, how many of the rows predicted last have no value in it, or
             one that the training rows did not have.
+        files: from which it was loaded.
+        computing: how each of its models computes, as in `bfloat16 on cpu, up to 128 tokens`.
     """
 
     trained_on: dict[str, Any]
     strange: dict[str, int]
+    files: Sequence[Path] = ()
+    computing: Sequence[str] = ()
 
     @property
     @abstractmethod
@@ -40,6 +45,13 @@ class RowsPredictor(ABC):
     @abstractmethod
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
+
+    def compute_side_by_side(self) -> None:  # noqa: B027
+        """From now on compute as many batches at once as there are threads, each on one, where that can be.
+
+        A matrix product on several threads differs in its last bits with their number. So computed, a row's scores are
+        the same on any number of threads. A single batch takes longer.
+        """
 
     @property
     def notes(self) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
 from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, MODEL_INPUTS, TEXT, TEXT_PAIR
@@ -22,14 +22,17 @@ from bert_recipes.config.reading import Reading
 from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
 from bert_recipes.data.again import read_again
 from bert_recipes.data.loading import TextData
+from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, writing
 from bert_recipes.inference.batches import encode_columns, tokens_of
+from bert_recipes.inference.engines import open_graph
 from bert_recipes.inference.export import (
     FLOAT32,
     INT8,
     ONNX,
+    OPENVINO,
     check_installed,
     quantize_onnx,
     quantize_openvino,
@@ -46,7 +49,7 @@ from bert_recipes.runs.folder import EXPORT, EXPORT_FILES, RunFolder
 from bert_recipes.runs.parity import MOST_APART, difference, in_words, is_near, parity, predicted, rows_of
 
 PARITY_FILE, CARD_FILE = "parity.json", "README.md"
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+SUFFIX = {ONNX: ".onnx", OPENVINO: ".xml"}
 # What of a run's configuration says how the rows are read that are to be predicted.
 OF_ROWS = ("text_column", "text_pair_column", "id_column", "encoding", "delimiter", "quoting", "decimal", "no_header")
 # Training rows over which the ranges of activations are taken: NNCF's own default.
@@ -85,7 +88,7 @@ def export_run(
     folder = run / EXPORT if output_dir is None else Path(output_dir).expanduser()
     with _held(run, folder), _replacing(folder, overwrite) as beside:
         found = Exporter(run, engine, precision, trust_remote_code).write(beside)
-    terminal.say(f"{in_words(found)}")
+    terminal.say(in_words(found))
     terminal.say(
         f"The export is in {folder}/, {precision} for {engine}; README.md there tells how to predict with it."
     )
@@ -103,8 +106,9 @@ def _finished_run(model: str) -> Path:
         raise UserError(
             f"--model {model} is a run of the baseline, which saves no model: export one of stock or custom."
         )
-    whole = run.resolve().parents[1]
-    if run.resolve().parent.name == "folds" and (whole / RUN_FILE).is_file():
+    folds = run.resolve().parent
+    whole = folds.parent
+    if folds.name == "folds" and (whole / RUN_FILE).is_file():
         raise UserError(f"--model {model} is one fold of a run: export all of it, {whole}.")
     if not (run / METRICS_FILE).is_file():
         raise UserError(f"--model {model} is a run that is not finished: finish it by the command that began it.")
@@ -130,11 +134,17 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
         UserError: something else is there, an export that is not to be replaced, or the folder cannot be written.
     """
     folder = folder.resolve()  # a link stays
-    _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+    _check_name(folder)
     beside = OwnedFolder(folder.with_name(f".{folder.name}"), "export", EXPORT_FILES)
     replaced = folder.with_name(f".{folder.name}.replaced")
     with holding(beside), contextlib.ExitStack() as undoing:
-        beside.check_replaceable(())  # what a killed process left
+        if replaced.is_dir():  # as a killed process left it
+            if folder.exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.rename(folder)
+        _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+        beside.check_replaceable(())
         beside.set_aside(finished=False)
         undoing.callback(beside.set_aside, finished=False)
         yield beside.path
@@ -145,10 +155,13 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _check_name(folder: Path) -> None:
+    if not folder.name or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"--output_dir {folder} is no folder of its own: name one.")
+
+
 def _check_free(owned: OwnedFolder, overwrite: bool) -> None:
     folder = owned.path
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file: name a folder.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not is_export(folder):
@@ -196,8 +209,12 @@ class Exporter:
         folds = folds_of(str(run))
         self.parts = [Part(Path(fold), f"model-{number}", number) for number, fold in enumerate(folds, start=1)]
         self.parts = self.parts or [Part(run, "model", None)]
-        labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
-        self.validation = Predictions.read(run, labels["names"], labels["problem_type"])
+        try:
+            labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
+            names, problem_type = labels["names"], labels["problem_type"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{run / METRICS_FILE} is damaged (it lacks {error}): run it again.") from error
+        self.validation = Predictions.read(run, names, problem_type)
         self.graphs: list[dict[str, Any]] = []
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -229,8 +246,8 @@ class Exporter:
         """Write a graph.
 
         Returns:
-            The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`: by
-            the model, by the graph in float32, and by the graph as it was written.
+            The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`:
+            by the model, by the graph in float32, and by the graph as it was written.
         """
         predictor = Predictor.load(str(part.folder), bf16=False, trust_remote_code=self.trusted)
         if not self.graphs:
@@ -244,17 +261,14 @@ class Exporter:
         file, in_float32 = (f"{name}{SUFFIX[self.engine]}" for name in (part.graph, f"float32-{part.graph}"))
         first = file if self.precision == FLOAT32 else in_float32
         with terminal.waiting(f"writing {first}"):
-            model = self._plain_model(part)
-            trace(model, predictor.max_length, self.contract["inputs"], predictor.columns).write(
-                self.engine, folder / first
-            )
+            self._write_graph(part, predictor, folder / first)
         graph = {"file": first, "weight": 1 / len(self.parts), "columns": predictor.columns}
         after = plain = self._predicted(folder, graph, rows)
         if not is_near(before, plain, predictor.problem_type):
             raise UserError(
-                f"the graph of {part.folder} does not predict what the model does: over {len(rows):,} rows they differ "
-                f"by up to {difference(before, plain):.1e}, and float32 explains {MOST_APART:.0e}: code of its own may "
-                "treat some texts otherwise than those that it was traced on."
+                f"the graph of {part.folder} does not predict what the model does: over {len(rows):,} rows they "
+                f"differ by up to {difference(before, plain):.1e}, and float32 explains {MOST_APART:.0e}; code of the "
+                "model's own may do something else for some texts than for those that it was traced on."
             )
         if self.precision == INT8:
             graph["file"] = file
@@ -263,12 +277,18 @@ class Exporter:
         self.graphs.append(graph)
         return numbers, before, plain, after
 
-    def _plain_model(self, part: Part) -> PreTrainedModel:
-        """Return the model as it was saved, without what a `Predictor` puts into it for the CPU."""
+    def _write_graph(self, part: Part, predictor: Predictor, path: Path) -> None:
+        """Write the graph of a model in float32."""
+        # Not the predictor's, in which parts are quicker on a CPU and cannot be traced.
         model_dir = resolve_model(str(part.folder), finished=True, trust_remote_code=self.trusted)
-        return load_finished(
+        model = load_finished(
             AutoModelForSequenceClassification, model_dir, trust_remote_code=self.trusted, dtype=torch.float32
         )
+        traced = trace(model, predictor.max_length, self.contract["inputs"], predictor.columns)
+        traced.write(self.engine, path)
+        labels = len(predictor.label_names)
+        forward = open_graph(self.engine, path, inputs=traced.names, num_labels=labels, threads=threads(), bf16=False)
+        traced.check(self.engine, forward)
 
     def _predicted(self, folder: Path, graph: dict[str, Any], rows: list[TextRow]) -> np.ndarray:
         """Return what an export with one of the graphs predicts, from the texts on."""
@@ -277,11 +297,13 @@ class Exporter:
             return predicted(ExportedPredictor.load(folder, bf16=False), rows)
 
     def _quantize(self, part: Part, predictor: Predictor, source: Path, target: Path) -> None:
-        with terminal.waiting(f"writing {target.name}"):
-            if self.engine == ONNX:
+        if self.engine == ONNX:
+            with terminal.waiting(f"writing {target.name}"):
                 quantize_onnx(source, target)
-            else:
-                quantize_openvino(source, target, unpadded_inputs(predictor, self._training_rows(part)))
+        else:
+            rows = self._training_rows(part)
+            terminal.say(f"Calibrating {target.name} on {len(rows)} training rows.")
+            quantize_openvino(source, target, unpadded_inputs(predictor, rows))  # which shows how far it is
         for file in source.parent.glob(f"{source.stem}.*"):
             file.unlink()
 
@@ -367,15 +389,20 @@ def unpadded_inputs(predictor: Predictor, rows: list[TextRow]) -> list[dict[str,
 
 def export_card(engine: str, precision: str, found: dict[str, Any]) -> str:
     """Return the README of an export, which names no folder of this machine and quotes no row of the data."""
-    installed = {"onnx": "onnxruntime", "openvino": "openvino"}[engine]
-    return CARD.format(engine=installed, precision=precision, parity=in_words(found))
+    runner, packages = CARD_ENGINES[engine]
+    return CARD.format(engine=runner, packages=packages, precision=precision, parity=in_words(found))
 
 
+# What the card calls an engine, and what is installed for it.
+CARD_ENGINES = {
+    ONNX: ("onnxruntime", "'bert-recipes[runtime]'"),
+    OPENVINO: ("OpenVINO", "bert-recipes openvino"),
+}
 CARD = """# An export of bert-recipes
 
 A classifier in {precision} for {engine}. Neither torch nor transformers is needed to predict with it; in this folder:
 
-    pip install 'bert-recipes[runtime]'
+    pip install {packages}
     python -m bert_recipes.recipes.predict --model . --input new.csv --output predictions.csv
 
 {parity}
