@@ -148,9 +148,13 @@ def main() -> None:
     print(markdown_table(header, cells, "lrrrrr"))
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         of_service = {name: importlib.metadata.version(name) for name in ("fastapi", "uvicorn")}
-        about = {"model": args.model, "machine": machine(device), "versions": versions() | of_service}
+        about = {
+            "model": args.model,
+            "machine": machine(accelerator or torch.device("cpu")),
+            "versions": versions() | of_service,
+        }
         results = about | {"seconds": args.seconds, "rounds": args.rounds, "lines": lines}
         with writing(args.output) as file:
             json.dump(results, file, indent=2)
