@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import re
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -288,7 +289,7 @@ def _why_not(error: BaseException) -> str:
 
 def _where(error: BaseException) -> str:
     libraries = [Path(str(module.__file__)).parent for module in (torch, transformers)]
-    libraries.append(Path(__file__).parents[1])
+    libraries += [Path(__file__).parents[1], Path(sysconfig.get_path("stdlib"))]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if file.is_file() and "site-packages" not in file.parts and not any(map(file.is_relative_to, libraries)):
