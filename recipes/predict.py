@@ -1,6 +1,7 @@
 """Predict new texts with a model that a recipe trained: a stream in, a stream out, in the order of the rows.
 
     python recipes/predict.py --model runs/stock --input new.csv --output predictions.csv
+    python recipes/predict.py --model runs/custom/export --input new.csv
     echo "Forest fire near La Ronge Sask. Canada" | python recipes/predict.py --model runs/custom
 
 The output has `id`, `prediction` and one probability column per label. A file is written whole or not at all; without

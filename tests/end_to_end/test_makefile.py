@@ -25,6 +25,7 @@ def test_help_lists_what_there_is():
         "kaggle",
         "blend",
         "search",
+        "export",
     ):
         assert f"make {target} " in out
     for target in ("exactness", "bundle", "test", "lint", "doctor", "clean"):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from support import untraceable
-from support.encoders import FAMILY
-from transformers import AutoModelForSequenceClassification
+from support.encoders import FAMILY, tiny
+from transformers import AutoModelForSequenceClassification, DebertaV2Config, ModernBertConfig
 
 from bert_recipes.errors import UserError
 from bert_recipes.inference.engines import open_graph
@@ -44,25 +44,58 @@ def loud(model):
 
 
 def check(model, tokens, folder):
-    """Check that both graphs of a model give its logits, at every size."""
+    """Check that both graphs of a model give its logits, at every size, and in int8 logits like them."""
     traced = trace(model, 60, tokens, {})
+    sizes = ((1, 3), (2, 8), (5, 33), (3, 60))
+    batches = [{name: values for name, values in batch(*size).items() if name in tokens} for size in sizes]
+    with torch.no_grad():
+        expected = [
+            model(**{name: torch.from_numpy(v) for name, v in given.items()}).logits.numpy() for given in batches
+        ]
     for engine in ENGINES:
         path = path_of(engine, folder)
         traced.write(engine, path)
         forward = opened(engine, path, tokens, model.config.num_labels)
         traced.check(engine, forward)
-        for texts, length in ((1, 3), (2, 8), (5, 33), (3, 60)):
-            given = {name: values for name, values in batch(texts, length).items() if name in tokens}
-            with torch.no_grad():
-                expected = model(**{name: torch.from_numpy(values) for name, values in given.items()}).logits.numpy()
-            np.testing.assert_allclose(forward(given), expected, atol=1e-5)
+        for given, logits in zip(batches, expected, strict=True):
+            np.testing.assert_allclose(forward(given), logits, atol=1e-5)
+        small = quantized(engine, path, batches)
+        found = np.concatenate([opened(engine, small, tokens, model.config.num_labels)(given) for given in batches])
+        assert np.corrcoef(found.ravel(), np.concatenate(expected).ravel())[0, 1] > 0.9
+
+
+def quantized(engine, path, batches):
+    target = path.with_stem("small")
+    if engine == "onnx":
+        quantize_onnx(path, target)
+    else:
+        quantize_openvino(path, target, batches)
+    return target
+
+
+# What their large models have, and the tiny ones of the tests do not.
+MORE = {
+    "deberta-v3": tiny(
+        DebertaV2Config,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=8,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        position_biased_input=False,
+        type_vocab_size=0,
+    ),
+    "modernbert, windows shorter than the texts": tiny(
+        ModernBertConfig, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3, local_attention=8
+    ),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILY)
+@pytest.mark.parametrize("family", FAMILY | MORE)
 def test_every_family(family, tmp_path):
     torch.manual_seed(0)
-    config = FAMILY[family]
+    config = (FAMILY | MORE)[family]
     types = ["token_type_ids"] if (getattr(config, "type_vocab_size", None) or 0) > 1 else []
     check(loud(AutoModelForSequenceClassification.from_config(config)), TOKENS + types, tmp_path)
 
@@ -117,13 +150,13 @@ def test_what_an_engine_does_not_have_is_said(tmp_path):
         traced.write("openvino", tmp_path / "model.xml")
 
 
-def test_large_weights_stand_in_a_file_of_their_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("bert_recipes.inference.export.MOST_IN_ONE_FILE", 100)
+def test_weights_stand_in_a_file_of_their_own(tmp_path):
     traced = trace(untraceable.MeanOfEmbeddings(), 32, TOKENS, {})
     traced.write("onnx", tmp_path / "model.onnx")
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     traced.check("onnx", opened("onnx", tmp_path / "model.onnx", TOKENS))
     quantize_onnx(tmp_path / "model.onnx", tmp_path / "small.onnx")
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
     given = {name: values for name, values in batch(2, 8).items() if name in TOKENS}
     assert opened("onnx", tmp_path / "small.onnx", TOKENS)(given).shape == (2, 2)
 
@@ -134,16 +167,10 @@ def test_int8_is_near(engine, tmp_path):
     model, path = untraceable.MeanOfEmbeddings(), path_of(engine, tmp_path)
     trace(model, 32, TOKENS, {}).write(engine, path)
     given = {name: batch(4, 12)[name] for name in TOKENS}
-    target = path.with_stem("small")
-    if engine == "onnx":
-        quantize_onnx(path, target)
-    else:
-        quantize_openvino(
-            path, target, [{name: values[i : i + 1] for name, values in given.items()} for i in range(4)]
-        )
+    rows = [{name: values[i : i + 1] for name, values in given.items()} for i in range(4)]
     with torch.no_grad():
         expected = model(**{name: torch.from_numpy(values) for name, values in given.items()}).logits.numpy()
-    found = opened(engine, target, TOKENS)(given)
+    found = opened(engine, quantized(engine, path, rows), TOKENS)(given)
     assert not np.allclose(found, expected, rtol=0, atol=1e-7)
     np.testing.assert_allclose(found, expected, atol=0.2)
 

@@ -67,13 +67,15 @@ def exported(finished_run, tmp_path_factory):
 
 def test_an_export_predicts_what_its_run_does(exported, competition):
     folder = exported / "export"
-    assert names(folder) == ["README.md", "export.json", "model.onnx", "parity.json", "tokenizer.json"]
+    graph = ["model.onnx", "model.onnx.data"]
+    assert names(folder) == ["README.md", "export.json", *graph, "parity.json", "tokenizer.json"]
     assert not list(exported.glob(".export*"))
     parity = check(exported, competition / "test.csv", folder)
     metrics = read(exported / "metrics.json")["validation"]
     assert parity["before"] == pytest.approx({name: metrics[name] for name in parity["before"]}, abs=1e-4)
     assert (parity["rows"], parity["flips"], parity["rows_of"]) == (10, 0, "validation")
     contract = read(folder / "export.json")
+    assert [*contract["files"]] == ["tokenizer.json", *graph]
     assert {name: contract[name] for name in ("engine", "precision", "labels", "max_length", "pairs")} == {
         **{"engine": "onnx", "precision": "float32", "labels": ["0", "1"], "max_length": 32, "pairs": False},
     }
@@ -88,8 +90,10 @@ def test_an_export_predicts_what_its_run_does(exported, competition):
 @pytest.fixture
 def traced_before(exported, monkeypatch):
     """Let the graph that is there be the one that is written anew, which saves the time of tracing."""
-    graph = (exported / "export" / "model.onnx").read_bytes()
-    monkeypatch.setattr(Exporter, "_write_graph", lambda self, part, predictor, path: path.write_bytes(graph))
+    kept = sorted((exported / "export").glob("model.*"))
+    monkeypatch.setattr(
+        Exporter, "_write_graph", lambda self, part, predictor, path: [shutil.copy(file, path.parent) for file in kept]
+    )
 
 
 def test_what_is_there_is_replaced_only_where_that_is_asked_for(exported, traced_before):
@@ -114,9 +118,23 @@ def test_a_graph_that_predicts_otherwise_leaves_what_was_there(exported, traced_
     assert not list(exported.glob(".*"))
 
 
+def test_what_a_killed_process_left_is_put_in_order(exported, traced_before):
+    before = (exported / "export" / "export.json").stat().st_ino
+    (exported / "export").rename(exported / ".export.replaced")
+    (exported / ".export").mkdir()
+    (exported / ".export" / "model.onnx").touch()
+    with pytest.raises(UserError, match="holds an export"):
+        export(exported)
+    assert (exported / "export" / "export.json").stat().st_ino == before
+    shutil.copytree(exported / "export", exported / ".export.replaced")
+    export(exported, "--overwrite")
+    assert (exported / "export" / "export.json").stat().st_ino != before
+    assert not [*(exported / ".export").glob("*"), *exported.glob(".export.*")]
+
+
 def test_a_run_that_is_replaced_takes_its_export_along(exported):
     assert RunFolder(exported).owned.strangers() == []
-    (exported / ".export").mkdir()
+    (exported / ".export").mkdir(exist_ok=True)
     (exported / ".export" / "float32-model.onnx").touch()  # of a process that was killed
     assert RunFolder(exported).owned.strangers() == []
     shutil.rmtree(exported / ".export")
@@ -161,7 +179,10 @@ def test_a_fold_alone_is_not_exported(tmp_path):
 def test_another_folder_must_be_free(finished_run, tmp_path):
     run = finished_run("stock")
     (tmp_path / "file").write_text("")
-    for folder, sentence_ in (("file", "is a file: name a folder"), (".", "is not empty and holds no export")):
+    for folder, sentence_ in (
+        ("file", "is no folder of its own: name one"),
+        (".", "is not empty and holds no export"),
+    ):
         with pytest.raises(UserError, match=sentence_):
             export(run, "--output_dir", tmp_path / folder)
     assert names(tmp_path) == ["file"]
@@ -189,7 +210,7 @@ ROWS = {
     "regression": lambda i: [i, f"{sentence(i)} {i}", 1000 * (i % 7) / 2],
     "long": lambda i: [i, " ".join(sentence(i + j) for j in range(i % 12)) + f" {i}", i % 2],
 }
-HEADERS = {"pairs": ["id", "sentence1", "sentence2", "label"], "several": ["id", "text", "tags"]}
+HEADERS = {"pairs": ["id", "sentence1", "sentence2", "label"], "several": ["id", "text", "labels"]}
 
 
 @pytest.fixture

@@ -37,8 +37,6 @@ PACKAGES = {
 }
 # The texts that a model is traced on. No two sizes are alike, since torch takes sizes that are for one and the same.
 TRACED_TEXTS, TRACED_LENGTH = 3, 13
-# A protobuf holds 2 GiB at most: the weights of a larger model stand in a second file beside the ONNX graph.
-MOST_IN_ONE_FILE = 1_800_000_000
 SIZES = ("batch", "length")
 IN_CI = {"CI": "true", "NNCF_CI": "1"}
 
@@ -136,8 +134,8 @@ def _write_onnx(traced: Traced, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise UserError(f"the model cannot be written for {ONNX}: {_why_not(error)}") from error
     assert graph is not None
-    size = sum(weight.nbytes for weight in traced.program.state_dict.values())
-    graph.save(path, external_data=size > MOST_IN_ONE_FILE)
+    # Weights in a file of their own are mapped into memory, and not read twice; and a protobuf holds 2 GiB at most.
+    graph.save(path, external_data=True)
 
 
 def _write_openvino(traced: Traced, path: Path) -> None:
@@ -245,8 +243,11 @@ def quantize_onnx(source: Path, target: Path) -> None:
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=True,
-            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
+            use_external_data_format=True,
         )
+    weights = target.with_name(f"{target.name}.data")
+    if weights.exists():  # which onnxruntime makes by tempfile, for this user alone
+        weights.chmod(target.stat().st_mode)
 
 
 def quantize_openvino(source: Path, target: Path, batches: Sequence[Mapping[str, np.ndarray]]) -> None:

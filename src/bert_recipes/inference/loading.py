@@ -1,5 +1,7 @@
 """What predicts, given a name: an export by its own engine, anything else by torch, which is imported for it alone."""
 
+from pathlib import Path
+
 from bert_recipes.devices import share_cores, take_gpu
 from bert_recipes.extras import asking_for_extra
 from bert_recipes.inference.export_format import is_export
@@ -34,7 +36,10 @@ def load_predictor(
         from bert_recipes.inference.exported import ExportedPredictor
 
         return ExportedPredictor.load(name, max_length=max_length, bf16=bf16)
-    with asking_for_extra(f"--model {name} is no export, and any other model"):
+    export = Path(name) / "export"
+    with asking_for_extra(
+        f"--model {name} is no export{f', as {export} is' * is_export(export)}, and any other model"
+    ):
         from bert_recipes.inference.folds import load_trained
     if process is not None:
         take_gpu(process.local_rank)

@@ -1,7 +1,7 @@
 """What predicts rows, whichever model it holds, and how its predictions are written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -56,11 +56,7 @@ class RowsPredictor(ABC):
     @property
     def notes(self) -> list[str]:
         """What should be known of the rows that were predicted last, as sentences."""
-        return [
-            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
-            for name, count in self.strange.items()
-            if count
-        ]
+        return notes_of(self.strange)
 
     def predict(self, rows: Any) -> "pd.DataFrame":
         """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
@@ -88,6 +84,19 @@ class RowsPredictor(ABC):
             0, PREDICTION, predictions_of(probabilities, self.label_names, self.problem_type), allow_duplicates=True
         )
         return frame.set_axis(rows.index, axis=0) if isinstance(rows, pd.DataFrame | pd.Series) else frame
+
+
+def notes_of(strange: Mapping[str, int]) -> list[str]:
+    """Return what should be known of rows, as sentences.
+
+    Args:
+        strange: by column, how many of the rows have no value in it, or one that the training rows did not have.
+    """
+    return [
+        f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
+        for name, count in strange.items()
+        if count
+    ]
 
 
 def write_predictions(file: IO[str], predictor: RowsPredictor, rows: Iterable[TextRow]) -> Iterator[int]:

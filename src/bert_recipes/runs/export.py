@@ -32,6 +32,7 @@ from bert_recipes.inference.export import (
     FLOAT32,
     INT8,
     ONNX,
+    OPENVINO,
     check_installed,
     quantize_onnx,
     quantize_openvino,
@@ -48,7 +49,7 @@ from bert_recipes.runs.folder import EXPORT, EXPORT_FILES, RunFolder
 from bert_recipes.runs.parity import MOST_APART, difference, in_words, is_near, parity, predicted, rows_of
 
 PARITY_FILE, CARD_FILE = "parity.json", "README.md"
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+SUFFIX = {ONNX: ".onnx", OPENVINO: ".xml"}
 # What of a run's configuration says how the rows are read that are to be predicted.
 OF_ROWS = ("text_column", "text_pair_column", "id_column", "encoding", "delimiter", "quoting", "decimal", "no_header")
 # Training rows over which the ranges of activations are taken: NNCF's own default.
@@ -87,7 +88,7 @@ def export_run(
     folder = run / EXPORT if output_dir is None else Path(output_dir).expanduser()
     with _held(run, folder), _replacing(folder, overwrite) as beside:
         found = Exporter(run, engine, precision, trust_remote_code).write(beside)
-    terminal.say(f"{in_words(found)}")
+    terminal.say(in_words(found))
     terminal.say(
         f"The export is in {folder}/, {precision} for {engine}; README.md there tells how to predict with it."
     )
@@ -105,8 +106,9 @@ def _finished_run(model: str) -> Path:
         raise UserError(
             f"--model {model} is a run of the baseline, which saves no model: export one of stock or custom."
         )
-    whole = run.resolve().parents[1]
-    if run.resolve().parent.name == "folds" and (whole / RUN_FILE).is_file():
+    folds = run.resolve().parent
+    whole = folds.parent
+    if folds.name == "folds" and (whole / RUN_FILE).is_file():
         raise UserError(f"--model {model} is one fold of a run: export all of it, {whole}.")
     if not (run / METRICS_FILE).is_file():
         raise UserError(f"--model {model} is a run that is not finished: finish it by the command that began it.")
@@ -132,11 +134,17 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
         UserError: something else is there, an export that is not to be replaced, or the folder cannot be written.
     """
     folder = folder.resolve()  # a link stays
-    _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+    _check_name(folder)
     beside = OwnedFolder(folder.with_name(f".{folder.name}"), "export", EXPORT_FILES)
     replaced = folder.with_name(f".{folder.name}.replaced")
     with holding(beside), contextlib.ExitStack() as undoing:
-        beside.check_replaceable(())  # what a killed process left
+        if replaced.is_dir():  # as a killed process left it
+            if folder.exists():
+                shutil.rmtree(replaced)
+            else:
+                replaced.rename(folder)
+        _check_free(OwnedFolder(folder, "export", EXPORT_FILES), overwrite)
+        beside.check_replaceable(())
         beside.set_aside(finished=False)
         undoing.callback(beside.set_aside, finished=False)
         yield beside.path
@@ -147,10 +155,13 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+def _check_name(folder: Path) -> None:
+    if not folder.name or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"--output_dir {folder} is no folder of its own: name one.")
+
+
 def _check_free(owned: OwnedFolder, overwrite: bool) -> None:
     folder = owned.path
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file: name a folder.")
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not is_export(folder):
@@ -198,8 +209,12 @@ class Exporter:
         folds = folds_of(str(run))
         self.parts = [Part(Path(fold), f"model-{number}", number) for number, fold in enumerate(folds, start=1)]
         self.parts = self.parts or [Part(run, "model", None)]
-        labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
-        self.validation = Predictions.read(run, labels["names"], labels["problem_type"])
+        try:
+            labels, self.chosen = metrics["environment"]["labels"], metrics["validation"]
+            names, problem_type = labels["names"], labels["problem_type"]
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{run / METRICS_FILE} is damaged (it lacks {error}): run it again.") from error
+        self.validation = Predictions.read(run, names, problem_type)
         self.graphs: list[dict[str, Any]] = []
 
     def write(self, folder: Path) -> dict[str, Any]:
@@ -282,11 +297,13 @@ class Exporter:
             return predicted(ExportedPredictor.load(folder, bf16=False), rows)
 
     def _quantize(self, part: Part, predictor: Predictor, source: Path, target: Path) -> None:
-        with terminal.waiting(f"writing {target.name}"):
-            if self.engine == ONNX:
+        if self.engine == ONNX:
+            with terminal.waiting(f"writing {target.name}"):
                 quantize_onnx(source, target)
-            else:
-                quantize_openvino(source, target, unpadded_inputs(predictor, self._training_rows(part)))
+        else:
+            rows = self._training_rows(part)
+            terminal.say(f"Calibrating {target.name} on {len(rows)} training rows.")
+            quantize_openvino(source, target, unpadded_inputs(predictor, rows))  # which shows how far it is
         for file in source.parent.glob(f"{source.stem}.*"):
             file.unlink()
 
@@ -372,15 +389,20 @@ def unpadded_inputs(predictor: Predictor, rows: list[TextRow]) -> list[dict[str,
 
 def export_card(engine: str, precision: str, found: dict[str, Any]) -> str:
     """Return the README of an export, which names no folder of this machine and quotes no row of the data."""
-    installed = {"onnx": "onnxruntime", "openvino": "openvino"}[engine]
-    return CARD.format(engine=installed, precision=precision, parity=in_words(found))
+    runner, packages = CARD_ENGINES[engine]
+    return CARD.format(engine=runner, packages=packages, precision=precision, parity=in_words(found))
 
 
+# What the card calls an engine, and what is installed for it.
+CARD_ENGINES = {
+    ONNX: ("onnxruntime", "'bert-recipes[runtime]'"),
+    OPENVINO: ("OpenVINO", "bert-recipes openvino"),
+}
 CARD = """# An export of bert-recipes
 
 A classifier in {precision} for {engine}. Neither torch nor transformers is needed to predict with it; in this folder:
 
-    pip install 'bert-recipes[runtime]'
+    pip install {packages}
     python -m bert_recipes.recipes.predict --model . --input new.csv --output predictions.csv
 
 {parity}
