@@ -97,6 +97,54 @@ def taking_part(output: str) -> Iterator["PartsFolder"]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _Locks:
+    """Locks on the bytes of a file.
+
+    Args:
+        path: of the file, which is made where it is not there.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._file: IO[str] = path.open("a+", encoding="utf-8")
+
+    def take(self, byte: int, *, shared: bool = False, wait: bool = False) -> bool:
+        """Lock a byte; return whether this process holds it now, and not another.
+
+        Raises:
+            UserError: there are no locks here.
+        """
+        if fcntl is None:
+            raise UserError("this system has no locks on files, by which several processes deal out parts.")
+        kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        try:
+            fcntl.lockf(self._file, kind, 1, byte)
+        except OSError as error:
+            if error.errno in HELD:
+                return False
+            raise UserError(
+                f"{self.path.parent} is on a file system without locks ({error.strerror}), by which several processes "
+                "deal out parts: name an --output on another."
+            ) from error
+        return True
+
+    def drop(self, byte: int) -> None:
+        """Unlock a byte."""
+        if fcntl is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+
+    def is_there(self) -> bool:
+        """Whether the file that is open here is the one that another process would open now."""
+        try:
+            return os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Drop all locks."""
+        self._file.close()
+
+
 class PartsFolder:
     """The folder, while this process is in it.
 
@@ -123,7 +171,7 @@ class PartsFolder:
         try:
             self.path.mkdir(exist_ok=True)
             self._check_own()
-            self._locks: IO[str] = (self.path / LOCKS).open("a+", encoding="utf-8")
+            self._locks = _Locks(self.path / LOCKS)
         except OSError as error:
             if error.errno == errno.ENOENT and self.path.parent.is_dir():
                 return False  # the last one that left has just removed the folder
@@ -131,14 +179,14 @@ class PartsFolder:
                 f"{self.path}, where the parts of {self.output} are to be, cannot be made: {error.strerror}."
             ) from error
         try:
-            self._lock(PRESENT, shared=True, wait=True)
+            self._locks.take(PRESENT, shared=True, wait=True)
         except UserError:
             self._locks.close()
             with contextlib.suppress(OSError):
                 (self.path / LOCKS).unlink()
                 self.path.rmdir()
             raise
-        if self._is_there():
+        if self._locks.is_there():
             return True
         self._locks.close()
         return False
@@ -150,16 +198,11 @@ class PartsFolder:
                 "or name another --output."
             )
 
-    def _is_there(self) -> bool:
-        """Whether the file of locks that is open here is the one that another process would open now."""
-        path = self.path / LOCKS
-        return path.exists() and os.path.samestat(os.fstat(self._locks.fileno()), path.stat())
-
     def leave(self) -> None:
         """Leave the folder; the last one removes it, unless there are parts that are still to be joined."""
-        self._unlock(PRESENT)
+        self._locks.drop(PRESENT)
         # Of those that leave at once, the one that lets go last finds no other.
-        if self._lock(PRESENT) and self._is_there():
+        if self._locks.take(PRESENT) and self._locks.is_there():
             names = os.listdir(self.path)
             if JOINED in names or MANIFEST not in names:
                 self._clear(names)
@@ -186,7 +229,7 @@ class PartsFolder:
             UserError: the folder holds parts of another prediction.
         """
         of = json.loads(json.dumps(of))
-        self._lock(MANIFEST_BYTE, wait=True)
+        self._locks.take(MANIFEST_BYTE, wait=True)
         try:
             found = self._found()
             if found is not None and self.is_joined and (found["of"] != of or not self._has_output()):
@@ -196,7 +239,7 @@ class PartsFolder:
                 found = {"of": of, **plan()}
                 self._write(MANIFEST, found)
         finally:
-            self._unlock(MANIFEST_BYTE)
+            self._locks.drop(MANIFEST_BYTE)
         if found["of"] != of:
             others = " and ".join(name for name in of if found["of"].get(name) != of[name])
             raise UserError(
@@ -242,7 +285,7 @@ class PartsFolder:
         """
         finished = self.finished()
         for number in range(self.manifest["parts"]):
-            if number in finished or not self._lock(FIRST_PART + number):
+            if number in finished or not self._locks.take(FIRST_PART + number):
                 continue
             try:
                 # Asked of the folder itself, since a network file system remembers what was not there a while ago.
@@ -250,7 +293,7 @@ class PartsFolder:
                 if number not in finished:
                     yield number
             finally:
-                self._unlock(FIRST_PART + number)
+                self._locks.drop(FIRST_PART + number)
 
     def finished(self) -> set[int]:
         """Return the numbers of the parts that are finished: all, once they were joined."""
@@ -269,7 +312,7 @@ class PartsFolder:
         Raises:
             UserError: a part is damaged, or the output cannot be written.
         """
-        if not self._lock(JOIN_BYTE):
+        if not self._locks.take(JOIN_BYTE):
             return False
         try:
             if self.is_joined:
@@ -287,30 +330,8 @@ class PartsFolder:
             for number in range(self.manifest["parts"]):
                 self.part(number).unlink()
         finally:
-            self._unlock(JOIN_BYTE)
+            self._locks.drop(JOIN_BYTE)
         return True
-
-    # Locks
-
-    def _lock(self, byte: int, *, shared: bool = False, wait: bool = False) -> bool:
-        """Lock a byte; return whether this process holds it now, and not another."""
-        if fcntl is None:
-            raise UserError("this system has no locks on files, by which several processes deal out parts.")
-        kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-        try:
-            fcntl.lockf(self._locks, kind, 1, byte)
-        except OSError as error:
-            if error.errno in HELD:
-                return False
-            raise UserError(
-                f"{self.path} is on a file system without locks ({error.strerror}), by which several processes deal "
-                "out parts: name an --output on another."
-            ) from error
-        return True
-
-    def _unlock(self, byte: int) -> None:
-        if fcntl is not None:
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, byte)
 
 
 def _is_own(name: str) -> bool:
