@@ -134,8 +134,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             if number:  # the first one warms up
                 rounds[name].append(len(some) / (time.perf_counter() - started))
     lines: dict[str, dict[str, float]] = {name: {"rate": statistics.median(found)} for name, found in rounds.items()}
-    for name, (model, bf16) in loaded.items():
-        lines[name]["cpu_seconds"], lines[name]["peak_mib"] = cold_start(model, bf16)
+    for name, asked in loaded.items():
+        lines[name]["cpu_seconds"], lines[name]["peak_mib"] = cold_start(*asked)
     for name, export in of_export.items():
         parity, files = read_json(export / "parity.json"), [*export.iterdir()]
         lines[name] |= {"megabytes": sum(file.stat().st_size for file in files) / 1e6}
