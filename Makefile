@@ -21,8 +21,7 @@ UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
   export serve bundle bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts \
-  few-rows label-errors exactness \
-  test test-slow test-bundle fuzz kills lint format doctor clean
+  few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -87,17 +86,15 @@ clean: ## remove the environment and what Python leaves behind; runs/ stays
 	@rm -rf $(VENV) build/lib build/bdist.* src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-define run-recipe
-@if [ "$(PROCS)" = 1 ]; then $(BIN)/python recipes/$(1).py --config $(CONFIG) $(ARGS); \
-else $(BIN)/accelerate launch --multi_gpu --num_machines 1 --num_processes $(PROCS) --mixed_precision no \
-  --dynamo_backend no recipes/$(1).py --config $(CONFIG) $(ARGS); fi
-endef
+# What starts a script, in one process or in PROCS.
+LAUNCH = $(BIN)/$(if $(filter 1,$(PROCS)),python,accelerate launch --multi_gpu --num_machines 1 \
+  --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
-	$(call run-recipe,stock)
+	@$(LAUNCH) recipes/stock.py --config $(CONFIG) $(ARGS)
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
-	$(call run-recipe,custom)
+	@$(LAUNCH) recipes/custom.py --config $(CONFIG) $(ARGS)
 
 recipe-baseline: $(STAMP) ## the same with TF-IDF and a linear model: what both have to beat
 	@$(BIN)/python recipes/baseline.py --config $(CONFIG) $(ARGS)
@@ -118,7 +115,7 @@ audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARG
 	@$(BIN)/python recipes/audit.py --config $(CONFIG) $(ARGS)
 
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
-	@$(BIN)/python recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+	@$(LAUNCH) recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
 
 export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
 	@$(BIN)/python recipes/export.py --model $(MODEL) $(ARGS)

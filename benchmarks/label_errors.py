@@ -51,15 +51,18 @@ def rows_of(name: str) -> "pd.DataFrame":
     """Return the training rows of a data set, `text` and `label`; all that have one text go but the first."""
     import pandas as pd
 
+    from bert_recipes.columns import LABELS, TEXT
     from bert_recipes.config.arguments import DataArguments
     from bert_recipes.data.embedded import PREFIX, read_dataset
     from bert_recipes.data.loading import load_uncut
+    from bert_recipes.data.splits import column
+    from bert_recipes.evaluation.decoding import label_texts_of
 
     if (ROOT / name).exists():
-        data = load_uncut(DataArguments(dataset=[str(ROOT / name)], text_column="text", label_column="target"))
-        train = data.splits["train"]
-        labels = [data.task.label_names[i] for i in train["labels"]]
-        frame = pd.DataFrame({"text": train["text"][:], "label": labels})
+        data = load_uncut(DataArguments(dataset=[str(ROOT / name)], text_column=["text"], label_column=["target"]))
+        train, task = data.splits["train"], data.task
+        labels = label_texts_of(column(train, LABELS), task.label_names, task.problem_type)
+        frame = pd.DataFrame({"text": train[TEXT][:], "label": labels})
     else:
         frame = read_dataset(PREFIX + name)["train"][["text", "label"]]
     return frame.drop_duplicates("text").reset_index(drop=True)

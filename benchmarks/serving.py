@@ -19,10 +19,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SERVE = Path(__file__).parents[1] / "recipes" / "serve.py"
 # By name, what each service gets of --max_batch.
@@ -73,14 +77,23 @@ def load(address: str, clients: int, seconds: int, script: Path) -> dict[str, fl
     return measured | {"requests_per_second": measured["requests"] / measured["seconds"]}
 
 
-def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
-    """Return, for each service and number of clients, the medians of all rounds and the errors of all together."""
-    from transformers import AutoTokenizer
+def tokenizer_of(model: str) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer of a run, a model folder or an export."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    from benchmarks.measures import synthetic_texts
+    from bert_recipes.inference.export_format import is_export
     from bert_recipes.modeling.pretrained import resolve_model
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(args.model, finished=True))
+    if is_export(model):
+        return PreTrainedTokenizerFast(tokenizer_file=str(Path(model) / "tokenizer.json"))
+    return AutoTokenizer.from_pretrained(resolve_model(model, finished=True))
+
+
+def measure(args: argparse.Namespace, folder: Path) -> list[dict]:
+    """Return, for each service and number of clients, the medians of all rounds and the errors of all together."""
+    from benchmarks.measures import synthetic_texts
+
+    tokenizer = tokenizer_of(args.model)
     bodies, script = folder / "bodies.jsonl", folder / "predict.lua"
     bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in synthetic_texts(TEXTS, tokenizer)))
     script.write_text(WRK % {"bodies": bodies})
@@ -135,9 +148,13 @@ def main() -> None:
     print(markdown_table(header, cells, "lrrrrr"))
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         of_service = {name: importlib.metadata.version(name) for name in ("fastapi", "uvicorn")}
-        about = {"model": args.model, "machine": machine(device), "versions": versions() | of_service}
+        about = {
+            "model": args.model,
+            "machine": machine(accelerator or torch.device("cpu")),
+            "versions": versions() | of_service,
+        }
         results = about | {"seconds": args.seconds, "rounds": args.rounds, "lines": lines}
         with writing(args.output) as file:
             json.dump(results, file, indent=2)

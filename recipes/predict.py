@@ -1,24 +1,33 @@
 """Predict new texts with a model that a recipe trained: a stream in, a stream out, in the order of the rows.
 
     python recipes/predict.py --model runs/stock --input new.csv --output predictions.csv
+    python recipes/predict.py --model runs/custom/export --input new.csv
     echo "Forest fire near La Ronge Sask. Canada" | python recipes/predict.py --model runs/custom
 
 The output has `id`, `prediction` and one probability column per label. A file is written whole or not at all; without
 `--output` they go to standard output, some thousands at a time. Memory does not grow with the number of rows.
+
+Several processes (`make predict PROCS=2`, `accelerate launch`, torchrun, srun) share the rows, on one machine or many,
+and leave the file that one would: docs/scale.md. Killed, the same command goes on from the parts that are finished.
 """
 
 import argparse
-import contextlib
-import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.config.arguments import QUOTINGS
 from bert_recipes.config.ranges import check_ranges
-from bert_recipes.errors import UserError
+from bert_recipes.inference.parts_folder import PartsFolder, check_files, parts_of, taking_part
+from bert_recipes.processes import Process, leave_group, this_process
+
+if TYPE_CHECKING:
+    from bert_recipes.inference.rows import TextRow
+    from bert_recipes.inference.rows_predictor import RowsPredictor
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,7 +36,11 @@ def parse_arguments() -> argparse.Namespace:
         "--model", required=True, help="a run (its folds together), an export, a model folder or a Hub id"
     )
     parser.add_argument(
-        "--input", default="-", help="rows as training takes them, or .txt with a text per line (standard input)"
+        "--input",
+        nargs="+",
+        default=["-"],
+        help="files of rows as training takes them, a folder of them, a pattern, or .txt with a text per line "
+        "(standard input)",
     )
     parser.add_argument("--output", default="-", help="a CSV file (standard output)")
     parser.add_argument("--text_column", nargs="+", help="column of the text, or several (as in training, or guessed)")
@@ -49,17 +62,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check_output(source: str, output: str) -> None:
-    """Refuse an output that would take the input's place."""
-    target = Path(output).expanduser()
-    if output == "-" or not target.is_file():
-        return
-    with contextlib.suppress(OSError):  # a standard input that is closed
-        read = os.fstat(sys.stdin.fileno()) if source == "-" else Path(source).expanduser().stat()
-        if os.path.samestat(read, target.stat()):
-            raise UserError(f"--output {output} is the file that --input reads: name another.")
-
-
 def say_notes(notes: list[str]) -> None:
     """Say what should be known of the rows; standard output is for the predictions."""
     from bert_recipes.terminal import printable
@@ -72,46 +74,72 @@ def main() -> None:
     args = parse_arguments()
     if args.max_length is not None:
         check_ranges({"max_length": args.max_length})
+    process = this_process()
+    if process.count > 1:
+        check_files(args.input, args.output, process.count)
+    # One process, too, goes on with the parts that several have left.
+    elif "-" in (*args.input, args.output) or not parts_of(args.output).is_dir():
+        predict(args)
+        return
+    leave_group()
+    with taking_part(args.output) as folder:
+        predict(args, process, folder)
+
+
+def predict(args: argparse.Namespace, process: Process | None = None, folder: PartsFolder | None = None) -> None:
+    """Predict all rows, or, of those that several processes share, this one's."""
     from bert_recipes.data.text_files import TextFormat
-    from bert_recipes.files import writing
+    from bert_recipes.inference.input_files import check_output
     from bert_recipes.inference.loading import load_predictor
-    from bert_recipes.inference.rows import read_stream
-    from bert_recipes.inference.rows_predictor import write_predictions
-    from bert_recipes.terminal import printable, standard_output
+    from bert_recipes.inference.parts import predict_in_parts
+    from bert_recipes.inference.rows import InputRows, read_stream
 
     given = {name: getattr(args, name) for name in ("encoding", "delimiter", "quoting") if getattr(args, name)}
     if args.no_header:
         given["no_header"] = args.no_header == "true"
-    check_output(args.input, args.output)
+    check_output(args.output, args.input)
     predictor = load_predictor(
         args.model,
         max_length=args.max_length,
         bf16=None if args.bf16 is None else args.bf16 == "true",
         trust_remote_code=args.trust_remote_code,
+        process=process,
     )
-    rows = read_stream(
-        args.input,
-        text_column=args.text_column,
-        text_pair_column=args.text_pair_column,
-        id_column=args.id_column,
-        trained_on=predictor.trained_on,
-        text_format=TextFormat.of(predictor.trained_on | given),
-    )
+    predictor.compute_side_by_side()
+    reading = {
+        "text_column": args.text_column,
+        "text_pair_column": args.text_pair_column,
+        "id_column": args.id_column,
+        "trained_on": predictor.trained_on,
+        "text_format": TextFormat.of(predictor.trained_on | given),
+    }
+    if process is not None and folder is not None:
+        predict_in_parts(folder, predictor, InputRows(args.input, **reading), process)
+    else:
+        write(predictor, read_stream(args.input, **reading), args.output)
+
+
+def write(predictor: "RowsPredictor", rows: Iterator["TextRow"], output: str) -> None:
+    """Write the predictions of all rows, and say how many they are."""
+    from bert_recipes.files import writing
+    from bert_recipes.inference.rows_predictor import write_predictions
+    from bert_recipes.terminal import printable, standard_output
+
     started, written = time.monotonic(), 0
-    if args.output == "-":
+    if output == "-":
         for _ in write_predictions(standard_output(), predictor, rows):
             sys.stdout.flush()
         say_notes(predictor.notes)
         return
     is_terminal = sys.stderr.isatty()
-    with writing(Path(args.output).expanduser()) as file:
+    with writing(Path(output).expanduser()) as file:
         for written in write_predictions(file, predictor, rows):
             rate = written / (time.monotonic() - started)
             if is_terminal:
                 print(f"\r{written:,} rows, {rate:,.0f} a second", end="", file=sys.stderr, flush=True)
     if is_terminal:
         print(f"\r{' ' * 40}\r", end="", file=sys.stderr)
-    print(f"{written:,} rows are in {printable(args.output)}.", file=sys.stderr)
+    print(f"{written:,} rows are in {printable(output)}.", file=sys.stderr)
     say_notes(predictor.notes)
 
 

@@ -1,6 +1,9 @@
-"""How many threads are to compute."""
+"""How many threads are to compute, and on which GPU."""
+
+import os
 
 import pytest
+import torch
 
 from bert_recipes import devices
 
@@ -23,3 +26,29 @@ def test_two_threads_of_a_core_are_one(monkeypatch, tmp_path):
     assert devices.physical_cores() == 3
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 4, 6}, raising=False)
     assert devices.physical_cores() == 3  # of the last nothing is known, so that each counts
+
+
+@pytest.mark.parametrize(
+    ("gpus", "local_rank", "chosen"), [(0, 1, None), (1, 3, None), (4, 0, 0), (4, 3, 3), (4, 5, 1)]
+)
+def test_each_process_takes_the_gpu_of_its_local_rank_among_those_it_sees(gpus, local_rank, chosen, monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
+    devices.take_gpu(local_rank)
+    assert taken == ([] if chosen is None else [chosen])
+
+
+@pytest.mark.parametrize(
+    ("processes", "asked", "expected"), [("2", "1", "2"), ("9", "1", "1"), ("2", "3", "3"), ("1", "1", "1")]
+)
+def test_each_process_takes_its_share_of_the_cores_unless_threads_are_asked_for(
+    processes, asked, expected, monkeypatch
+):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    devices.share_cores()
+    assert os.environ["OMP_NUM_THREADS"] == expected
+    assert devices.threads() == int(expected)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bert_recipes.errors import UserError
-from bert_recipes.files import read_json, read_yaml, writing
+from bert_recipes.files import check_replaceable, digest_of, read_json, read_yaml, writing
 
 
 def write(path, text="new", mode="w"):
@@ -94,7 +94,7 @@ def test_a_pipe_is_written_through(tmp_path):
 
 TO_STDOUT = """
 from pathlib import Path
-from bert_recipes.files import read_json, read_yaml, writing
+from bert_recipes.files import check_replaceable, digest_of, read_json, read_yaml, writing
 for name in ("/dev/stdout", "/dev/fd/1", "link"):
     with writing(Path(name)) as file:
         file.write(name)
@@ -173,3 +173,20 @@ def test_damaged_json_is_one_sentence(data, tmp_path):
     path.mkdir()
     with pytest.raises(UserError, match=r"metrics.json cannot be read: Is a directory"):
         read_json(path)
+
+
+def test_what_could_not_be_written_is_said_before(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "folder").mkdir()
+    for name in ("a", "new"):
+        check_replaceable(tmp_path / name)
+    for name, said in (("folder", "Is a directory"), ("none/a", "No such file or directory")):
+        for attempt in (lambda path: check_replaceable(path), write):
+            with pytest.raises(UserError, match=f"{name} cannot be written: {said}"):
+                attempt(tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "folder"]
+
+
+def test_the_digest_of_a_file_is_sha_256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_of(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")

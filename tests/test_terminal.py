@@ -130,3 +130,14 @@ def test_a_tokenizer_that_is_not_fast_does_not_report_every_pair(tmp_path, capfd
     capfd.readouterr()
     tokenizer(["of " * 20] * 3, ["in " * 20] * 3, truncation=True, max_length=8)
     assert capfd.readouterr().err == ""
+
+
+def test_bars_are_kept_back_by_what_is_imported_later():
+    code = (
+        "import sys; from bert_recipes.terminal import quiet_libraries; quiet_libraries();"
+        "assert not {'transformers', 'huggingface_hub'} & {*sys.modules};"
+        "from huggingface_hub.utils import are_progress_bars_disabled; print(are_progress_bars_disabled())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout == "True\n", done.stderr

@@ -43,6 +43,28 @@ def share_threads() -> None:
         torch.set_num_threads(max(1, cores() // processes))
 
 
+def share_cores() -> None:
+    """Say in the environment, for what is loaded from now on, that this process has its share of the machine's cores.
+
+    As `share_threads`, without torch.
+    """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
+
+
+def take_gpu(local_rank: int) -> None:
+    """Compute on the GPU of that number among those that this process sees; srun may show each process its own alone.
+
+    Args:
+        local_rank: the number of this process among those of its machine.
+    """
+    import torch
+
+    if torch.accelerator.is_available() and (gpus := torch.accelerator.device_count()) > 1:
+        torch.accelerator.set_device_index(local_rank % gpus)
+
+
 def has_native_bf16(use_cpu: bool = False) -> bool:
     """Whether the device that training would use multiplies bfloat16 matrices in hardware."""
     import torch

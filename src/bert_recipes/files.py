@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import glob
+import hashlib
 import json
 import os
 import stat
@@ -42,7 +43,7 @@ def writing(path: Path, mode: str = "w") -> Iterator[Any]:
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     with _said_of(path):
-        through = _is_stream(path)
+        through = is_stream(path)
         target = path if through else Path(os.path.realpath(path))
         beside = path if through else target.with_name(f".{target.name}.{os.getpid()}")
         if not through:
@@ -76,6 +77,21 @@ def _said_of(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def check_replaceable(path: Path) -> None:
+    """Check, before much is computed, that `writing` could put a file there.
+
+    Raises:
+        UserError: a folder is there, or a file that may not be replaced; or there is no such folder to put it in.
+    """
+    with _said_of(path):
+        target = Path(os.path.realpath(path))
+        _check_replaceable(target)
+        if not target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def _check_replaceable(target: Path) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -83,7 +99,7 @@ def _check_replaceable(target: Path) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
     """Whether something is there that no file can take the place of: a device, a pipe, an open descriptor."""
     if path.exists() and not path.is_file() and not path.is_dir():
         return True
@@ -135,6 +151,12 @@ def _is_alive(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_yaml(path: Path, values: dict[str, Any]) -> None:

@@ -229,12 +229,14 @@ def test_nothing_of_training_is_imported_and_for_lines_of_text_no_reader_of_tabl
         assert cells == [line.split(",")[1:] for line in done.stdout.splitlines()]
 
 
-def test_what_is_no_export_says_what_to_install(tmp_path):
-    done = without_training("--model", "runs/stock", stdin="fire\n")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "error: --model runs/stock is no export, and any other model needs " in done.stderr
-    assert ", which is not installed: pip install 'bert-recipes[train]'.\n" in done.stderr
+def test_what_is_no_export_says_what_to_install(export, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("none")
+    for model, hint in ((tmp_path, ""), (export.parent, f", as {export} is")):
+        done = without_training("--model", model, stdin="fire\n")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert f"error: --model {model} is no export{hint}, and any other model needs " in done.stderr
+        assert ", which is not installed: pip install 'bert-recipes[train]'.\n" in done.stderr
 
 
 # What is refused
@@ -274,6 +276,12 @@ BAD = {
     "no engine": (lambda folder: changed(folder, engine="steam"), "there is no engine 'steam'"),
     "no weight": (lambda folder: in_graph(folder, weight="x"), "export.json is damaged"),
     "weights": (lambda folder: in_graph(folder, weight=0.5), "its weights are not one in all"),
+    "a weight below nothing": (lambda folder: in_graph(folder, weight=-1), "its weights are not one in all"),
+    "a column of no kind": (lambda folder: in_graph(folder, columns={"x": {}}), "of the column 'x' it says {}"),
+    "a column that is none": (lambda folder: in_graph(folder, columns={"x": 1}), "export.json is damaged"),
+    "no ids": (lambda folder: changed(folder, inputs=["attention_mask"]), "its inputs are"),
+    "unknown inputs": (lambda folder: changed(folder, inputs=["input_ids", "position_ids"]), "its inputs are"),
+    "another way of reading": (lambda folder: changed(folder, reading={"long_texts": "middle"}), "long_texts middle"),
     "no graph": (lambda folder: changed(folder, graphs=[]), "export.json is damaged"),
     "a graph without a digest": (lambda folder: in_graph(folder, file="other.onnx"), "has no digest of other.onnx"),
     "more labels": (
@@ -313,6 +321,12 @@ def test_a_file_that_this_version_of_a_library_cannot_read(file, library, export
     rewrite(export, values)
     with pytest.raises(UserError, match=rf"{file} cannot be read by {library} \d.*: export the run again, or install"):
         ExportedPredictor.load(export)
+
+
+def test_no_rows_are_a_header(export, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    predict("--model", export)
+    assert capsys.readouterr().out.splitlines() == ["id,prediction,no,yes,maybe"]
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])

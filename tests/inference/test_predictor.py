@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+import threading
 from pathlib import Path
 from unittest.mock import patch
 
@@ -70,6 +71,26 @@ def test_each_row_gets_what_the_model_gives_it_alone(ahead, model, monkeypatch):
     assert [row for chunk, _ in got for row in chunk] == rows
     logits = np.concatenate([logits for _, logits in got])
     np.testing.assert_allclose(logits, expected_logits(model, TEXTS), atol=1e-5)
+
+
+def test_batches_side_by_side_give_the_numbers_of_one_thread_on_any_number(model, monkeypatch):
+    monkeypatch.setattr("bert_recipes.inference.predictor.TOKENS_PER_BATCH", {"cpu": 100})
+    rows = [TextRow(str(i), text) for i, text in enumerate(TEXTS)]
+    threads, found, computed_on = torch.get_num_threads(), [], set()
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            predictor = Predictor.load(str(model), bf16=False)
+            predictor.compute_side_by_side()
+            predictor.model.register_forward_pre_hook(
+                lambda *_: computed_on.add((threading.current_thread().name, torch.get_num_threads()))
+            )
+            found.append(np.concatenate([logits for _, logits in predictor.logits(rows)]))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(*found)
+    assert {count for _, count in computed_on} == {1}
+    assert len({name for name, _ in computed_on} - {"MainThread"}) > 1
 
 
 def test_lengths_in_multiples_change_no_score(model):
@@ -237,6 +258,16 @@ def test_a_chunk_is_bounded_in_rows_and_characters(monkeypatch):
     assert [row for chunk in cut for row in chunk] == rows
     assert max(map(len, cut)) == 10
     assert all(sum(len(r.text) for r in chunk) < 200 for chunk in cut)
+
+
+def test_a_stream_that_begins_at_a_multiple_of_the_chunk_is_cut_as_the_whole(monkeypatch):
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_ROWS", 10)
+    monkeypatch.setattr("bert_recipes.inference.batches.CHUNK_CHARACTERS", 30)
+    rows = [TextRow(str(i), "x" * (i * 7 % 12)) for i in range(57)]
+    whole = list(chunks(iter(rows)))
+    assert len(whole) > 6
+    for start in range(0, 60, 10):
+        assert [chunk for chunk in whole if start <= int(chunk[0].id)] == list(chunks(rows[start:]))
 
 
 def test_of_other_columns_a_chunk_keeps_those_that_the_model_takes(monkeypatch):

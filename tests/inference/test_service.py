@@ -77,7 +77,16 @@ def test_a_run_is_served_with_what_it_predicts(tiny_bert, tmp_path):
 )
 def test_every_task_and_form(predictor, asked_for, expected):
     answer = post(service_of(predictor), **asked_for)
-    assert answer.json() == {"predictions": [expected]}
+    assert answer.json() == {"predictions": [expected], "notes": []}
+
+
+def test_a_value_that_the_training_rows_did_not_have_is_told():
+    service = service_of(Counted(columns=["keyword"]))
+    answer = post(service, rows=[{"text": "", "keyword": keyword} for keyword in ("fire", "flood", None)])
+    assert answer.json()["notes"] == [
+        "Column 'keyword': 2 rows have none, or one that the training rows did not have."
+    ]
+    assert file(service_of(Counted(columns=["keyword"])), b"text,keyword\na,flood\n").json()["notes"]
 
 
 BAD_BODIES = {

@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 
 import pytest
-from support.paths import RECIPES
+from support.paths import RECIPES, ROOT
 from support.scripts import run_script
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -98,3 +99,16 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch):
         UserError, match=r"serving needs fastapi, which is not installed: pip install .bert-recipes\[serve\]"
     ):
         run_script(SERVE, "--model", "runs/x", "--debug")
+
+
+@pytest.mark.parametrize("name", ["serve.Dockerfile", "serve-export.Dockerfile"])
+def test_an_image_copies_and_installs_what_there_is(name):
+    text = (RECIPES / "launch" / name).read_text()
+    copied = [word for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for word in line.split()]
+    assert {"src", "recipes", "pyproject.toml", "constraints.txt"} <= set(copied)
+    assert all((ROOT / path).exists() for path in copied)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = re.search(r"/source\[(.*?)\]", text)[1].split(",")
+    assert set(asked) <= set(extras)
+    assert "train" in asked or "torch" not in " ".join(line for extra in asked for line in extras[extra])
+    assert 'ENTRYPOINT ["python", "-m", "bert_recipes.recipes.serve"' in text  # a list: SIGTERM reaches it

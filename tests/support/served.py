@@ -23,7 +23,7 @@ class Counted:
 
     def __init__(self, trained_on=None, problem_type=SINGLE_LABEL, label_names=("fire", "cake"), columns=()):
         self.trained_on, self.problem_type = trained_on or {}, problem_type
-        self.label_names, self.columns = list(label_names), {name: {} for name in columns}
+        self.label_names, self.columns = list(label_names), {name: {"categories": ["fire"]} for name in columns}
         self.batches, self.free, self.begun = [], threading.Event(), threading.Event()
         self.free.set()
 

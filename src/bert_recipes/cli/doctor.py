@@ -108,7 +108,8 @@ def _requirements(root: Path) -> dict[str, tuple[str, str]]:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project.get("optional-dependencies", {})}
     lines = [(line.partition(">="), extra) for extra, group in groups.items() for line in group]
-    return {name.strip(): (least.strip(), _other_extra(extra)) for (name, _, least), extra in lines}
+    # What follows a semicolon says on which systems it is wanted.
+    return {name.strip(): (least.partition(";")[0].strip(), _other_extra(extra)) for (name, _, least), extra in lines}
 
 
 def _other_extra(extra: str | None) -> str:

@@ -5,9 +5,11 @@ is read in constant memory. Cells of delimited text stay strings: an id "007" is
 missing.
 """
 
+import bisect
 import contextlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,19 @@ class TableFile:
 
     Attributes:
         schema: names and types of its columns.
-        batches: called to read it from its beginning, as often as wanted.
+        batches: called to read it from the row of that number, counted from 0, to its end, as often as wanted; without
+            a number all of it.
         note: what its reader found out about it that the user should know, as a sentence, or nothing.
+        starts: the rows from which it can be read without reading those before: where a Parquet file's row groups
+            begin.
+        num_rows: how many rows it has, where that is known without reading them.
     """
 
     schema: pa.Schema
-    batches: Callable[[], Iterator[pa.RecordBatch]]
+    batches: Callable[..., Iterator[pa.RecordBatch]]
     note: str = ""
+    starts: Sequence[int] = (0,)
+    num_rows: int | None = None
 
 
 def open_table(path: Path, text_format: TextFormat | None = None) -> TableFile:
@@ -89,8 +97,9 @@ def _read_delimited(path: Path, text_format: TextFormat) -> TableFile:
     file = open_delimited(path, text_format)
     schema = pa.schema([(name, pa.string()) for name in file.names()])
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for chunk in _chunks(file.rows(), lambda cells: sum(map(len, cells))):
+    def batches(start: int = 0) -> Iterator[pa.RecordBatch]:
+        rows = itertools.islice(file.rows(), start, None)
+        for chunk in _chunks(rows, lambda cells: sum(map(len, cells))):
             columns = zip(*chunk, strict=True)
             yield pa.record_batch([pa.array(cells, pa.string()) for cells in columns], schema=schema)
 
@@ -104,8 +113,8 @@ def _read_json(path: Path, text_format: TextFormat) -> TableFile:
     file = JsonFile(path, text_format.encoding)
     schema = json_schema(file)
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for chunk in _chunks(file.rows(), _characters):
+    def batches(start: int = 0) -> Iterator[pa.RecordBatch]:
+        for chunk in _chunks(itertools.islice(file.rows(), start, None), _characters):
             yield json_batch(chunk, schema)
 
     return TableFile(schema, batches)
@@ -129,17 +138,26 @@ def _chunks(rows: Iterator[Any], size: Callable[[Any], int]) -> Iterator[list[An
 
 def _read_parquet(path: Path, text_format: TextFormat) -> TableFile:
     with _read_as_parquet(path):
-        schema = pq.read_schema(path)
+        with pq.ParquetFile(path) as file:
+            schema, groups = file.schema_arrow, file.metadata.num_row_groups
+            sizes = [file.metadata.row_group(group).num_rows for group in range(groups)]
         plain = pa.schema([(field.name, _plain(field.type)) for field in schema], schema.metadata)
+    *starts, num_rows = itertools.accumulate(sizes, initial=0)
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches(start: int = 0) -> Iterator[pa.RecordBatch]:
+        group = max(0, bisect.bisect_right(starts, start) - 1)
+        skipped = start - starts[group] if starts else 0
         with _read_as_parquet(path), pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=range(group, len(starts))):
+                if skipped and skipped >= len(batch):
+                    skipped -= len(batch)
+                    continue
+                batch, skipped = batch.slice(skipped), 0
                 batch.validate(full=True)  # a string may hold any bytes
                 columns = [_as_plain(column, field.type) for column, field in zip(batch.columns, plain, strict=True)]
                 yield pa.record_batch(columns, schema=plain)
 
-    return TableFile(plain, batches)
+    return TableFile(plain, batches, starts=starts or (0,), num_rows=num_rows)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bert_recipes.columns import LABELS
-from bert_recipes.config.saved import saved_configuration
+from bert_recipes.config.saved import METRICS_FILE, saved_configuration
 from bert_recipes.data.again import read_again
 from bert_recipes.data.splits import column
 from bert_recipes.inference.batches import chunks
@@ -64,5 +64,7 @@ def fitted_folds(folder: Path) -> list[BaselinePredictor]:
     for fold in range(k):
         model = Baseline(data.task, configuration.get("seed", SEED))
         model.fit(texts[fold_of != fold].tolist(), labels[fold_of != fold])
-        fitted.append(BaselinePredictor(model, configuration))
+        predictor = BaselinePredictor(model, configuration)
+        predictor.files = [folder / METRICS_FILE]
+        fitted.append(predictor)
     return fitted

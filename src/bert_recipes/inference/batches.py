@@ -34,6 +34,7 @@ class Batches:
         num_labels: how many logits a row has.
         tokens_per_batch: at most, padding included.
         pad_to_multiple_of: batches are padded to a length that is a multiple of this, up to `max_length`.
+        map: what applies a function to all batches of a chunk, as the built-in does, or to several at once.
     """
 
     max_length: int
@@ -41,6 +42,7 @@ class Batches:
     num_labels: int
     tokens_per_batch: int
     pad_to_multiple_of: int = 1
+    map: Callable[..., Iterator[np.ndarray]] = map
 
     def logits(
         self, tokens: Mapping[str, list[Any]], columns: Mapping[str, np.ndarray], forward: Forward, *, in_windows: bool
@@ -66,9 +68,14 @@ class Batches:
     ) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.num_labels), dtype=np.float32)
-        for batch in batches_of_tokens(lengths, self.tokens_per_batch):
+        batches = list(batches_of_tokens(lengths, self.tokens_per_batch))
+
+        def logits(batch: np.ndarray) -> np.ndarray:
             part = {name: values[batch] for name, values in columns.items()}
-            out[batch] = forward(self._padded(tokens, batch, lengths[batch]) | part)
+            return forward(self._padded(tokens, batch, lengths[batch]) | part)
+
+        for batch, found in zip(batches, self.map(logits, batches), strict=True):
+            out[batch] = found
         return out
 
     def _padded(
@@ -88,17 +95,20 @@ class Batches:
 def chunks(rows: Iterable[TextRow], columns: Collection[str] = ()) -> Iterator[list[TextRow]]:
     """Cut a stream of rows into lists of at most `CHUNK_ROWS` rows and about `CHUNK_CHARACTERS` characters.
 
+    One always ends where the number of rows so far is a multiple of `CHUNK_ROWS`: a stream that begins at such a row
+    is cut as the whole one, which is what makes parts of a prediction the same to the last bit.
+
     Args:
         rows: with all their cells.
         columns: those whose cells are kept; others may be large, and no one asks for them.
     """
     chunk, characters = [], 0
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         kept = None if row.cells is None else {name: row.cells[name] for name in columns if name in row.cells}
         chunk.append(row._replace(cells=kept))
         texts = [row.text, row.text_pair, *(kept or {}).values()]
         characters += sum(len(text) for text in texts if isinstance(text, str))
-        if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+        if number % CHUNK_ROWS == 0 or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.config.reading import Reading
 from bert_recipes.data.cells import Known
 from bert_recipes.errors import UserError
@@ -105,17 +106,29 @@ class Export:
                 reading=Reading.of(values["reading"]),
                 **{key: values[key] for key in cls.__annotations__ if key not in ("folder", "graphs", "reading")},
             )
-            weights = [graph.weight for graph in export.graphs]
-            if not math.isclose(sum(weights), 1, abs_tol=1e-6) or min(weights) < 0:
-                raise ValueError("its weights are not one in all")
-            if not export.labels or not all(isinstance(label, str) for label in export.labels):
-                raise ValueError("its labels are no texts")
-            if export.engine not in ENGINES or export.problem_type not in PROBLEM_TYPES.values():
-                raise ValueError(f"there is no engine '{export.engine}' or no task '{export.problem_type}'")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            export.check()
+        except (KeyError, TypeError, ValueError, AttributeError, UserError) as error:
             raise _damaged(folder / EXPORT_FILE, str(error)) from error
         _check_files(folder, values["files"], [TOKENIZER_FILE, *(graph.file for graph in export.graphs)])
         return export
+
+    def check(self) -> None:
+        """Check that all of it means something.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not math.isclose(sum(graph.weight for graph in self.graphs), 1, abs_tol=1e-6):
+            raise ValueError("its weights are not one in all")
+        if not self.labels or not all(isinstance(label, str) for label in self.labels):
+            raise ValueError("its labels are no texts")
+        if self.engine not in ENGINES or self.problem_type not in PROBLEM_TYPES.values():
+            raise ValueError(f"there is no engine '{self.engine}' or no task '{self.problem_type}'")
+        if "input_ids" not in self.inputs or not {*self.inputs} <= {*MODEL_INPUTS}:
+            raise ValueError(f"its inputs are {self.inputs}")
+        for name, known in (column for graph in self.graphs for column in graph.columns.items()):
+            if {*known} not in ({"mean"}, {"categories"}):
+                raise ValueError(f"of the column '{name}' it says {known}")
 
 
 def _read_values(folder: Path) -> dict[str, Any]:

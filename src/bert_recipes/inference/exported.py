@@ -15,7 +15,7 @@ from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities, probabilities_of
 from bert_recipes.inference.batches import TOKENS_PER_BATCH, Batches, Forward, chunks, encode_columns, tokens_of
 from bert_recipes.inference.engines import open_graph, unreadable
-from bert_recipes.inference.export_format import TOKENIZER_FILE, Export
+from bert_recipes.inference.export_format import EXPORT_FILE, TOKENIZER_FILE, Export
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.inference.rows_predictor import RowsPredictor
 
@@ -74,7 +74,12 @@ class ExportedPredictor(RowsPredictor):
             )
             for graph in export.graphs
         ]
-        return cls(export, forwards, max_length or export.max_length)
+        predictor = cls(export, forwards, max_length or export.max_length)
+        # Which has the digests of the others.
+        predictor.files = [export.folder / EXPORT_FILE]
+        half = {None: "in bfloat16 where it is native", True: "in bfloat16", False: "as it stands"}[bf16]
+        predictor.computing = [f"{export.precision} {half} by {export.engine}, up to {predictor.max_length} tokens"]
+        return predictor
 
     @property
     def label_names(self) -> list[str]:

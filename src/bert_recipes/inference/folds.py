@@ -39,6 +39,8 @@ class MeanPredictor(RowsPredictor):
         self.trained_on = saved_configuration(folder)
         self.columns: dict[str, Any] = {name: known for part in parts for name, known in part.columns.items()}
         self.strange: dict[str, int] = {}
+        self.files = [file for part in parts for file in part.files]
+        self.computing = [how for part in parts for how in part.computing]
 
     @property
     def label_names(self) -> list[str]:
@@ -49,6 +51,11 @@ class MeanPredictor(RowsPredictor):
     def problem_type(self) -> str:
         """What transformers calls the task."""
         return self.parts[0].problem_type
+
+    def compute_side_by_side(self) -> None:
+        """As `RowsPredictor.compute_side_by_side`, of all parts."""
+        for part in self.parts:
+            part.compute_side_by_side()
 
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """As `Predictor.probabilities`, of all parts."""

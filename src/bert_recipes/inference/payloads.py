@@ -130,9 +130,15 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """The predictions of a request, in the order of its rows."""
+    """The predictions of a request, in the order of its rows.
+
+    Attributes:
+        predictions: one for each row.
+        notes: of columns whose values the training rows did not have.
+    """
 
     predictions: list[Prediction]
+    notes: list[str]
 
 
 class WordEffect(BaseModel):
@@ -170,10 +176,11 @@ class FileRow(Prediction):
 
 
 class PredictedFile(BaseModel):
-    """The rows of a file, and the same as the CSV file that `make predict` writes."""
+    """The rows of a file, and the same as the CSV file that `make predict` writes; notes as in `Predictions`."""
 
     rows: list[FileRow]
     csv: str
+    notes: list[str]
 
 
 class Problem(BaseModel):

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,8 @@ class Predictor(RowsPredictor):
             PAD_TO_MULTIPLE_OF[kind],
         )
         self.tokenizes_ahead = TOKENIZES_AHEAD[kind]
+        precision = str(model.dtype).removeprefix("torch.")
+        self.computing = [f"{precision} on {model.device.type}, up to {max_length} tokens"]
 
     @classmethod
     def load(
@@ -111,7 +114,16 @@ class Predictor(RowsPredictor):
             _score_in_float32(model)
         trained = configuration if "max_length" in configuration else getattr(model.config, READING, {})
         max_length = max_length or trained.get("max_length") or min(most_tokens(tokenizer, model.config), 512)
-        return cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
+        predictor = cls(model.to(device), tokenizer, max_length, configuration, Reading.of(trained))
+        predictor.files = sorted(file for file in Path(model_dir).iterdir() if file.is_file())
+        return predictor
+
+    def compute_side_by_side(self) -> None:
+        """As `RowsPredictor.compute_side_by_side`: on a CPU, but for a user's own code, which may keep a state."""
+        is_own = self.model.config.model_type == OwnClassifierConfig.model_type
+        threads = torch.get_num_threads()
+        if self.model.device.type == "cpu" and not is_own and threads > 1:
+            self.batches.map = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)).map
 
     def logits(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their logits `[rows, num_labels]`, float32, in the order in which they came."""

@@ -1,7 +1,8 @@
 """What predicts rows, whichever model it holds, and how its predictions are written."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,14 @@ class RowsPredictor(ABC):
         trained_on: the configuration of the run that made it, where it is known.
         strange: by column that it takes beside the text, how many of the rows predicted last have no value in it, or
             one that the training rows did not have.
+        files: from which it was loaded.
+        computing: how each of its models computes, as in `bfloat16 on cpu, up to 128 tokens`.
     """
 
     trained_on: dict[str, Any]
     strange: dict[str, int]
+    files: Sequence[Path] = ()
+    computing: Sequence[str] = ()
 
     @property
     @abstractmethod
@@ -41,14 +46,17 @@ class RowsPredictor(ABC):
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
 
+    def compute_side_by_side(self) -> None:  # noqa: B027
+        """From now on compute as many batches at once as there are threads, each on one, where that can be.
+
+        A matrix product on several threads differs in its last bits with their number. So computed, a row's scores are
+        the same on any number of threads. A single batch takes longer.
+        """
+
     @property
     def notes(self) -> list[str]:
         """What should be known of the rows that were predicted last, as sentences."""
-        return [
-            f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
-            for name, count in self.strange.items()
-            if count
-        ]
+        return notes_of(self.strange)
 
     def predict(self, rows: Any) -> "pd.DataFrame":
         """Return a DataFrame with `prediction` and one probability column per label, a row for each of `rows`.
@@ -76,6 +84,19 @@ class RowsPredictor(ABC):
             0, PREDICTION, predictions_of(probabilities, self.label_names, self.problem_type), allow_duplicates=True
         )
         return frame.set_axis(rows.index, axis=0) if isinstance(rows, pd.DataFrame | pd.Series) else frame
+
+
+def notes_of(strange: Mapping[str, int]) -> list[str]:
+    """Return what should be known of rows, as sentences.
+
+    Args:
+        strange: by column, how many of the rows have no value in it, or one that the training rows did not have.
+    """
+    return [
+        f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
+        for name, count in strange.items()
+        if count
+    ]
 
 
 def write_predictions(file: IO[str], predictor: RowsPredictor, rows: Iterable[TextRow]) -> Iterator[int]:

@@ -27,6 +27,7 @@ from bert_recipes.data.text_files import TextFormat
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import predictions_of
 from bert_recipes.evaluation.prediction_files import PredictionWriter
+from bert_recipes.inference.batches import encode_columns
 from bert_recipes.inference.batching import Batcher, PredictionError, QueueFullError
 from bert_recipes.inference.leave_one_out import pieces_of, without_each
 from bert_recipes.inference.payloads import (
@@ -46,6 +47,7 @@ from bert_recipes.inference.payloads import (
     rows_of,
 )
 from bert_recipes.inference.rows import TextRow, read_stream
+from bert_recipes.inference.rows_predictor import notes_of
 from bert_recipes.inference.service_metrics import ServiceMetrics
 
 JSON, BYTES = "application/json", "application/octet-stream"
@@ -94,6 +96,11 @@ class Service:
     def predict(self, rows: Sequence[TextRow]) -> np.ndarray:
         """Return the probabilities `[rows, num_labels]`, or a regression's values."""
         return np.concatenate([part for _, part in self.predictor.probabilities(rows)])
+
+    def notes(self, rows: Sequence[TextRow]) -> list[str]:
+        """Return what a client should know of its rows."""
+        _, strange = encode_columns(rows, self.predictor.columns, self.predictor.trained_on)
+        return notes_of(strange)
 
     def warm_up(self) -> None:
         """Predict a row, so that no client waits for what the first one costs."""
@@ -250,7 +257,8 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         async with service.body(request, JSON) as body:
             rows = rows_of(parse(body, PredictRequest), service.model, service.limits)
         probabilities = await service.probabilities(request, rows)
-        return JSONResponse({"predictions": [answer_of(values, service.model) for values in probabilities]})
+        predictions = [answer_of(values, service.model) for values in probabilities]
+        return JSONResponse({"predictions": predictions, "notes": service.notes(rows)})
 
     @app.post("/explain", responses=problems | {200: {"model": Explanation}}, openapi_extra=_json_body(ExplainRequest))
     async def explain(request: Request) -> Response:
@@ -275,7 +283,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         async with service.body(request, BYTES) as body:
             rows = await run_in_threadpool(service.rows_of_file, body, query)
         probabilities = await service.probabilities(request, rows)
-        return JSONResponse(_file_answer(rows, probabilities, service.model))
+        return JSONResponse(_file_answer(rows, probabilities, service.model) | {"notes": service.notes(rows)})
 
 
 def _file_answer(rows: Sequence[TextRow], probabilities: np.ndarray, model: ServedModel) -> dict[str, Any]:

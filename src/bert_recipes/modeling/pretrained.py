@@ -166,9 +166,9 @@ def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: boo
 
 
 def _tell(note: str, finished: bool) -> None:
-    if finished:  # standard output is for the predictions
+    if finished and not terminal.console.quiet:  # standard output is for the predictions
         print(terminal.printable(note), file=sys.stderr)
-    else:
+    elif not finished:
         terminal.say(note)
 
 

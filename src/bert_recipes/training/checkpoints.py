@@ -1,6 +1,5 @@
 """What makes an interruption harmless: sealed checkpoints, signals that save first, a log that does not show it."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -17,6 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from bert_recipes.errors import StoppedError
+from bert_recipes.files import digest_of
 from bert_recipes.terminal import in_notebook
 
 SEAL = "sealed.json"
@@ -32,7 +32,7 @@ def checkpoint_folder(args: TrainingArguments, step: int) -> Path:
 
 def seal(checkpoint: Path) -> None:
     """Write the digests of a checkpoint's files into it: only now is it complete."""
-    digests = {file.relative_to(checkpoint).as_posix(): _digest(file) for file in _files(checkpoint)}
+    digests = {file.relative_to(checkpoint).as_posix(): digest_of(file) for file in _files(checkpoint)}
     beside = checkpoint / f".{SEAL}"
     beside.write_text(json.dumps(digests, indent=1), encoding="utf-8")
     beside.replace(checkpoint / SEAL)
@@ -52,7 +52,7 @@ def what_is_wrong(checkpoint: Path) -> str | None:
         file = checkpoint / name
         if not file.is_file():
             return f"{name} is missing"
-        if _digest(file) != digest:
+        if digest_of(file) != digest:
             return f"{name} is damaged"
     best = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["best_model_checkpoint"]
     if best is not None and Path(best).name != checkpoint.name:
@@ -104,11 +104,6 @@ def remove(checkpoint: Path) -> None:
 
 def _files(checkpoint: Path) -> list[Path]:
     return sorted(file for file in checkpoint.rglob("*") if file.is_file() and not file.name.endswith(SEAL))
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 class LogWithSave(TrainerCallback):

@@ -1,0 +1,92 @@
+"""The files that `--input` names: files themselves, patterns and folders."""
+
+import contextlib
+import glob
+import os
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from bert_recipes.data.saved_to_disk import is_saved_to_disk
+from bert_recipes.data.text_files import kind_of
+from bert_recipes.errors import UserError
+
+
+def find_files(names: Sequence[str]) -> list[Path]:
+    """Return the files of rows to predict, in the order in which they are read.
+
+    Args:
+        names: files and folders of `save_to_disk`, which stand for themselves; patterns such as `data/**/*.csv` and
+            folders, which stand for their files in the order of their names. Hidden ones, and those that begin with
+            an underscore, as other programs leave them beside their parts, are no files of rows; nor are those of a
+            folder that no reader takes.
+
+    Raises:
+        UserError: there is no such file, or a folder has none of rows.
+    """
+    return [file for name in names for file in _files_of(name)]
+
+
+def _files_of(name: str) -> list[Path]:
+    path = Path(name).expanduser()
+    if is_saved_to_disk(path) or path.is_file():
+        return [path]
+    if path.is_dir():
+        files = [file for file in _sorted_files(path.iterdir()) if kind_of(file) in _readable()]
+        if not files:
+            raise UserError(
+                f"--input {name} is a folder without files of rows ({', '.join(_readable())}): for those of its "
+                f"folders give a pattern, as in '{Path(name) / '**/*.csv'}'."
+            )
+        return files
+    if not glob.has_magic(name):
+        raise UserError(f"--input {name}: there is no such file.")
+    files = _sorted_files(map(Path, glob.glob(str(path), recursive=True)))
+    if not files:
+        raise UserError(f"--input {name}: no file is of that pattern.")
+    return files
+
+
+def _readable() -> Collection[str]:
+    from bert_recipes.data.readers import READERS  # and pyarrow, which standard input does without
+
+    return READERS
+
+
+def _sorted_files(found: Iterable[Path]) -> list[Path]:
+    return sorted(file for file in found if not file.name.startswith((".", "_")) and file.is_file())
+
+
+def check_output(output: str, names: Sequence[str]) -> None:
+    """Refuse an output that would take the place of an input, or be one of them from then on.
+
+    Args:
+        output: `--output`.
+        names: as `find_files` takes them, or `-`.
+
+    Raises:
+        UserError: it would.
+    """
+    target = Path(output).expanduser()
+    if output == "-":
+        return
+    for name in names:
+        path = Path(name).expanduser()
+        if target.is_file() and _is_read(target, name):
+            raise UserError(f"--output {output} is the file that --input reads: name another.")
+        of_folder = _is_folder_of_files(path) and target.parent.is_dir() and path.samefile(target.parent)
+        of_pattern = glob.has_magic(name) and path.parent == target.parent and fnmatchcase(target.name, path.name)
+        if of_pattern or (of_folder and kind_of(target) in _readable()):
+            raise UserError(f"--output {output} would be one of the files that --input {name} reads: name another.")
+
+
+def _is_folder_of_files(path: Path) -> bool:
+    return path.is_dir() and not is_saved_to_disk(path)
+
+
+def _is_read(target: Path, name: str) -> bool:
+    with contextlib.suppress(OSError):  # a standard input that is closed, a file that is not there
+        read = os.fstat(sys.stdin.fileno()) if name == "-" else Path(name).expanduser().stat()
+        return os.path.samestat(read, target.stat())
+    return False
