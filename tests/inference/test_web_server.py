@@ -1,5 +1,6 @@
 """The server under its clients: the slow, the silent and the many; and its end, which loses nothing."""
 
+import asyncio
 import contextlib
 import http.client
 import resource
@@ -147,6 +148,53 @@ def test_a_client_that_takes_no_answer_is_left(impatient):
             time.sleep(0.05)
         assert not running.server.server_state.connections
         assert running.ask()[0] == 200
+
+
+class Stuck(asyncio.Transport):
+    """A connection whose client takes nothing, so that what is written to it is never gone."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_closed = self.is_aborted = False
+
+    def write(self, data):
+        pass
+
+    def close(self):
+        self.is_closed = True
+
+    def is_closing(self):
+        return self.is_closed
+
+    def abort(self):
+        self.is_aborted = True
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", HEAD % 100])
+def test_a_client_that_takes_no_answer_does_not_keep_its_connection(sent, impatient):
+    async def connect():
+        server, transport = server_of(service_of(Counted()), 0.0), Stuck()
+        server.config.load()
+        protocol = BoundedProtocol(server.config, server.server_state, {}, asyncio.get_running_loop())
+        protocol.connection_made(transport)
+        protocol.data_received(sent)
+        until = time.monotonic() + 10
+        while not transport.is_aborted and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        protocol.connection_lost(None)
+        return transport
+
+    transport = asyncio.run(connect())
+    assert transport.is_closed and transport.is_aborted
+
+
+def test_a_trailer_without_end_is_cut():
+    with Running() as running, running.connect() as connection:
+        head = b"POST /predict HTTP/1.1\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + b"2\r\n{}\r\n0\r\nX-A: ")
+        with pytest.raises(OSError), contextlib.suppress(TimeoutError):
+            for _ in range(1000):
+                connection.sendall(b"a" * 2**16)
 
 
 def test_a_head_without_end_is_cut(monkeypatch):

@@ -6,7 +6,6 @@ import errno
 import resource
 import signal
 import socket
-import sys
 import time
 from types import FrameType
 from typing import Any, ClassVar
@@ -19,9 +18,10 @@ from bert_recipes.inference.service import Service, create_app
 
 # Seconds within which a request has to be here, from its connection or from its first byte, head and body.
 REQUEST_SECONDS = 30
-# Seconds within which a client has to take some of its answer.
+# Seconds within which a client has to take some of its answer, where it is long.
 ANSWER_SECONDS = 30
-# Bytes of a request's head: uvicorn bounds it for h11 alone.
+# Bytes of a request's head, or of what stands between and after the chunks of its body: uvicorn bounds the first for
+# h11 alone, and what follows the last chunk never.
 HEAD_BYTES = 2**16
 # At the end, seconds that an idle connection is left open for a request that is already on its way.
 LAST_SECONDS = 0.5
@@ -65,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, but no head without an end."""
+        """Read on, but no head and no trailer without an end."""
         self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > HEAD_BYTES:
@@ -78,10 +78,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Let the application have the request."""
-        self._head_bytes = -sys.maxsize  # what follows is the body, which the application bounds
+        self._head_bytes = 0
         super().on_headers_complete()
         if self._is_last:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Let the application have some of the body, which it bounds."""
+        self._head_bytes = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the time of the request."""
@@ -92,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Count the connection as idle again."""
         super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        if self.cycle.response_complete:
             self._expect()
 
     def pause_writing(self) -> None:
@@ -130,6 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._request_timer = None
         if self.transport.is_closing():
+            self.transport.abort()  # the client takes no answer, which would keep the connection for ever
             return
         is_open = self.cycle is not None and not self.cycle.response_complete
         if is_open and (self.cycle.response_started or not self.cycle.more_body):
@@ -138,6 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if is_open or self._head_bytes:
             self.transport.write(TOO_SLOW)
         self.transport.close()
+        self._expect()
 
 
 class GracefulServer(uvicorn.Server):
@@ -189,7 +196,7 @@ def _taken_from(listener: socket.socket) -> list[socket.socket]:
     """Return the connections that wait at a listener, and close it."""
     listener.setblocking(False)
     taken = []
-    with listener, contextlib.suppress(BlockingIOError):
+    with listener, contextlib.suppress(OSError):  # none waits any more, or no more may be open
         while True:
             taken.append(listener.accept()[0])
     return taken
