@@ -162,6 +162,26 @@ def test_a_body_is_refused_before_it_is_read_into_memory():
     assert read < 400_000
 
 
+def test_a_body_counts_as_held_while_its_rows_wait():
+    predictor = Counted()
+
+    async def use(client):
+        predictor.free.clear()
+        headers = {"Content-Type": "application/json"}
+        large = b'{"text": "fire"' + b" " * 190_000 + b"}"
+        waiting = [asyncio.create_task(client.post("/predict", content=large, headers=headers)) for _ in range(15)]
+        while sum(one.done() for one in waiting) < 3:
+            await asyncio.sleep(0.01)
+        predictor.free.set()
+        after = await asyncio.gather(*waiting)
+        return after, await client.post("/predict", content=large, headers=headers)
+
+    several, last = asked(service_of(predictor), use)
+    # Of each, 190,016 bytes less 65,536 count, and 8 times 200,000 have room.
+    assert sorted(answer.status_code for answer in several) == [200] * 12 + [503] * 3
+    assert last.status_code == 200
+
+
 def test_too_many_large_bodies_at_once_are_refused_and_small_ones_are_not():
     async def use(client):
         go = asyncio.Event()

@@ -109,7 +109,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def body(self, request: Request, content_type: str) -> AsyncIterator[bytes]:
-        """Give the body of a request, which counts as held until the context ends.
+        """Give the body of a request, which counts as held until the context ends, and what its rows hold of it too.
 
         Raises:
             UserError: it is of another type.
@@ -256,7 +256,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         """Predict texts, pairs or rows."""
         async with service.body(request, JSON) as body:
             rows = rows_of(parse(body, PredictRequest), service.model, service.limits)
-        probabilities = await service.probabilities(request, rows)
+            probabilities = await service.probabilities(request, rows)
         predictions = [answer_of(values, service.model) for values in probabilities]
         return JSONResponse({"predictions": predictions, "notes": service.notes(rows)})
 
@@ -265,8 +265,8 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         """Predict one text, and say what each of its words changes by being left out."""
         async with service.body(request, JSON) as body:
             (row,) = rows_of(parse(body, ExplainRequest), service.model, service.limits)
-        pieces = pieces_of(row)
-        probabilities = await service.probabilities(request, [row, *without_each(row, pieces)])
+            pieces = pieces_of(row)
+            probabilities = await service.probabilities(request, [row, *without_each(row, pieces)])
         texts = {"text": row.text, "text_pair": row.text_pair}
         words = effects_of(row, pieces, probabilities, service.model)
         return JSONResponse(answer_of(probabilities[0], service.model) | texts | {"words": words})
@@ -282,7 +282,7 @@ def _add_predictions(app: FastAPI, service: Service) -> None:
         """Predict the rows of a file."""
         async with service.body(request, BYTES) as body:
             rows = await run_in_threadpool(service.rows_of_file, body, query)
-        probabilities = await service.probabilities(request, rows)
+            probabilities = await service.probabilities(request, rows)
         return JSONResponse(_file_answer(rows, probabilities, service.model) | {"notes": service.notes(rows)})
 
 
