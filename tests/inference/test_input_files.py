@@ -27,6 +27,9 @@ def test_what_stands_for_which_files(folder, monkeypatch):
     assert found("") == ["a.tsv", "b.csv", "c.csv.gz"]
     assert found("*.csv") == ["b.csv"]
     assert found("**/*.csv") == ["b.csv", "deep/a.csv"]
+    (folder / "out.csv.parts").mkdir()
+    (folder / "out.csv.parts/part-00000-of-00002.csv").touch()
+    assert found("**/*.csv") == ["b.csv", "deep/a.csv"]
     assert found("c.csv.gz", "deep", "b.csv") == ["c.csv.gz", "deep/a.csv", "b.csv"]
     assert found(".hidden.csv") == [".hidden.csv"]
     (folder / "x[1].csv").touch()
@@ -51,7 +54,16 @@ def test_where_nothing_is_found_is_a_sentence(name, said, folder):
 
 @pytest.mark.parametrize(
     ("source", "output"),
-    [("", "out.csv"), ("*.csv", "out.csv"), ("b.csv", "b.csv"), ("", "b.csv"), ("*.csv", "link.csv")],
+    [
+        ("", "out.csv"),
+        ("*.csv", "out.csv"),
+        ("**/*.csv", "out.csv"),
+        ("**/*.csv", "deep/a.csv"),
+        ("d*/*.csv", "deep/out.csv"),
+        ("b.csv", "b.csv"),
+        ("", "b.csv"),
+        ("*.csv", "link.csv"),
+    ],
 )
 def test_an_output_among_the_inputs_is_refused(source, output, folder):
     (folder / "link.csv").symlink_to(folder / "b.csv")
@@ -63,6 +75,8 @@ def test_an_output_elsewhere_is_let_pass(folder):
     for source, output in (
         ("", "deep/out.csv"),
         ("*.csv", "out.tsv"),
+        ("d*/*.csv", "out.csv"),
+        ("deep/**/*.csv", "out.csv"),
         ("", "none/out.csv"),
         ("", "out"),
         ("b.csv", "-"),

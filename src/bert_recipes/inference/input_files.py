@@ -11,6 +11,7 @@ from pathlib import Path
 from bert_recipes.data.saved_to_disk import is_saved_to_disk
 from bert_recipes.data.text_files import kind_of
 from bert_recipes.errors import UserError
+from bert_recipes.inference.parts_folder import is_part
 
 
 def find_files(names: Sequence[str]) -> list[Path]:
@@ -19,8 +20,8 @@ def find_files(names: Sequence[str]) -> list[Path]:
     Args:
         names: files and folders of `save_to_disk`, which stand for themselves; patterns such as `data/**/*.csv` and
             folders, which stand for their files in the order of their names. Hidden ones, and those that begin with
-            an underscore, as other programs leave them beside their parts, are no files of rows; nor are those of a
-            folder that no reader takes.
+            an underscore, as other programs leave them beside their parts, are no files of rows; nor are the parts of a
+            prediction, and those of a folder that no reader takes.
 
     Raises:
         UserError: there is no such file, or a folder has none of rows.
@@ -55,7 +56,7 @@ def _readable() -> Collection[str]:
 
 
 def _sorted_files(found: Iterable[Path]) -> list[Path]:
-    return sorted(file for file in found if not file.name.startswith((".", "_")) and file.is_file())
+    return sorted(file for file in found if not (file.name.startswith((".", "_")) or is_part(file)) and file.is_file())
 
 
 def check_output(output: str, names: Sequence[str]) -> None:
@@ -76,9 +77,22 @@ def check_output(output: str, names: Sequence[str]) -> None:
         if target.is_file() and _is_read(target, name):
             raise UserError(f"--output {output} is the file that --input reads: name another.")
         of_folder = _is_folder_of_files(path) and target.parent.is_dir() and path.samefile(target.parent)
-        of_pattern = glob.has_magic(name) and path.parent == target.parent and fnmatchcase(target.name, path.name)
+        of_pattern = glob.has_magic(name) and _fits(_steps(target), _steps(path))
         if of_pattern or (of_folder and kind_of(target) in _readable()):
             raise UserError(f"--output {output} would be one of the files that --input {name} reads: name another.")
+
+
+def _steps(path: Path) -> Sequence[str]:
+    return Path(os.path.abspath(path)).parts
+
+
+def _fits(steps: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path is of a pattern, as `glob` has it, where `**` is any number of folders."""
+    if not pattern:
+        return not steps
+    if pattern[0] == "**":
+        return _fits(steps, pattern[1:]) or (bool(steps) and _fits(steps[1:], pattern))
+    return bool(steps) and fnmatchcase(steps[0], pattern[0]) and _fits(steps[1:], pattern[1:])
 
 
 def _is_folder_of_files(path: Path) -> bool:

@@ -44,6 +44,11 @@ def parts_of(output: str) -> Path:
     return target.with_name(target.name + SUFFIX)
 
 
+def is_part(file: Path) -> bool:
+    """Whether a file is a part of a prediction, by its name and that of its folder."""
+    return file.parent.name.endswith(SUFFIX) and fnmatchcase(file.name, PARTS)
+
+
 def check_files(inputs: list[str], output: str, processes: int) -> None:
     """Refuse what several processes cannot read or write together.
 
