@@ -48,7 +48,8 @@ def test_each_process_takes_its_share_of_the_cores_unless_threads_are_asked_for(
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    monkeypatch.setattr(devices, "cores", lambda: 4)
+    monkeypatch.setattr(devices, "cores", lambda: 8)
+    monkeypatch.setattr(devices, "physical_cores", lambda: 4)
     devices.share_cores()
     assert os.environ["OMP_NUM_THREADS"] == expected
     assert devices.threads() == int(expected)

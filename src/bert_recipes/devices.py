@@ -44,13 +44,13 @@ def share_threads() -> None:
 
 
 def share_cores() -> None:
-    """Say in the environment, for what is loaded from now on, that this process has its share of the machine's cores.
+    """Say in the environment, for what is loaded from now on, that this process has its share of `threads`.
 
-    As `share_threads`, without torch.
+    That is, where `accelerate launch` or torchrun left it a single one, its share of what one process would have.
     """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
-        os.environ["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // processes))
 
 
 def take_gpu(local_rank: int) -> None:
