@@ -87,8 +87,10 @@ def main() -> None:
     service.warm_up()
     host, port = listener.getsockname()[:2]
     say(f"Serving {args.model} at http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it).", whole=True)
-    serve(service, listener, args.drain_seconds)
-    say("All requests that were taken are answered.")
+    if serve(service, listener, args.drain_seconds):
+        say("All requests that were taken are answered.")
+    else:
+        say("Ended by a second Ctrl-C: requests that were waiting are not answered.")
 
 
 if __name__ == "__main__":

@@ -220,15 +220,17 @@ def bind(host: str, port: int) -> socket.socket:
         raise UserError(f"--host {host} --port {port} cannot be listened on ({error.strerror}).") from error
 
 
-def serve(service: Service, listener: socket.socket, drain_seconds: float) -> None:
-    """Answer requests until SIGTERM or Ctrl-C."""
+def serve(service: Service, listener: socket.socket, drain_seconds: float) -> bool:
+    """Answer requests until SIGTERM or Ctrl-C; return whether all that were taken are answered."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_CONNECTIONS + OTHER_FILES
     most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     BoundedProtocol.most = most - OTHER_FILES
-    server_of(service, drain_seconds).run(sockets=[listener])
+    server = server_of(service, drain_seconds)
+    server.run(sockets=[listener])
+    return not server.force_exit
 
 
 def server_of(service: Service, drain_seconds: float) -> GracefulServer:
