@@ -20,7 +20,7 @@ def find_files(names: Sequence[str]) -> list[Path]:
     Args:
         names: files and folders of `save_to_disk`, which stand for themselves; patterns such as `data/**/*.csv` and
             folders, which stand for their files in the order of their names. Hidden ones, and those that begin with
-            an underscore, as other programs leave them beside their parts, are no files of rows; nor are the parts of a
+            an underscore, as other programs leave them beside their parts, are no files of rows; nor are parts of a
             prediction, and those of a folder that no reader takes.
 
     Raises:
