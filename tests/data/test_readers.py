@@ -110,7 +110,7 @@ def test_damage_is_one_sentence_in_training_and_in_prediction(name, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["rot13", "base64", "undefined", "", "utf-9"])
+@pytest.mark.parametrize("encoding", ["rot13", "base64", "undefined", "", "utf-9", "unicode_escape", "UTF7"])
 def test_what_is_no_encoding_of_text_is_said(encoding, tmp_path, monkeypatch):
     path = tmp_path / "train.csv"
     path.write_text("text,label\n" + TWO_COLUMNS)

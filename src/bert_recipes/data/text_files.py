@@ -28,6 +28,8 @@ USUAL_ENCODINGS = (
     *("utf-8", "cp949", "euc_jp", "shift_jis", "cp932", "gb18030", "big5"),
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256"),
 )
+# Python's own ways of writing text down, in which bytes may say half a surrogate pair; no file of rows is in them.
+NO_ENCODINGS = {"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}
 # Characters beyond ASCII that a file of UTF-8 must have to be believed over what was said: one or two letters in a
 # Korean or Japanese encoding may happen to be UTF-8 too.
 CONVINCING = 3
@@ -90,6 +92,8 @@ def text_decoder(encoding: str) -> codecs.IncrementalDecoder:
     """
     try:
         "".encode(encoding)  # not of rot13 or base64
+        if codecs.lookup(encoding).name in NO_ENCODINGS:
+            raise LookupError
         return codecs.getincrementaldecoder(encoding)()
     except (LookupError, ValueError) as error:
         raise UserError(f"there is no encoding '{encoding}': try --encoding cp949, cp1252 or utf-16.") from error
