@@ -254,6 +254,16 @@ def test_what_a_killed_joiner_left_is_no_obstacle(place):
     place.check(whole)
 
 
+@pytest.mark.parametrize("left", [JOINED, "part-00000-of-00006.csv"])
+def test_what_one_left_that_was_killed_while_it_removed_the_rest_is_not_taken(left, place):
+    whole = place.of_one()
+    place.parts.mkdir()
+    for name in (LOCKS, left):
+        (place.parts / name).write_text(whole.decode()[:60])
+    assert {status for status, _ in place.run(1)} == {0}
+    place.check(whole)
+
+
 @pytest.mark.parametrize(
     ("more", "sentence_"),
     [

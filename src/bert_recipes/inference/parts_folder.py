@@ -237,10 +237,10 @@ class PartsFolder:
         self._locks.take(MANIFEST_BYTE, wait=True)
         try:
             found = self._found()
-            if found is not None and self.is_joined and (found["of"] != of or not self._has_output()):
-                self._clear(os.listdir(self.path))  # left by one that was killed while it removed them
-                found = None
-            if found is None:
+            if found is None or (self.is_joined and (found["of"] != of or not self._has_output())):
+                # What one that was killed while it removed the files has left is of another prediction, whichever of
+                # them it is.
+                self._clear(os.listdir(self.path))
                 found = {"of": of, **plan()}
                 self._write(MANIFEST, found)
         finally:
