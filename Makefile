@@ -114,8 +114,9 @@ search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/s
 audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARGS=--quick asks the baseline alone
 	@$(BIN)/python recipes/audit.py --config $(CONFIG) $(ARGS)
 
+# A pattern in INPUT is for predict.py: to the shell ** is no more than *.
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
-	@$(LAUNCH) recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+	@set -f; $(LAUNCH) recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
 
 export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
 	@$(BIN)/python recipes/export.py --model $(MODEL) $(ARGS)

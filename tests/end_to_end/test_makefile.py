@@ -33,6 +33,11 @@ def test_help_lists_what_there_is():
     assert make().stdout == out
 
 
+def test_a_pattern_of_inputs_is_left_to_the_script():
+    out = make("predict", "LAUNCH=echo", "INPUT=do*/*.md other.csv").stdout
+    assert "--input do*/*.md other.csv --output -" in out
+
+
 @pytest.mark.parametrize(
     ("name", "processes"),
     [
