@@ -177,7 +177,7 @@ def main() -> None:
     write_json(args.output_dir / "exports.json", about | {"lines": lines})
     print(json.dumps(about), table(lines), sep="\n\n")
     if args.write_docs:
-        put_between_marks(DOCUMENT, "exports", f"{about['machine']}, one thread.\n\n{table(lines)}")
+        put_between_marks(DOCUMENT, "bench-exports", f"{about['machine']}, one thread.\n\n{table(lines)}")
 
 
 if __name__ == "__main__":
