@@ -135,6 +135,9 @@ def _write_onnx(traced: Traced, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise UserError(f"the model cannot be written for {ONNX}: {_why_not(error)}") from error
     assert graph is not None
+    # torch calls values by what made them, as in `mean`, and a column may be called so too.
+    for value in (value for node in graph.model.graph for value in node.outputs if value.name in traced.names):
+        value.name = f"{value.name}::value"
     # Weights in a file of their own are mapped into memory, and not read twice; and a protobuf holds 2 GiB at most.
     graph.save(path, external_data=True)
 
