@@ -252,6 +252,13 @@ def in_graph(folder, **changes):
     changed(folder, graphs=[graphs[0] | changes])
 
 
+def outside(folder, name):
+    (folder / "model-0.onnx").rename(folder / name)
+    files = json.loads((folder / "export.json").read_text())["files"]
+    in_graph(folder, file=name)
+    changed(folder, files={**files, name: files.pop("model-0.onnx")})
+
+
 def written(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
@@ -284,6 +291,11 @@ BAD = {
     "another way of reading": (lambda folder: changed(folder, reading={"long_texts": "middle"}), "long_texts middle"),
     "no graph": (lambda folder: changed(folder, graphs=[]), "export.json is damaged"),
     "a graph without a digest": (lambda folder: in_graph(folder, file="other.onnx"), "has no digest of other.onnx"),
+    "a file of another folder": (
+        lambda folder: outside(folder, "../model.onnx"),
+        r"export.json is damaged \(a file of it is called '\.\./model.onnx'\)",
+    ),
+    "a digest of no file": (lambda folder: changed(folder, files={"a\0b": ""}), "a file of it is called 'a"),
     "more labels": (
         lambda folder: changed(folder, labels=["a", "b"]),
         "model-0.onnx returns 3 logits, and export.json has 2 labels: export the run again",

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.files import read_json, write_json, writing
+from bert_recipes.files import digest_of, read_json, write_json, writing
 from bert_recipes.inference.batches import encode_columns, tokens_of
 from bert_recipes.inference.engines import open_graph
 from bert_recipes.inference.export import (
@@ -365,10 +364,7 @@ class Exporter:
         for graph in graphs:
             stem = Path(graph["file"]).stem
             read += sorted(file.name for file in folder.iterdir() if file.name.partition(".")[0] == stem)
-        digests = {}
-        for name in read:
-            with (folder / name).open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests = {name: digest_of(folder / name) for name in read}
         write_json(folder / EXPORT_FILE, self.contract | {"graphs": graphs, "files": digests})
 
 
