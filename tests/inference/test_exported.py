@@ -161,6 +161,27 @@ def test_openvino_predicts_the_same(own, tmp_path):
     np.testing.assert_allclose(predicted(folder, rows, bf16=True), before, atol=0.05)
 
 
+def test_what_is_computed_in_is_what_this_cpu_takes(own, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    folder = write_export(tmp_path / "export", own, MeanOfTokens())
+    assert ExportedPredictor.load(folder).computing == ["float32 graphs in float32 by onnx, up to 32 tokens"]
+    openvino.save_model(openvino.convert_model(folder / "model-0.onnx"), folder / "model-0.xml")
+    values = json.loads((folder / "export.json").read_text())
+    del values["files"]
+    values["graphs"][0]["file"] = "model-0.xml"
+    rewrite(folder, values | {"engine": "openvino"})
+
+    def computing(**options):
+        return ExportedPredictor.load(folder, **options).computing[0].split(" by ")[0]
+
+    # On a machine that has bfloat16, and on one that does not, the same command gives other numbers.
+    for native, name in ((openvino.Type.bf16, "bfloat16"), (openvino.Type.f32, "float32")):
+        monkeypatch.setattr(openvino.Core, "get_property", lambda self, *what, native=native: native)
+        assert computing() == f"float32 graphs in {name}"
+        assert computing(bf16=True) == "float32 graphs in bfloat16"
+        assert computing(bf16=False) == "float32 graphs in float32"
+
+
 # Through the script and the package
 
 
