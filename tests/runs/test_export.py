@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from support.paths import OWN_CLASSIFIERS, RECIPES
 from support.rows import sentence, write_csv
@@ -116,6 +117,12 @@ def test_a_graph_that_predicts_otherwise_leaves_what_was_there(exported, traced_
         export(exported, "--overwrite")
     assert (exported / "export" / "export.json").stat().st_ino == before
     assert not list(exported.glob(".*"))
+
+
+def test_a_graph_is_compared_on_the_cpu_where_there_is_a_gpu(exported, traced_before, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("meta"))
+    assert read(export(exported, "--overwrite") / "parity.json")["largest_difference"] < 1e-5
 
 
 def test_what_a_killed_process_left_is_put_in_order(exported, traced_before):

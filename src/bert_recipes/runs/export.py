@@ -248,7 +248,10 @@ class Exporter:
             The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`:
             by the model, by the graph in float32, and by the graph as it was written.
         """
-        predictor = Predictor.load(str(part.folder), bf16=False, trust_remote_code=self.trusted)
+        # On a GPU a convolution computes in TF32, which is no nearer than a thousandth.
+        predictor = Predictor.load(
+            str(part.folder), bf16=False, trust_remote_code=self.trusted, device=torch.device("cpu")
+        )
         if not self.graphs:
             self._learn(predictor, folder)
         numbers = np.arange(len(self.validation.ids))
