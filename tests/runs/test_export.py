@@ -4,6 +4,7 @@ import csv
 import fcntl
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,16 +184,19 @@ def test_a_fold_alone_is_not_exported(tmp_path):
         export(fold)
 
 
-def test_another_folder_must_be_free(finished_run, tmp_path):
+def test_another_folder_must_be_free(finished_run, tmp_path, monkeypatch):
     run = finished_run("stock")
     (tmp_path / "file").write_text("")
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "volume")
     for folder, sentence_ in (
+        ("volume", "volume is where a file system begins: name a folder in it"),
         ("file", "is no folder of its own: name one"),
         (".", "is not empty and holds no export"),
     ):
         with pytest.raises(UserError, match=sentence_):
             export(run, "--output_dir", tmp_path / folder)
-    assert names(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file", "volume"]
 
 
 @pytest.mark.slow

@@ -157,6 +157,8 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
 def _check_name(folder: Path) -> None:
     if not folder.name or (folder.exists() and not folder.is_dir()):
         raise UserError(f"--output_dir {folder} is no folder of its own: name one.")
+    if folder.is_mount():  # as a volume of a container: nothing can be put in its place
+        raise UserError(f"--output_dir {folder} is where a file system begins: name a folder in it.")
 
 
 def _check_free(owned: OwnedFolder, overwrite: bool) -> None:
