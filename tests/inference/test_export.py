@@ -119,6 +119,11 @@ def test_a_convolution_is_traced_from_the_shortest_text_on_that_it_takes(engine,
     traced.check(engine, opened(engine, path, TOKENS))
 
 
+def test_long_texts_are_no_more_at_once_than_in_a_batch_of_prediction():
+    probes = trace(untraceable.MeanOfEmbeddings(), 8192, TOKENS, {}).probes
+    assert [tuple(probe["input_ids"].shape) for probe in probes] == [(1, 2), (1, 13), (1, 8192)]
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_column_may_have_the_name_that_a_graph_has_for_something_else(engine, tmp_path):
     columns = {name: {"mean": 0.0} for name in ("embedding", "sum_1", "logits", "price")}
