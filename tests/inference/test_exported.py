@@ -211,6 +211,8 @@ def test_from_python_an_export_predicts_as_a_run_does(export, own):
         frame.iloc[:, 1:], expected(MeanOfTokens(num_labels=3), own, ["fire", "cake"]), atol=1e-6
     )
     assert len(br.load(str(export)).predict([])) == 0
+    with pytest.raises(UserError, match=r"row 1, counted from 0, is 'a\\ud800b', which holds half of a pair"):
+        br.load(export).predict(["a", "a\ud800b"])
 
 
 # What is imported where these are not installed is an error, as it would be there.
