@@ -20,8 +20,8 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
-  export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures notebooks choices \
-  column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
+  export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
+  notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
