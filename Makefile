@@ -20,8 +20,8 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
-  export serve bundle bench bench-docs gpu anatomy anatomy-docs flags-docs pictures notebooks choices column long-texts \
-  few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
+  export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
+  notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -132,6 +132,12 @@ bench: $(STAMP) ##- measure training and prediction beside the usual defaults
 
 bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
 	@$(BIN)/python -m benchmarks.bench --write_docs $(ARGS)
+
+bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/deploying.md: MODEL=runs/stock
+	@$(BIN)/python -m benchmarks.exports --model $(MODEL) --write_docs $(ARGS)
+
+bench-serving: $(STAMP) ##- load the service with wrk, with and without batching: MODEL=runs/stock
+	@$(BIN)/python -m benchmarks.serving --model $(MODEL) $(ARGS)
 
 gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)

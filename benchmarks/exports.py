@@ -10,6 +10,7 @@ one text from standard input, of three the median.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -23,6 +24,7 @@ from typing import Any
 from benchmarks.customising import ROOT
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.config.saved import METRICS_FILE
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_json, write_json
 from bert_recipes.reporting.documents import markdown_table, put_between_marks
@@ -30,13 +32,13 @@ from bert_recipes.reporting.documents import markdown_table, put_between_marks
 DOCUMENT = ROOT / "docs/deploying.md"
 PIPELINE = "`pipeline(batch_size=32)`"
 BATCH = 32
-# By name: the flags of recipes/export.py, and whether it computes in bfloat16.
-EXPORTS = {
-    "ONNX": (["--format", "onnx"], False),
-    "ONNX, int8": (["--format", "onnx", "--int8"], False),
+# By name: the flags of recipes/export.py, and what recipes/predict.py is given as --bf16.
+EXPORTS: dict[str, tuple[list[str], bool | None]] = {
+    "ONNX": (["--format", "onnx"], None),
+    "ONNX, int8": (["--format", "onnx", "--int8"], None),
     "OpenVINO": (["--format", "openvino"], False),
     "OpenVINO in bfloat16": (["--format", "openvino"], True),
-    "OpenVINO, int8": (["--format", "openvino", "--int8"], False),
+    "OpenVINO, int8": (["--format", "openvino", "--int8"], None),
 }
 TEXT = "Forest fire near La Ronge Sask. Canada\n"
 HEADER = ("", "texts/s", "x pipeline", "flips", "F1 or accuracy", "MB", "one text: CPU s", "MiB")
@@ -45,14 +47,17 @@ Predict = Callable[[list[str]], object]
 
 
 def export_of(run: str, flags: list[str], folder: Path) -> Path:
-    """Return the folder of an export of a run, made unless it is there.
+    """Return the folder of an export of a run, made unless it is there, and of the run as it is now.
 
     Raises:
         UserError: it could not be made.
     """
-    export = folder / "-".join(flag.strip("-") for flag in flags if flag != "--format")
-    if not (export / "export.json").is_file():
+    of_run = hashlib.sha256(str(Path(run).resolve()).encode()).hexdigest()[:8]
+    export = folder / of_run / "-".join(flag.strip("-") for flag in flags if flag != "--format")
+    made = export / "export.json"
+    if not made.is_file() or made.stat().st_mtime < (Path(run) / METRICS_FILE).stat().st_mtime:
         command = [sys.executable, ROOT / "recipes/export.py", "--model", run, *flags, "--output_dir", export]
+        command.append("--overwrite")
         if subprocess.run([str(word) for word in command]).returncode:
             raise UserError(f"{' '.join(flags)}: the export of {run} failed, for the reason above.")
     return export
@@ -123,8 +128,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     for name, (flags, bf16) in EXPORTS.items():
         if half or not bf16:
             of_export[name] = export_of(args.model, flags, args.output_dir)
-            predict[name] = with_rows(ExportedPredictor.load(of_export[name], bf16=bf16 or None))
-            loaded[name] = (str(of_export[name]), bf16 or None)
+            predict[name] = with_rows(ExportedPredictor.load(of_export[name], bf16=bf16))
+            loaded[name] = (str(of_export[name]), bf16)
     rounds: dict[str, list[float]] = {name: [] for name in predict}
     for number in range(args.rounds + 1):
         for name, of_texts in predict.items():
@@ -177,7 +182,7 @@ def main() -> None:
     write_json(args.output_dir / "exports.json", about | {"lines": lines})
     print(json.dumps(about), table(lines), sep="\n\n")
     if args.write_docs:
-        put_between_marks(DOCUMENT, "exports", f"{about['machine']}, one thread.\n\n{table(lines)}")
+        put_between_marks(DOCUMENT, "bench-exports", f"{about['machine']}, one thread.\n\n{table(lines)}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ other. The audit's own models predict every row out of fold, and each ranking of
 precision with which it finds the changed ones, by its precision down to as many rows as were changed, and by its
 recall down to twice as many. Labels that were wrong before count against every ranking. cleanlab, which is AGPL and so
 no dependency, is taken from an environment of its own (`pip install cleanlab`) and ranks by the same probabilities. A
-result that is there is not made again.
+result that is there is not made again, unless it lacks cleanlab's rankings and they are asked for.
 """
 
 import statistics
@@ -158,6 +158,13 @@ def score(suspicion: np.ndarray, changed: np.ndarray) -> dict[str, float]:
     return dict(zip(MEASURES, map(float, (*found, changed[order[: 2 * count]].sum() / count)), strict=True))
 
 
+def is_measured(file: Path, with_cleanlab: bool) -> bool:
+    """Whether a result is there, with cleanlab's rankings where they are asked for."""
+    if not file.is_file():
+        return False
+    return not with_cleanlab or any(ranking.startswith("cleanlab") for ranking in read_json(file))
+
+
 def table(results: Mapping[tuple[str, str, float], Sequence[Scores]]) -> str:
     """Return the table in Markdown: the mean over the draws of the audit's ranking and of cleanlab's best."""
     lines = []
@@ -193,7 +200,7 @@ def main():
                 for draw in range(args.draws):
                     case = f"{Path(name).name}-{kind}-{share}-{draw}{'-recipe' if args.with_recipe else ''}"
                     file = args.output_dir / f"{case}.json"
-                    if not file.is_file():
+                    if not is_measured(file, bool(args.cleanlab_python)):
                         labels, changed = change(frame["label"].to_numpy(), share, kind, draw)
                         *models, ids = predicted(frame, labels, args.output_dir / case, args.with_recipe)
                         found = rankings(ids, models)

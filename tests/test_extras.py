@@ -1,9 +1,20 @@
 """A package that is missing is named, with the extra that brings it."""
 
+import re
+import tomllib
+
 import pytest
+from support.paths import ROOT
 
 from bert_recipes.errors import UserError
-from bert_recipes.extras import INSTALL_TRAIN, asking_for_extra, missing_package
+from bert_recipes.extras import INSTALL_TRAIN, OF_TRAIN, asking_for_extra, missing_package
+
+
+def test_every_package_of_the_extra_is_missed():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.match(r"[\w.-]+", line)[0] for line in project["optional-dependencies"]["train"]}
+    assert wanted - {"scikit-learn"} | {"sklearn"} <= OF_TRAIN
+    assert not OF_TRAIN & {re.match(r"[\w.-]+", line)[0] for line in project["dependencies"]}
 
 
 def test_a_package_of_training_is_named_with_its_extra():

@@ -1,12 +1,15 @@
 """The exports of a run are measured beside torch and `pipeline`."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.paths import ROOT
 
+from benchmarks import exports
 from benchmarks.exports import PIPELINE, table
 
 
@@ -15,6 +18,29 @@ def test_a_line_is_told_as_a_multiple_of_the_pipeline():
     *_, first, second = table(lines).splitlines()
     assert first.startswith(f"| {PIPELINE} | 50.0 | 1.00 |  |")
     assert second.startswith("| ONNX | 125.0 | 2.50 | 2 of 400 | 0.8123 |")
+
+
+def test_an_export_of_another_run_or_of_the_one_before_is_not_measured(tmp_path, monkeypatch):
+    made = []
+
+    def export(command):
+        folder = Path(command[command.index("--output_dir") + 1])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "export.json").touch()
+        made.append(Path(command[command.index("--model") + 1]).parent.name)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", export)
+    runs = [tmp_path / name / "run" for name in ("first", "second")]
+    for run in runs:
+        run.mkdir(parents=True)
+        (run / "metrics.json").touch()
+    folders = [exports.export_of(str(run), ["--format", "onnx"], tmp_path / "out") for run in (*runs, *runs)]
+    assert made == ["first", "second"]
+    assert folders[:2] == folders[2:]
+    os.utime(runs[1] / "metrics.json", (2**31, 2**31))  # trained again
+    exports.export_of(str(runs[1]), ["--format", "onnx"], tmp_path / "out")
+    assert made == ["first", "second", "second"]
 
 
 @pytest.mark.slow

@@ -63,3 +63,13 @@ def test_the_table_has_what_the_audit_and_cleanlab_find(script, monkeypatch, tmp
         ours, theirs = line.split(" | ")[2:4]
         assert float(ours) > 0.5
         assert float(ours) >= float(theirs)
+
+
+def test_a_result_without_cleanlab_is_made_again_where_it_is_asked_for(script, tmp_path):
+    file, is_measured = tmp_path / "case.json", script["is_measured"]
+    assert not is_measured(file, False)
+    file.write_text('{"margin": {"precision": 1.0}}')
+    assert is_measured(file, False)
+    assert not is_measured(file, True)
+    file.write_text('{"margin": {"precision": 1.0}, "cleanlab normalized_margin": {"precision": 1.0}}')
+    assert is_measured(file, True)

@@ -93,6 +93,12 @@ def test_mpnet_is_joined_once_and_again_where_a_file_was_changed(packed):
     assert (embedded.model_path("embedded:mpnet") / "vocab.txt").read_bytes() == CONTENTS["vocab.txt"]
 
 
+def test_mpnet_says_where_it_cannot_be_unpacked(packed, tmp_path):
+    (tmp_path / "assets").write_text("no folder")
+    with pytest.raises(UserError, match=r"^embedded:mpnet cannot be unpacked \(.*assets.*\): set HF_ASSETS_CACHE to"):
+        embedded.model_path("embedded:mpnet")
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "flipped"])
 def test_a_damaged_part_of_mpnet_is_refused_and_nothing_unpacked(damage, packed, tmp_path):
     content = packed[1].read_bytes()

@@ -119,6 +119,26 @@ def test_a_convolution_is_traced_from_the_shortest_text_on_that_it_takes(engine,
     traced.check(engine, opened(engine, path, TOKENS))
 
 
+def test_long_texts_are_no_more_at_once_than_in_a_batch_of_prediction():
+    probes = trace(untraceable.MeanOfEmbeddings(), 8192, TOKENS, {}).probes
+    assert [tuple(probe["input_ids"].shape) for probe in probes] == [(1, 2), (1, 13), (1, 8192)]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_column_may_have_the_name_that_a_graph_has_for_something_else(engine, tmp_path):
+    columns = {name: {"mean": 0.0} for name in ("embedding", "sum_1", "logits", "price")}
+    model, path = untraceable.WithColumns(), path_of(engine, tmp_path)
+    traced = trace(model, 32, TOKENS, columns)
+    traced.write(engine, path)
+    forward = opened(engine, path, [*TOKENS, *columns])
+    traced.check(engine, forward)
+    given = {name: values for name, values in batch(2, 8).items() if name in TOKENS}
+    given |= {name: np.array([number, -number], dtype=np.float32) for number, name in enumerate(columns, 1)}
+    with torch.no_grad():
+        expected = model(**{name: torch.from_numpy(values) for name, values in given.items()}).logits.numpy()
+    np.testing.assert_allclose(forward(given), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [

@@ -161,6 +161,27 @@ def test_openvino_predicts_the_same(own, tmp_path):
     np.testing.assert_allclose(predicted(folder, rows, bf16=True), before, atol=0.05)
 
 
+def test_what_is_computed_in_is_what_this_cpu_takes(own, tmp_path, monkeypatch):
+    openvino = pytest.importorskip("openvino")
+    folder = write_export(tmp_path / "export", own, MeanOfTokens())
+    assert ExportedPredictor.load(folder).computing == ["float32 graphs in float32 by onnx, up to 32 tokens"]
+    openvino.save_model(openvino.convert_model(folder / "model-0.onnx"), folder / "model-0.xml")
+    values = json.loads((folder / "export.json").read_text())
+    del values["files"]
+    values["graphs"][0]["file"] = "model-0.xml"
+    rewrite(folder, values | {"engine": "openvino"})
+
+    def computing(**options):
+        return ExportedPredictor.load(folder, **options).computing[0].split(" by ")[0]
+
+    # On a machine that has bfloat16, and on one that does not, the same command gives other numbers.
+    for native, name in ((openvino.Type.bf16, "bfloat16"), (openvino.Type.f32, "float32")):
+        monkeypatch.setattr(openvino.Core, "get_property", lambda self, *what, native=native: native)
+        assert computing() == f"float32 graphs in {name}"
+        assert computing(bf16=True) == "float32 graphs in bfloat16"
+        assert computing(bf16=False) == "float32 graphs in float32"
+
+
 # Through the script and the package
 
 
@@ -190,6 +211,8 @@ def test_from_python_an_export_predicts_as_a_run_does(export, own):
         frame.iloc[:, 1:], expected(MeanOfTokens(num_labels=3), own, ["fire", "cake"]), atol=1e-6
     )
     assert len(br.load(str(export)).predict([])) == 0
+    with pytest.raises(UserError, match=r"row 1, counted from 0, is 'a\\ud800b', which holds half of a pair"):
+        br.load(export).predict(["a", "a\ud800b"])
 
 
 # What is imported where these are not installed is an error, as it would be there.
@@ -252,6 +275,13 @@ def in_graph(folder, **changes):
     changed(folder, graphs=[graphs[0] | changes])
 
 
+def outside(folder, name):
+    (folder / "model-0.onnx").rename(folder / name)
+    files = json.loads((folder / "export.json").read_text())["files"]
+    in_graph(folder, file=name)
+    changed(folder, files={**files, name: files.pop("model-0.onnx")})
+
+
 def written(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
@@ -284,6 +314,11 @@ BAD = {
     "another way of reading": (lambda folder: changed(folder, reading={"long_texts": "middle"}), "long_texts middle"),
     "no graph": (lambda folder: changed(folder, graphs=[]), "export.json is damaged"),
     "a graph without a digest": (lambda folder: in_graph(folder, file="other.onnx"), "has no digest of other.onnx"),
+    "a file of another folder": (
+        lambda folder: outside(folder, "../model.onnx"),
+        r"export.json is damaged \(a file of it is called '\.\./model.onnx'\)",
+    ),
+    "a digest of no file": (lambda folder: changed(folder, files={"a\0b": ""}), "a file of it is called 'a"),
     "more labels": (
         lambda folder: changed(folder, labels=["a", "b"]),
         "model-0.onnx returns 3 logits, and export.json has 2 labels: export the run again",

@@ -4,9 +4,11 @@ import csv
 import fcntl
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from support.paths import OWN_CLASSIFIERS, RECIPES
 from support.rows import sentence, write_csv
@@ -118,6 +120,12 @@ def test_a_graph_that_predicts_otherwise_leaves_what_was_there(exported, traced_
     assert not list(exported.glob(".*"))
 
 
+def test_a_graph_is_compared_on_the_cpu_where_there_is_a_gpu(exported, traced_before, monkeypatch):
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("meta"))
+    assert read(export(exported, "--overwrite") / "parity.json")["largest_difference"] < 1e-5
+
+
 def test_what_a_killed_process_left_is_put_in_order(exported, traced_before):
     before = (exported / "export" / "export.json").stat().st_ino
     (exported / "export").rename(exported / ".export.replaced")
@@ -176,16 +184,19 @@ def test_a_fold_alone_is_not_exported(tmp_path):
         export(fold)
 
 
-def test_another_folder_must_be_free(finished_run, tmp_path):
+def test_another_folder_must_be_free(finished_run, tmp_path, monkeypatch):
     run = finished_run("stock")
     (tmp_path / "file").write_text("")
+    (tmp_path / "volume").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "volume")
     for folder, sentence_ in (
+        ("volume", "volume is where a file system begins: name a folder in it"),
         ("file", "is no folder of its own: name one"),
         (".", "is not empty and holds no export"),
     ):
         with pytest.raises(UserError, match=sentence_):
             export(run, "--output_dir", tmp_path / folder)
-    assert names(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file", "volume"]
 
 
 @pytest.mark.slow

@@ -33,6 +33,14 @@ class Convolution(MeanOfEmbeddings):
         return self.classifier(self.convolution((self.embeddings(ids) * mask).transpose(1, 2)).amax(2))
 
 
+class WithColumns(MeanOfEmbeddings):
+    """Adds columns of numbers to the logits."""
+
+    def forward(self, input_ids, attention_mask, **columns):
+        logits = super().forward(input_ids, attention_mask).logits
+        return SimpleNamespace(logits=logits + sum(columns.values())[:, None])
+
+
 class AsksForANumber(MeanOfEmbeddings):
     def logits(self, ids, mask):
         if mask.sum().item() > 10:

@@ -32,6 +32,15 @@ def id_text(cell: Any) -> str:
     return plain_text(cell)
 
 
+def can_be_written(text: str) -> bool:
+    """Whether a text is one in UTF-8: Python's may hold half of a pair of surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_empty(cell: Any) -> bool:
     """Whether a cell holds nothing: None, NaN or blanks."""
     return cell is None or (isinstance(cell, float) and math.isnan(cell)) or not str(cell).strip()

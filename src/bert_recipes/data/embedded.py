@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.files import writing
 
 PREFIX = "embedded:"
@@ -120,9 +120,14 @@ def _minilm() -> Path:
 def _mpnet() -> Path:
     from huggingface_hub import cached_assets_path
 
-    folder = cached_assets_path("bert-recipes", "embedded", MPNET)
-    if not all(_is_sound(folder / file, digest) for file, digest in MPNET_FILES.items()):
-        _unpack_mpnet(folder)
+    try:
+        folder = cached_assets_path("bert-recipes", "embedded", MPNET)
+        if not all(_is_sound(folder / file, digest) for file, digest in MPNET_FILES.items()):
+            _unpack_mpnet(folder)
+    except (OSError, ValueError) as error:  # the latter where a file is in the folder's place
+        raise UserError(
+            f"embedded:mpnet cannot be unpacked ({in_one_line(error)}): set HF_ASSETS_CACHE to a folder for 0.5 GB."
+        ) from error
     return folder
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from bert_recipes.data.cells import can_be_written
 from bert_recipes.data.text_files import encoding_of, open_text
 from bert_recipes.errors import UserError, in_one_line
 
@@ -99,7 +100,7 @@ class Cells:
             self.largest = max(self.largest, abs(cell))
         if kind in (list, dict):
             self._see_nested(number, cell)
-        elif kind is str and not _can_be_written(cell):
+        elif kind is str and not can_be_written(cell):
             self.mixed = self.mixed or (number, cell)
         self.kinds.add(kind)
         if self.mixed is None and len(self.kinds) > 1 and not self.kinds <= {int, float}:
@@ -137,14 +138,6 @@ def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType:
     return pa.unify_schemas(fields, promote_options="permissive").field("cell").type
 
 
-def _can_be_written(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a pair of surrogates
-        return False
-    return True
-
-
 def json_schema(file: JsonFile) -> pa.Schema:
     """Read the whole file and return the types that hold every row.
 
@@ -155,14 +148,14 @@ def json_schema(file: JsonFile) -> pa.Schema:
     for number, row in enumerate(file.rows()):
         for name, cell in row.items():
             if name not in columns:
-                if not _can_be_written(name):
+                if not can_be_written(name):
                     raise UserError(f"{file.path}: the name of column {name!r} cannot be written as text: rename it.")
                 columns[name] = Cells()
             columns[name].see(number, cell)
     for name, cells in columns.items():
         if cells.mixed is not None:
             number, cell = cells.mixed
-            wanted = "cannot be written as text" if isinstance(cell, str) and not _can_be_written(cell) else None
+            wanted = "cannot be written as text" if isinstance(cell, str) and not can_be_written(cell) else None
             raise UserError(
                 f"{file.path}: row {number}, counted from 0, has {_shortened(cell)} in '{name}', which "
                 f"{wanted or 'is of another type than the cells before it'}: give the column cells of one type."

@@ -11,6 +11,8 @@ from bert_recipes.inference.batches import Forward
 
 # What an engine's name in `export.json` is installed by.
 INSTALL = {"onnx": "pip install onnxruntime", "openvino": "pip install openvino"}
+# What OpenVINO calls the types that it may compute in.
+NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
 
 
 def open_graph(
@@ -45,6 +47,21 @@ def open_graph(
             f"{path} returns {outputs} logits, and export.json has {num_labels} labels: export the run again."
         )
     return forward
+
+
+def arithmetic(engine: str, bf16: bool | None) -> str:
+    """Return in what an engine, which is installed, computes on this CPU the parts of a graph that are not in int8.
+
+    Args:
+        engine: `onnx` or `openvino`.
+        bf16: as `open_graph` takes it.
+    """
+    if engine != "openvino" or bf16 is not None:
+        return "bfloat16" if bf16 else "float32"
+    import openvino
+
+    name = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+    return NAMES.get(name, name)
 
 
 def unreadable(path: Path, library: Any, error: Exception) -> UserError:

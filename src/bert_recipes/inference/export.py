@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.errors import UserError
-from bert_recipes.inference.batches import Forward
+from bert_recipes.inference.batches import TOKENS_PER_BATCH, Forward
 from bert_recipes.inference.export_format import ENGINES
 from bert_recipes.modeling.own_code import CODE_ERRORS
 
@@ -135,6 +135,9 @@ def _write_onnx(traced: Traced, path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         raise UserError(f"the model cannot be written for {ONNX}: {_why_not(error)}") from error
     assert graph is not None
+    # torch calls values by what made them, as in `mean`, and a column may be called so too.
+    for value in (value for node in graph.model.graph for value in node.outputs if value.name in traced.names):
+        value.name = f"{value.name}::value"
     # Weights in a file of their own are mapped into memory, and not read twice; and a protobuf holds 2 GiB at most.
     graph.save(path, external_data=True)
 
@@ -198,7 +201,10 @@ def trace(
             )
     except CODE_ERRORS as error:
         raise UserError(f"the model cannot be exported: {_why_not(error)}") from error
-    sizes = ((1, shortest), (1, TRACED_LENGTH), (TRACED_TEXTS, max(max_length, shortest)))
+    longest = max(max_length, shortest)
+    # No more than prediction puts into a batch: attention takes memory by the square of the length.
+    texts_at_once = max(1, min(TRACED_TEXTS, TOKENS_PER_BATCH["cpu"] // longest))
+    sizes = ((1, shortest), (1, TRACED_LENGTH), (texts_at_once, longest))
     probes = [_example(model, tokens, columns, texts, length) for texts, length in sizes]
     return Traced(model, program, [*inputs], probes)
 

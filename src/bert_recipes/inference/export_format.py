@@ -1,8 +1,8 @@
 """The folder of an export: what its `export.json` says, read and checked."""
 
-import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,14 @@ from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.config.reading import Reading
 from bert_recipes.data.cells import Known
 from bert_recipes.errors import UserError
+from bert_recipes.files import digest_of
 from bert_recipes.task import PROBLEM_TYPES
 
 EXPORT_FILE, TOKENIZER_FILE = "export.json", "tokenizer.json"
 # Of `EXPORT_FILE`: raised when a folder of the number before could not be read any more.
 EXPORT_FORMAT = 1
 ENGINES = ("onnx", "openvino")
+FILE_NAME = re.compile(r"\w[\w.-]*")
 # What each key of `EXPORT_FILE` holds, of those that prediction needs.
 KINDS: dict[str, type | tuple[type, ...]] = {
     "engine": str,
@@ -157,13 +159,16 @@ def _read_values(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, digests: Mapping[str, str], needed: list[str]) -> None:
     """Check every file by its digest: of a gigabyte that takes a second, and loading it several."""
+    for name in digests:
+        # No other folder's: what is loaded stands in this one.
+        if not FILE_NAME.fullmatch(name):
+            raise _damaged(folder / EXPORT_FILE, f"a file of it is called {name!r}")
     for name in {*needed} - {*digests}:
         raise _damaged(folder / EXPORT_FILE, f"it has no digest of {name}")
     for name, digest in digests.items():
         path = folder / name
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = digest_of(path)
         except FileNotFoundError as error:
             raise UserError(
                 f"{folder} is no complete export: {name} is missing; copy it again, or export the run again."

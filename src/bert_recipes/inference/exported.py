@@ -14,7 +14,7 @@ from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities, probabilities_of
 from bert_recipes.inference.batches import TOKENS_PER_BATCH, Batches, Forward, chunks, encode_columns, tokens_of
-from bert_recipes.inference.engines import open_graph, unreadable
+from bert_recipes.inference.engines import arithmetic, open_graph, unreadable
 from bert_recipes.inference.export_format import EXPORT_FILE, TOKENIZER_FILE, Export
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.inference.rows_predictor import RowsPredictor
@@ -63,6 +63,8 @@ class ExportedPredictor(RowsPredictor):
             raise UserError(
                 f"--max_length {max_length} is more than the {export.max_length} that {name} was exported with."
             )
+        if bf16 is None and export.engine == "openvino" and any(graph.columns for graph in export.graphs):
+            bf16 = False
         forwards = [
             open_graph(
                 export.engine,
@@ -70,15 +72,17 @@ class ExportedPredictor(RowsPredictor):
                 inputs=[*export.inputs, *graph.columns],
                 num_labels=len(export.labels),
                 threads=threads(),
-                bf16=False if bf16 is None and graph.columns and export.engine == "openvino" else bf16,
+                bf16=bf16,
             )
             for graph in export.graphs
         ]
         predictor = cls(export, forwards, max_length or export.max_length)
         # Which has the digests of the others.
         predictor.files = [export.folder / EXPORT_FILE]
-        half = {None: "in bfloat16 where it is native", True: "in bfloat16", False: "as it stands"}[bf16]
-        predictor.computing = [f"{export.precision} {half} by {export.engine}, up to {predictor.max_length} tokens"]
+        computed_in = arithmetic(export.engine, bf16)
+        predictor.computing = [
+            f"{export.precision} graphs in {computed_in} by {export.engine}, up to {predictor.max_length} tokens"
+        ]
         return predictor
 
     @property

@@ -82,9 +82,15 @@ class Predictor(RowsPredictor):
 
     @classmethod
     def load(
-        cls, name: str, *, max_length: int | None = None, bf16: bool | None = None, trust_remote_code: bool = False
+        cls,
+        name: str,
+        *,
+        max_length: int | None = None,
+        bf16: bool | None = None,
+        trust_remote_code: bool = False,
+        device: torch.device | None = None,
     ) -> "Predictor":
-        """Load a model for prediction on the GPU, if there is one, and else on the CPU.
+        """Load a model for prediction.
 
         Long texts are read as its training did, by what its run or else its config.json says.
 
@@ -94,6 +100,7 @@ class Predictor(RowsPredictor):
             bf16: whether to compute in bfloat16; by default where the device has it natively, and never for a
                 classifier of the user's own, which may hold numbers as they are.
             trust_remote_code: whether code that the model carries may run.
+            device: by default the GPU, if there is one, and else the CPU.
 
         Raises:
             UserError: there is no such model, it is a run in folds, it has no head, its tokenizer does not fit it, or
@@ -102,7 +109,9 @@ class Predictor(RowsPredictor):
         model_dir = resolve_model(name, finished=True, trust_remote_code=trust_remote_code)
         configuration = configuration_of_model(name)
         tokenizer = load_tokenizer(model_dir, trust_remote_code)
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+        if device is None:
+            has_gpu = torch.accelerator.is_available()
+            device = torch.accelerator.current_accelerator() if has_gpu else torch.device("cpu")
         half = has_native_bf16() and not is_own_classifier(model_dir) if bf16 is None else bf16
         model: Any = load_finished(
             AutoModelForSequenceClassification,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bert_recipes.data.cells import id_text
+from bert_recipes.data.cells import can_be_written, id_text
 from bert_recipes.data.column_guessing import Columns, find_input_columns, joined, listed
 from bert_recipes.data.delimited import DELIMITERS
 from bert_recipes.data.in_memory import dataset_of, is_dataset, is_frame, table_of
@@ -269,6 +269,11 @@ def rows_from_python(given: Any, trained_on: Mapping[str, Any] | None = None) ->
         if len(parts) != 1 + pairs or not all(isinstance(part, str) for part in parts):
             wanted = "a pair of texts" if pairs else "a text"
             raise UserError(f"row {number}, counted from 0, is {text!r}: the model was trained on {wanted} each.")
+        if not all(map(can_be_written, parts)):
+            raise UserError(
+                f"row {number}, counted from 0, is {text!r}, which holds half of a pair of surrogates: replace that "
+                "character."
+            )
         yield TextRow(str(number), parts[0], parts[1] if pairs else None)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import shutil
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from bert_recipes.data.loading import TextData
 from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
-from bert_recipes.files import read_json, write_json, writing
+from bert_recipes.files import digest_of, read_json, write_json, writing
 from bert_recipes.inference.batches import encode_columns, tokens_of
 from bert_recipes.inference.engines import open_graph
 from bert_recipes.inference.export import (
@@ -158,6 +157,8 @@ def _replacing(folder: Path, overwrite: bool) -> Iterator[Path]:
 def _check_name(folder: Path) -> None:
     if not folder.name or (folder.exists() and not folder.is_dir()):
         raise UserError(f"--output_dir {folder} is no folder of its own: name one.")
+    if folder.is_mount():  # as a volume of a container: nothing can be put in its place
+        raise UserError(f"--output_dir {folder} is where a file system begins: name a folder in it.")
 
 
 def _check_free(owned: OwnedFolder, overwrite: bool) -> None:
@@ -249,7 +250,10 @@ class Exporter:
             The numbers of the rows that it was compared on, `[rows]`, and their probabilities, `[rows, num_labels]`:
             by the model, by the graph in float32, and by the graph as it was written.
         """
-        predictor = Predictor.load(str(part.folder), bf16=False, trust_remote_code=self.trusted)
+        # On a GPU a convolution computes in TF32, which is no nearer than a thousandth.
+        predictor = Predictor.load(
+            str(part.folder), bf16=False, trust_remote_code=self.trusted, device=torch.device("cpu")
+        )
         if not self.graphs:
             self._learn(predictor, folder)
         numbers = np.arange(len(self.validation.ids))
@@ -365,10 +369,7 @@ class Exporter:
         for graph in graphs:
             stem = Path(graph["file"]).stem
             read += sorted(file.name for file in folder.iterdir() if file.name.partition(".")[0] == stem)
-        digests = {}
-        for name in read:
-            with (folder / name).open("rb") as file:
-                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        digests = {name: digest_of(folder / name) for name in read}
         write_json(folder / EXPORT_FILE, self.contract | {"graphs": graphs, "files": digests})
 
 
