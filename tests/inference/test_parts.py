@@ -346,7 +346,7 @@ def test_a_folder_that_is_none_of_ours_is_left_alone(place):
     shutil.rmtree(place.parts)
     place.parts.write_text("a file")
     for status, said in place.run(2):
-        assert (status, "cannot be made: File exists" in said) == (2, True)
+        assert (status, "cannot be made: Not a directory" in said) == (2, True)
     assert place.parts.read_text() == "a file"
     place.parts.unlink()
     place.parts.mkdir()

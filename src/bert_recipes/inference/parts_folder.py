@@ -174,7 +174,9 @@ class PartsFolder:
     def _enter(self) -> bool:
         """Make the folder and lock that this process is in it; return whether no other has removed it meanwhile."""
         try:
-            self.path.mkdir(exist_ok=True)
+            # mkdir's own exist_ok looks again whether it is a folder, when another process may have removed it.
+            with contextlib.suppress(FileExistsError):
+                self.path.mkdir()
             self._check_own()
             self._locks = _Locks(self.path / LOCKS)
         except OSError as error:
