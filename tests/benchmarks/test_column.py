@@ -2,10 +2,12 @@
 
 import runpy
 
+import pytest
 from support.paths import ROOT
 from support.rows import sentence, write_csv
 
 
+@pytest.mark.slow
 def test_the_two_differ_in_the_column_alone(tiny_bert, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     script = runpy.run_path(str(ROOT / "benchmarks/column.py"))

@@ -49,6 +49,7 @@ def test_the_documents_table_has_every_way_on_both_data_sets(suffix, script):
     assert [line[:2] for line in lines] == [[c, f"`{m}`"] for c in script["CONFIGS"] for m in LONG_TEXTS]
 
 
+@pytest.mark.slow
 def test_a_run_is_made_once_and_scored_on_rows_that_chose_nothing(script, competition, tiny_bert, tmp_path):
     flags = ["--dataset", str(competition), "--model", str(tiny_bert), "--max_steps", "1", "--bf16", "false"]
     flags += ["--max_length", "8"]
@@ -68,6 +69,7 @@ def test_a_run_is_made_once_and_scored_on_rows_that_chose_nothing(script, compet
     assert script["Measured"].of(run).metrics["train"] == {"train_runtime": 7}
 
 
+@pytest.mark.slow
 def test_rows_of_a_labelled_test_split_score(script, competition, tiny_bert, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
