@@ -1,27 +1,21 @@
 """The service's page in a browser: what a person can do on it, in both languages, by mouse and by keyboard."""
 
-import shutil
 import signal
 import threading
 
 import pytest
+from support.browser import browsing
 from support.served import Counted, service_of
 
 from bert_recipes.inference.web_server import bind, server_of
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if BROWSER is None:
-        pytest.skip("needs a browser: apt install chromium")
-    browser_of = pytest.importorskip("playwright.sync_api", reason="needs pip install -e '.[pictures]'")
-    with browser_of.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with browsing() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

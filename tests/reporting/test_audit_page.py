@@ -3,13 +3,11 @@
 import csv
 import json
 import re
-import shutil
 
 import pytest
+from support.browser import browsing
 
 from bert_recipes.reporting.audit_page import neighbours, write_audit
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def item(name, label="no", suggested="yes", text="a text", **more):
@@ -56,16 +54,11 @@ def test_neighbours_are_those_of_like_words_and_never_the_row_itself():
 
 @pytest.fixture
 def page():
-    if BROWSER is None:
-        pytest.skip("needs a browser: apt install chromium")
-    browser_of = pytest.importorskip("playwright.sync_api", reason="needs pip install -e '.[pictures]'")
-    with browser_of.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+    with browsing() as browser:
         page = browser.new_page()
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
-        browser.close()
     assert not errors
 
 
