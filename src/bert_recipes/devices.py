@@ -38,8 +38,7 @@ def share_threads() -> None:
     """Give each process of this machine its share of the cores, where `accelerate launch` left it a single thread."""
     import torch
 
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+    if (processes := _left_one_thread_each()) > 1:
         torch.set_num_threads(max(1, cores() // processes))
 
 
@@ -48,9 +47,13 @@ def share_cores() -> None:
 
     That is, where `accelerate launch` or torchrun left it a single one, its share of what one process would have.
     """
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if processes > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+    if (processes := _left_one_thread_each()) > 1:
         os.environ["OMP_NUM_THREADS"] = str(max(1, physical_cores() // processes))
+
+
+def _left_one_thread_each() -> int:
+    """Return how many processes of this machine a launcher has left a single thread each; 1 where it has not."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if os.environ.get("OMP_NUM_THREADS") == "1" else 1
 
 
 def take_gpu(local_rank: int) -> None:

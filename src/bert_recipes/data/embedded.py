@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from bert_recipes.errors import UserError, in_one_line
-from bert_recipes.files import writing
+from bert_recipes.files import digest_of, writing
 
 PREFIX = "embedded:"
 
@@ -204,10 +204,7 @@ def _package_file(package: str, path: str, required: str = REQUIRED) -> Path:
 
 
 def _is_sound(path: Path, digest: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest
+    return path.is_file() and digest_of(path) == digest
 
 
 def _check(path: Path, digest: str, required: str = REQUIRED) -> None:
