@@ -11,11 +11,12 @@ import argparse
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
+from bert_recipes.config.ranges import check_ranges
 from bert_recipes.errors import UserError
 
 # Whose absence means that the extra `serve` is missing, under the names that they are imported by.
 OF_SERVE = {"fastapi", "httptools", "prometheus_client", "pydantic", "starlette", "uvicorn"}
-# Of the flags that are counts, the least and the most.
+# Of the flags that are numbers of its own, the least and the most.
 RANGES = {
     "port": (0, 65535),
     "max_texts": (1, 100_000),
@@ -25,7 +26,6 @@ RANGES = {
     "max_batch": (1, 65_536),
     "max_body": (1, 1024),
     "drain_seconds": (0, 3600),
-    "max_length": (1, 2**31 - 1),
 }
 
 
@@ -48,9 +48,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--bf16", choices=["true", "false"], help="compute in bfloat16 (where the device has it)")
     parser.add_argument("--trust_remote_code", action="store_true", help="let code that the model carries run")
     args = parser.parse_args()
+    check_ranges({"max_length": args.max_length})
     for name, (least, most) in RANGES.items():
         value = getattr(args, name)
-        if value is not None and not least <= value <= most:
+        if not least <= value <= most:
             raise UserError(f"--{name} must be between {least:,} and {most:,}, got {value}.")
     if args.max_texts > args.max_queue // 2:
         raise UserError(
