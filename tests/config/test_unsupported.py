@@ -46,6 +46,7 @@ def test_nothing_that_cannot_be_honoured_is_ignored(name, tmp_path):
         (["--optim_args", "momentum=0.9"], ["--optim", "sgd"]),
         (["--optim_target_modules", "all-linear"], None),  # what takes it needs a package of its own
         (["--ddp_timeout", "60"], None),
+        (["--cuda_graphs"], None),
         (["--hub_model_id", "me/x"], ["--push_to_hub"]),
         (["--hub_token", "x"], ["--push_to_hub"]),
         (["--hub_private_repo", "true"], ["--push_to_hub"]),

@@ -65,6 +65,7 @@ ADDED = {
     "early_stopping_patience": ("None", "stop after this many evaluations in a row without a better score"),
     "early_stopping_threshold": ("0.0", "what the score must change by to count as better"),
     "callbacks": ("None", "your own callbacks of the Trainer, as file.py:Name; one or several"),
+    "cuda_graphs": ("by the device", "launch the encoder's kernels as CUDA graphs; by default on one GPU"),
 }
 
 

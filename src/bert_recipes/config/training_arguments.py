@@ -54,6 +54,7 @@ class RecipeTrainingArguments(TrainingArguments):
     early_stopping_patience: int | None = None
     early_stopping_threshold: float = 0.0
     callbacks: list[str] | None = None
+    cuda_graphs: bool | None = None
     # Callbacks that were given from Python as objects, by how `callbacks` names them.
     callback_objects = cast(Any, None)
     # Trainer would log 0.0 for a loss that is no number any more.
@@ -170,7 +171,7 @@ class FlagParser(HfArgumentParser):
         super().__init__(classes, add_help=False, allow_abbrev=False, conflict_handler="resolve")
         self.add_argument("--config")
         # A flag that may be left out for the device to decide would always ask for a value.
-        for name in ("--bf16", "--fp16"):
+        for name in ("--bf16", "--fp16", "--cuda_graphs"):
             self.add_argument(name, nargs="?", const=True, type=string_to_bool)
         self.add_argument("--report_to", nargs="+")
         # TrainingArguments has a `debug` of its own, which always takes a value; alone, the flag asks for a traceback.

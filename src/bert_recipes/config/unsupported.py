@@ -9,6 +9,12 @@ def _reports_to(args: Any, tracker: str | None) -> bool:
     return any((name != "none" and tracker in (None, name)) or name == "all" for name in trackers)
 
 
+def _has_cuda(args: Any) -> bool:
+    import torch
+
+    return torch.cuda.is_available() and not args.use_cpu
+
+
 # What a recipe always does: (the values that agree with it, why no other can be honoured).
 FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "prediction_loss_only": ((False,), "there would be nothing to score"),
@@ -58,6 +64,7 @@ NEEDED: dict[str, tuple[Callable[[Any], Any], str]] = {
         "it needs --load_best_model_at_end and an --eval_strategy",
     ),
     "early_stopping_threshold": (lambda args: args.early_stopping_patience, "it needs --early_stopping_patience"),
+    "cuda_graphs": (_has_cuda, "it needs a GPU by CUDA"),
     "run_name": (lambda args: _reports_to(args, None), "it needs --report_to"),
     "project": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),
     "trackio_space_id": (lambda args: _reports_to(args, "trackio"), "it needs --report_to trackio"),

@@ -7,11 +7,11 @@ grows with gradient accumulation and with the number of processes. Here the step
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import DataCollatorWithPadding, PrinterCallback
+from transformers import DataCollatorWithPadding, PreTrainedModel, PrinterCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import TrainOutput, rotate_checkpoints
 
@@ -24,6 +24,7 @@ from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weight
 from bert_recipes.training.batches import StandInCollator, StepBatches, StepLoader
 from bert_recipes.training.callbacks import own_callbacks, restore_states
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
+from bert_recipes.training.cuda_graphs import MASK, EncoderGraphs, why_not
 from bert_recipes.training.early_stopping import EarlyStopping
 from bert_recipes.training.evaluating import EvaluatingTrainer, lengths_of, outputs_of
 from bert_recipes.training.layer_rates import parameter_groups
@@ -50,6 +51,8 @@ class RecipeTrainer(EvaluatingTrainer):
         self.remove_callback(PrinterCallback)
         self.total_loss_before = 0.0
         self.step_batches: list[dict[str, Any]] = []
+        self.graphs: EncoderGraphs | None = None
+        self._replays()
         self.progress, self.signals = TrainingProgress(), StopOnSignal()
         for callback in (self.signals, LogWithSave(), self.progress):
             self.add_callback(callback)
@@ -74,6 +77,9 @@ class RecipeTrainer(EvaluatingTrainer):
             with tracked(self.args, self.callback_handler, bool(resume_from_checkpoint)):
                 return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
+            if self.graphs:
+                self.graphs.close()
+                self.graphs = None
             self.progress.close()
             self.signals.close()
 
@@ -83,12 +89,21 @@ class RecipeTrainer(EvaluatingTrainer):
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
         # Trainer looks whether the steps are done after a step, and would make one more.
+        if self.graphs is None and self._replays():
+            self.graphs = EncoderGraphs(cast(PreTrainedModel, self.model.base_model))
         self._total_loss_scalar += self.total_loss_before
         self.total_loss_before = 0.0
         if self.state.global_step >= self.state.max_steps or (self.early_stopping and self.early_stopping.is_over):
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
+
+    def _replays(self) -> bool:
+        asked = getattr(self.args, "cuda_graphs", False)
+        reason = why_not(self.model, self.args, self.accelerator.distributed_type) if asked is not False else ""
+        if asked and reason:
+            raise UserError(f"--cuda_graphs true cannot be honoured: {reason}.")
+        return asked is not False and not reason
 
     def log(self, logs: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """As `EvaluatingTrainer.log`; the loss of a training is that of all its steps, not of the last start's."""
@@ -130,7 +145,8 @@ class RecipeTrainer(EvaluatingTrainer):
         for batch in batches:
             total += (self.weights_of(batch[LABELS]) * batch[COUNT]).sum(dtype=torch.float64)
         # float32 where the device has no float64, as Apple's has not
-        total = total.to(device, dtype=torch.float32 if device.type == "mps" else torch.float64)
+        total = total.to(torch.float32 if device.type == "mps" else torch.float64)
+        total = _sent(total.pin_memory() if device.type == "cuda" else total, device).to(device)
         return batches, self.accelerator.reduce(total, reduction="sum")
 
     # The loss of a step
@@ -168,6 +184,11 @@ class RecipeTrainer(EvaluatingTrainer):
         step_weight = step_weight.clamp(min=torch.finfo(torch.float32).tiny).to(weighted_sum)
         # DDP takes the mean of the processes' gradients, and Trainer logs the mean of their losses.
         return weighted_sum / step_weight * self.accelerator.num_processes
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if self.graphs and MASK in inputs:
+            self.graphs.padded = not inputs[MASK].all()  # still in the processor's memory
+        return super()._prepare_inputs({name: _sent(value, self.args.device) for name, value in inputs.items()})
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """As `Trainer.training_step`; the logged loss is added up in the precision of the loss."""
@@ -209,6 +230,13 @@ class RecipeTrainer(EvaluatingTrainer):
                 save_total_limit=limit,
                 best_model_checkpoint=self.state.best_model_checkpoint,
             )
+
+
+def _sent(value: Any, device: torch.device) -> Any:
+    """Begin to copy a tensor to a GPU, where its memory allows that without waiting for what the GPU still does."""
+    if device.type == "cuda" and isinstance(value, Tensor) and value.is_pinned():
+        return value.to(device, non_blocking=True)
+    return value
 
 
 class PerExampleTrainer(RecipeTrainer):
