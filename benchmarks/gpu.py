@@ -9,6 +9,7 @@ what the bench has measured by then, and checks.json stay in the output folder.
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,16 +51,19 @@ def checks(out: Path) -> dict[str, Check]:
     launch = [python, "-m", "accelerate.commands.launch", "--num_processes", "1"]
     short = ["--config", "recipes/configs/quickstart.yaml", "--max_steps", "20", "--overwrite", "--output_dir"]
     seeded = ["--config", "benchmarks/configs/minilm_fast.yaml", "--overwrite"]
-    bench = [python, "-m", "benchmarks.bench", "--steps", "10", "--output_dir", f"{out}/bench"]
+    bench = [python, "-m", "benchmarks.bench", "--steps", "24", "--output_dir", f"{out}/bench"]
     quickstart = ["--config", "recipes/configs/quickstart.yaml", "--overwrite", "--output_dir"]
     deepspeed = "" if importlib.util.find_spec("deepspeed") else "pip install -c constraints.txt -e '.[deepspeed]'"
     tweets = "" if TWEETS.is_dir() else f"the competition's files in {TWEETS.relative_to(ROOT)}"
+    wrk = "" if shutil.which("wrk") else "wrk (apt install wrk)"
+    service = ["--model", f"{out}/stock", "--seconds", "10", "--output", f"{out}/bench/serving.json"]
     found = {
         "stock": Check([python, "recipes/stock.py", *quickstart, f"{out}/stock"], 180, timed=True),
         "custom": Check(
             [python, "recipes/custom.py", *quickstart, f"{out}/custom", "--pooling", "mean"], 180, timed=True
         ),
-        "bench": Check([*bench, "--only", "train", "predict", "grid", "length", "profile"], 600, timed=True),
+        "service": Check([python, "-m", "benchmarks.serving", *service], 300, timed=True, missing=wrk),
+        "bench": Check([*bench, "--only", "grid", "train", "predict", "length", "profile"], 600, timed=True),
         # Apart, since it may not come to its end.
         "compiled": Check([*bench, "--only", "compiled"], 300, timed=True),
         "exactness": Check([python, "-m", "benchmarks.exactness"], 240),

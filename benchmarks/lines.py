@@ -39,7 +39,10 @@ from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.training.trainer import RecipeTrainer
 
 MAX_LENGTH, BATCH = 128, 32
+# As many steps as there are texts of like length looked for among.
+MANY_SHAPES, ONE_SHAPE = 100, 4
 OURS, UNPADDED = "**this project's defaults**", "… unpadded"
+WITHOUT_GRAPHS = "… without CUDA graphs"
 PIPELINE = "`pipeline(batch_size=32)`"
 STOCK, STOCK_IN_BF16 = "stock example: padded to 128, random, float32", "the same in bfloat16"
 
@@ -60,6 +63,7 @@ class Bench:
         else:
             self.texts = list(measures.synthetic_texts(args.rows, self.tokenizer))
         self.operations = measures.Operations(self.model())
+        self.tokenized: tuple[Any, Any, Any] = None, None, None
 
     def model(self, dtype=torch.float32):
         """Return the classifier, in training: pretrained, or on a GPU `bert-base` from its configuration."""
@@ -71,6 +75,14 @@ class Bench:
 
     def rows(self, texts, max_length, padding=False) -> Dataset:
         """Return tokenized rows with labels; `padding` pads each to `max_length`."""
+        known, how, rows = self.tokenized
+        # The lines of a table have the same texts one after the other.
+        if known is not texts or how != (max_length, padding):
+            rows = self._tokenize(texts, max_length, padding)
+            self.tokenized = texts, (max_length, padding), rows
+        return rows
+
+    def _tokenize(self, texts, max_length, padding) -> Dataset:
         options = {"padding": "max_length"} if padding else {}
         tokens = self.tokenizer(texts, truncation=True, max_length=max_length, **options)
         lengths = [sum(mask) for mask in tokens["attention_mask"]]
@@ -128,13 +140,19 @@ TRAINING = {
 # These would be the defaults again.
 CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention"}
 GPU_ONLY = {
-    UNPADDED: (recipe_trainer, False, {"kind": UnpaddedTrainer}, ()),
+    UNPADDED: (recipe_trainer, False, {"kind": UnpaddedTrainer, "cuda_graphs": False}, ()),
+    WITHOUT_GRAPHS: (recipe_trainer, False, {"cuda_graphs": False}, ()),
     "… with 2 data loader workers": (recipe_trainer, False, {"dataloader_num_workers": 2}, ()),
 }
 # For texts of one length, since each other one may be compiled anew.
 COMPILED = {
-    "… compiled": (recipe_trainer, False, {"torch_compile": True}, ()),
-    "… compiled, with CUDA graphs": (recipe_trainer, False, {"torch_compile_mode": "reduce-overhead"}, ()),
+    "… compiled": (recipe_trainer, False, {"torch_compile": True, "cuda_graphs": False}, ()),
+    "… compiled, with its own CUDA graphs": (
+        recipe_trainer,
+        False,
+        {"torch_compile_mode": "reduce-overhead", "cuda_graphs": False},
+        (),
+    ),
 }
 
 
@@ -148,18 +166,28 @@ class TrainingLine:
         self.options = {"per_device_train_batch_size": batch} | options
         self.rows, self.model, self.seconds_to_first_step, self.rounds = None, None, None, []
         self.epoch, self.peak_memory = None, 0
+        graphs = bench.device.type == "cuda" and self.make is recipe_trainer and options.get("cuda_graphs", True)
+        # Steps before the measured ones; each shape is captured in the second.
+        self.warm_up = (ONE_SHAPE if max_length or self.padding else MANY_SHAPES) if graphs else 1
 
     def run(self, steps: int, seed: int, rate: float) -> None:
-        """Train `steps` steps and note what they cost; the step before them warms up, the one after ends the time."""
-        started = time.perf_counter()
+        """Train `steps` steps and note what they cost; those before them warm up, the one after ends the time."""
         if self.model is None:
             self.rows = self.bench.rows(self.texts, self.max_length, self.padding)
+        started = time.perf_counter()
+        if self.model is None:
             self.model = self.bench.model()
         with tempfile.TemporaryDirectory() as folder, _patched(self.patches):
             trainer = self.make(
-                self.bench, self.rows, folder, self.model, max_steps=steps + 2, seed=seed, **self.options
+                self.bench,
+                self.rows,
+                folder,
+                self.model,
+                max_steps=self.warm_up + steps + 1,
+                seed=seed,
+                **self.options,
             )
-            seen = _Watch(trainer, steps, self.options.get("gradient_accumulation_steps", 1))
+            seen = _Watch(trainer, self.warm_up, steps, self.options.get("gradient_accumulation_steps", 1))
             others = 0
             if self.bench.device.type == "cuda":
                 own = sum(p.numel() * p.element_size() for p in self.model.parameters())
@@ -171,7 +199,7 @@ class TrainingLine:
                 self.epoch = sum(sum(lengths) for lengths, _ in sizes), sum(padded for _, padded in sizes)
         start, end = seen.times
         if self.seconds_to_first_step is None:
-            self.seconds_to_first_step = start - started
+            self.seconds_to_first_step = seen.after_the_first - started
         sizes = [_sizes(inputs) for inputs in seen.inputs]
         lengths, padded = [length for batch, _ in sizes for length in batch], sum(padded for _, padded in sizes)
         operations, seconds = self.bench.operations.training(lengths), end - start
@@ -201,20 +229,24 @@ def _patched(patches):
 
 
 class _Watch:
-    """Notes when the first of `steps` measured steps of a trainer begins, when the last one ends, and their inputs.
+    """Notes when the first step of a trainer has ended, when its measured ones begin and end, and their inputs.
 
     A GPU is waited for at the two ends alone: in between it may lag behind as far as it does without being watched.
     """
 
-    def __init__(self, trainer, steps, micro_batches):
+    def __init__(self, trainer, warm_up, steps, micro_batches):
         self.trainer, self.step, self.seen = trainer, trainer.training_step, 0
         self.inputs, self.times = [], []
-        # One warms up. Around the step itself: a collator would also count the batch that is fetched ahead.
-        self.first, self.last = micro_batches, micro_batches * (steps + 1)
+        # Around the step itself: a collator would also count the batch that is fetched ahead.
+        self.first, self.last = micro_batches * warm_up, micro_batches * (warm_up + steps)
+        self.micro_batches, self.after_the_first = micro_batches, 0.0
         trainer.training_step = self
 
     def __call__(self, model, inputs, *args, **kwargs):
         """Train on a micro-batch."""
+        if self.seen == self.micro_batches:
+            measures.synchronize(self.trainer.args.device)
+            self.after_the_first = time.perf_counter()
         if self.seen in (self.first, self.last):
             measures.synchronize(self.trainer.args.device)
             self.times.append(time.perf_counter())

@@ -72,6 +72,19 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     assert docs.read_text() == whole
 
 
+def test_of_a_gpu_the_docs_take_what_was_measured(tmp_path):
+    bench = runpy.run_path(str(BENCH))
+    docs = tmp_path / "performance.md"
+    before, after = "<!-- make bench on gpu: begin -->", "<!-- make bench on gpu: end -->"
+    docs.write_text(f"{before}\n{after}\n")
+    bench["write_docs"].__globals__["DOCUMENT"] = docs
+    measured = {"device": "cuda", "grid": {}, "prediction_grid": {}}
+    bench["write_docs"](measured, "tables")
+    assert docs.read_text() == f"{before}\ntables\n{after}\n"
+    with pytest.raises(UserError, match=r"bench\.json has no grid"):
+        bench["write_docs"]({"device": "cuda", "prediction_grid": {}}, "tables\n")
+
+
 def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
     command = [sys.executable, "-m", "benchmarks.bench", "--write_docs", "--output_dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
