@@ -65,9 +65,9 @@ class _Parts:
             ) from error
         free = list(getattr(getattr(found, "__code__", None), "co_freevars", ()))
         if free or "<locals>" in found.__qualname__:
+            uses = f" and uses its {free[0]}" if free else ""
             raise UserError(
-                f"{self.flag}: {found.__name__} is defined within a function{f' and uses its {free[0]}' * bool(free)}"
-                ": define it outside of one."
+                f"{self.flag}: {found.__name__} is defined within a function{uses}: define it outside of one."
             )
         namespace = vars(sys.modules[found.__module__])
         for name in _globals_of(source):
