@@ -21,7 +21,7 @@ UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
   export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
-  notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
+  notebooks choices column long-texts few-rows means label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -139,7 +139,7 @@ bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/depl
 bench-serving: $(STAMP) ##- load the service with wrk, with and without batching: MODEL=runs/stock
 	@$(BIN)/python -m benchmarks.serving --model $(MODEL) $(ARGS)
 
-gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
+gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (half an hour on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions
@@ -168,6 +168,9 @@ long-texts: $(STAMP) ##- measure each --long_texts on articles and reviews, into
 
 few-rows: $(STAMP) ##- measure 8 to 64 rows of each class beside SetFit, into docs/customising.md (a GPU, or hours)
 	@$(BIN)/python -m benchmarks.few_rows --write_docs $(ARGS)
+
+means: $(STAMP) ##- measure what makes one model better, into docs/customising.md (a GPU, or a day)
+	@$(BIN)/python -m benchmarks.means --write_docs $(ARGS)
 
 label-errors: $(STAMP) ##- measure how well an audit finds changed labels, into docs/data.md (an hour)
 	@$(BIN)/python -m benchmarks.label_errors --write_docs $(ARGS)

@@ -1,6 +1,7 @@
-"""What is each pooling and each loss worth? Run them all with three seeds on one split, and put them into a table.
+"""What is each pooling and each loss worth? Run them all with some seeds on one split, and put them into a table.
 
     python -m benchmarks.choices                  data/disaster-tweets, the embedded model
+    python -m benchmarks.choices --seeds 1 2 3 4 5 --num_train_epochs 3 --jobs 6     on a GPU
     python -m benchmarks.choices --write_docs     put the table into docs/customising.md and into the tour too
 
 Other flags go to the recipes. A finished run is not made again, and an interrupted one is resumed. Weights and
@@ -11,7 +12,7 @@ import json
 import statistics
 from pathlib import Path
 
-from benchmarks.customising import parse_arguments, run_recipe, write_table
+from benchmarks.customising import by_name, parse_arguments, run_recipe, write_table
 from bert_recipes.cli.main import run_main
 from bert_recipes.reporting.documents import markdown_table
 
@@ -83,13 +84,10 @@ def table(runs: dict[str, list[dict]]) -> str:
 
 
 def main():
-    folder, writes, more = parse_arguments(__doc__, "runs/choices")
-    runs = {name: [] for name in CHOICES}
-    for seed in SEEDS:
-        for name in CHOICES:
-            runs[name].append(metrics_of(name, seed, folder, more))
+    args, more = parse_arguments(__doc__, "runs/choices", SEEDS)
+    runs = by_name(CHOICES, args, lambda name, seed: metrics_of(name, seed, args.output_dir, more))
     print(table(runs))
-    if writes:
+    if args.write_docs:
         from bert_recipes.anatomy.measured import record
 
         write_table("choices", table(runs))

@@ -8,7 +8,7 @@ finished run is not made again, and an interrupted one is resumed.
 """
 
 from benchmarks.choices import HEADER, metrics_of, rows_of
-from benchmarks.customising import parse_arguments, write_table
+from benchmarks.customising import by_name, parse_arguments, write_table
 from bert_recipes.cli.main import run_main
 from bert_recipes.reporting.documents import markdown_table
 
@@ -28,10 +28,10 @@ def table(runs: dict[str, list[dict]]) -> str:
 
 
 def main():
-    folder, writes, more = parse_arguments(__doc__, "runs/column")
-    runs = {name: [metrics_of(name, seed, folder, more, CHOICES) for seed in SEEDS] for name in CHOICES}
+    args, more = parse_arguments(__doc__, "runs/column", SEEDS)
+    runs = by_name(CHOICES, args, lambda name, seed: metrics_of(name, seed, args.output_dir, more, CHOICES))
     print(table(runs))
-    if writes:
+    if args.write_docs:
         write_table("column", table(runs))
 
 

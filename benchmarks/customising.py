@@ -1,9 +1,11 @@
 """What the measurements of docs/customising.md share: their flags, their runs, and where their tables go."""
 
+import argparse
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bert_recipes.cli.parser import ScriptParser
@@ -24,10 +26,20 @@ def make_parser(doc: str | None, folder: str) -> ScriptParser:
     return parser
 
 
-def parse_arguments(doc: str | None, folder: str) -> tuple[Path, bool, list[str]]:
-    """Return where the runs go, by default `folder`, whether the table is to be written, and the recipe's flags."""
-    args, more = make_parser(doc, folder).parse_known_args()
-    return args.output_dir, args.write_docs, more
+def parse_arguments(doc: str | None, folder: str, seeds: Sequence[int]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the flags that all have, `seeds` and `jobs`, and the flags that go to the recipe."""
+    parser = make_parser(doc, folder)
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds, help=f"({' '.join(map(str, seeds))})")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings beside each other, for a GPU (1)")
+    return parser.parse_known_args()
+
+
+def by_name(names: Iterable[str], args: argparse.Namespace, measure: Callable[[str, int], dict]) -> dict[str, list]:
+    """Return what is measured of each name with each seed, so many at once as there are jobs."""
+    cases = [(name, seed) for seed in args.seeds for name in names]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        measured = dict(zip(cases, pool.map(lambda case: measure(*case), cases), strict=True))
+    return {name: [measured[name, seed] for seed in args.seeds] for name in names}
 
 
 def run_recipe(script: str, run: Path, flags: Sequence[object]) -> None:

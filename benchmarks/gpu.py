@@ -1,6 +1,6 @@
 """Whatever needs a GPU, in one command: what the bench measures, and whether every way to train takes its steps.
 
-    python -m benchmarks.gpu                       all of it, twenty minutes or so
+    python -m benchmarks.gpu                       all of it, half an hour or so
     python -m benchmarks.gpu --only bench fsdp2    some of it
 
 What is timed runs alone, the rest beside each other. Each check has a limit, at which it is killed; the log of each,
@@ -77,6 +77,11 @@ def checks(out: Path) -> dict[str, Check]:
     ):
         by = [*launch, "--main_process_port", port, "--config_file", f"recipes/launch/{config}.yaml"]
         found[name] = Check([*by, "recipes/custom.py", *short, f"{out}/{name}"], 180, missing=lacks)
+    measured = {"means": [], "choices": ["--seeds", "1", "2", "3", "4", "5", "--num_train_epochs", "3"]}
+    for name, flags in measured.items():
+        # Many small trainings, of which a GPU takes several at once.
+        command = [python, "-m", f"benchmarks.{name}", "--jobs", "6", "--output_dir", f"{out}/{name}", *flags]
+        found[name] = Check(command, 900, timed=True, missing=tweets)
     for seed in SEEDS:
         own = ["--seed", str(seed), "--output_dir", f"{out}/tweets-{seed}"]
         found[f"tweets-{seed}"] = Check([python, "recipes/stock.py", *seeded, *own], 240, missing=tweets)

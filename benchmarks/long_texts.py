@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.customising import ROOT, parse_arguments, run_recipe, write_table
+from benchmarks.customising import ROOT, make_parser, run_recipe, write_table
 from bert_recipes.cli.main import run_main
 from bert_recipes.columns import LABELS
 from bert_recipes.config.arguments import DataArguments
@@ -119,12 +119,13 @@ def table(runs: dict[str, dict[str, Measured]]) -> str:
 
 
 def main():
-    folder, writes, more = parse_arguments(__doc__, "runs/long-texts")
+    args, more = make_parser(__doc__, "runs/long-texts").parse_known_args()
     runs = {
-        config: {mode: Measured.of(make_run(config, mode, folder, more)) for mode in LONG_TEXTS} for config in CONFIGS
+        config: {mode: Measured.of(make_run(config, mode, args.output_dir, more)) for mode in LONG_TEXTS}
+        for config in CONFIGS
     }
     print(table(runs))
-    if writes:
+    if args.write_docs:
         write_table("long-texts", table(runs))
 
 

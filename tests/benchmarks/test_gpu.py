@@ -44,7 +44,7 @@ def test_each_check_names_what_is_there(tmp_path):
         assert all((ROOT / file).is_file() for file in files), name
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="it would run for twenty minutes")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it would run for half an hour")
 def test_without_a_gpu_nothing_is_begun(tmp_path):
     command = [PYTHON, "-m", "benchmarks.gpu", "--output_dir", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
