@@ -72,8 +72,7 @@ def say_notes(notes: list[str]) -> None:
 
 def main() -> None:
     args = parse_arguments()
-    if args.max_length is not None:
-        check_ranges({"max_length": args.max_length})
+    check_ranges({"max_length": args.max_length})
     process = this_process()
     if process.count > 1:
         check_files(args.input, args.output, process.count)

@@ -7,11 +7,12 @@ import httpx
 import numpy as np
 
 from bert_recipes.inference.payloads import Limits
+from bert_recipes.inference.rows_predictor import RowsPredictor
 from bert_recipes.inference.service import Service, create_app
 from bert_recipes.task import SINGLE_LABEL
 
 
-class Counted:
+class Counted(RowsPredictor):
     """A model whose logits are how often a text says `fire` and `cake`; a text that says `bad` it fails on.
 
     Args:
@@ -20,6 +21,9 @@ class Counted:
         label_names: in the order of the logits, two.
         columns: what it takes beside the text, `[columns]`.
     """
+
+    # Set by the instance.
+    label_names = problem_type = None
 
     def __init__(self, trained_on=None, problem_type=SINGLE_LABEL, label_names=("fire", "cake"), columns=()):
         self.trained_on, self.problem_type = trained_on or {}, problem_type

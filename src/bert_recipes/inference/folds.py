@@ -61,7 +61,7 @@ class MeanPredictor(RowsPredictor):
         """As `Predictor.probabilities`, of all parts."""
         strange: Counter[str] = Counter()
         for chunk in chunks(rows, self.columns):
-            found = [np.concatenate([part for _, part in one.probabilities(chunk)]) for one in self.parts]
+            found = [one.probabilities_of(chunk) for one in self.parts]
             # Each part has its own training rows: what one of them knows, another may not.
             strange += Counter({name: max(one.strange.get(name, 0) for one in self.parts) for name in self.columns})
             self.strange = dict(strange)

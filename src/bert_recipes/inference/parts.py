@@ -27,6 +27,8 @@ from bert_recipes.terminal import printable
 
 # Parts are as small as chunks allow, for an even share and little lost, until there would be more files than these.
 MOST_PARTS = 10_000
+# What may round otherwise in another version.
+COMPUTE = ("bert-recipes", "torch", "transformers", "tokenizers", "onnxruntime", "openvino", "scikit-learn", "numpy")
 
 
 def predict_in_parts(folder: PartsFolder, predictor: RowsPredictor, rows: InputRows, process: Process) -> None:
@@ -88,8 +90,15 @@ def _what(predictor: RowsPredictor, rows: InputRows, output: Path) -> dict[str, 
         "configuration of the model": _digest(predictor.trained_on),
         "reading of the input": rows.reading,
         "precision, device or maximum length": list(predictor.computing),
-        "version of bert-recipes": importlib.metadata.version("bert-recipes"),
+        "versions of packages": [f"{name} {version}" for name in COMPUTE if (version := _version(name))],
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _state(path: Path) -> list[Any]:

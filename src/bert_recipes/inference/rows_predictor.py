@@ -46,6 +46,10 @@ class RowsPredictor(ABC):
     def probabilities(self, rows: Iterable[TextRow]) -> Iterator[tuple[list[TextRow], np.ndarray]]:
         """Yield chunks of rows with their probabilities, `[rows, num_labels]`, in the order in which they came."""
 
+    def probabilities_of(self, rows: Iterable[TextRow]) -> np.ndarray:
+        """Return the probabilities of rows at once, `[rows, num_labels]`."""
+        return np.concatenate([np.empty((0, len(self.label_names))), *(part for _, part in self.probabilities(rows))])
+
     def compute_side_by_side(self) -> None:  # noqa: B027
         """From now on compute as many batches at once as there are threads, each on one, where that can be.
 
@@ -70,13 +74,12 @@ class RowsPredictor(ABC):
         """
         import pandas as pd
 
-        found = [part for _, part in self.probabilities(rows_from_python(rows, self.trained_on))]
+        probabilities = self.probabilities_of(rows_from_python(rows, self.trained_on))
         if notes := self.notes:
             from bert_recipes import terminal
 
             for note in notes:
                 terminal.say(note)
-        probabilities = np.concatenate(found) if found else np.empty((0, len(self.label_names)))
         columns = probability_columns(self.label_names, self.problem_type)
         frame = pd.DataFrame(probabilities[:, : len(columns)], columns=columns)
         # A label may be called `prediction` too.

@@ -95,7 +95,7 @@ class Service:
 
     def predict(self, rows: Sequence[TextRow]) -> np.ndarray:
         """Return the probabilities `[rows, num_labels]`, or a regression's values."""
-        return np.concatenate([part for _, part in self.predictor.probabilities(rows)])
+        return self.predictor.probabilities_of(rows)
 
     def notes(self, rows: Sequence[TextRow]) -> list[str]:
         """Return what a client should know of its rows."""

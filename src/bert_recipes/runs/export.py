@@ -45,7 +45,7 @@ from bert_recipes.modeling.loading import load_finished
 from bert_recipes.modeling.pretrained import folds_of, resolve_model
 from bert_recipes.owned_folder import OwnedFolder, holding
 from bert_recipes.runs.folder import EXPORT, EXPORT_FILES, RunFolder
-from bert_recipes.runs.parity import MOST_APART, difference, in_words, is_near, parity, predicted, rows_of
+from bert_recipes.runs.parity import MOST_APART, difference, in_words, is_near, parity, rows_of
 
 PARITY_FILE, CARD_FILE = "parity.json", "README.md"
 SUFFIX = {ONNX: ".onnx", OPENVINO: ".xml"}
@@ -261,7 +261,7 @@ class Exporter:
             numbers = numbers[np.array(self.validation.columns[FOLD]) == str(part.fold)]
         rows = rows_of(self.validation.select(numbers))
         with terminal.waiting(f"predicting {len(rows):,} rows with the model of {part.folder}"):
-            before = predicted(predictor, rows)
+            before = predictor.probabilities_of(rows)
         file, in_float32 = (f"{name}{SUFFIX[self.engine]}" for name in (part.graph, f"float32-{part.graph}"))
         first = file if self.precision == FLOAT32 else in_float32
         with terminal.waiting(f"writing {first}"):
@@ -298,7 +298,7 @@ class Exporter:
         """Return what an export with one of the graphs predicts, from the texts on."""
         self._write_contract(folder, [graph | {"weight": 1.0}])
         with terminal.waiting(f"predicting {len(rows):,} rows with {graph['file']}"):
-            return predicted(ExportedPredictor.load(folder, bf16=False), rows)
+            return ExportedPredictor.load(folder, bf16=False).probabilities_of(rows)
 
     def _quantize(self, part: Part, predictor: Predictor, source: Path, target: Path) -> None:
         if self.engine == ONNX:

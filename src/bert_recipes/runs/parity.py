@@ -1,6 +1,5 @@
 """How near an export comes to its model: the same rows, predicted by both."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from bert_recipes.evaluation.metrics import scores_from_probabilities
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.evaluation.titles import MAIN_SCORES, TITLES
 from bert_recipes.inference.rows import TextRow
-from bert_recipes.inference.rows_predictor import RowsPredictor
 from bert_recipes.task import REGRESSION
 
 # Between two engines in float32 the order of sums differs, and nothing else.
@@ -26,11 +24,6 @@ def rows_of(predictions: Predictions) -> list[TextRow]:
         TextRow(identifier, row["text"], row.get("text_pair"), row)
         for identifier, row in zip(predictions.ids, cells, strict=True)
     ]
-
-
-def predicted(predictor: RowsPredictor, rows: Iterable[TextRow]) -> np.ndarray:
-    """Return the probabilities of rows, `[rows, num_labels]`."""
-    return np.concatenate([part for _, part in predictor.probabilities(rows)])
 
 
 def difference(before: np.ndarray, after: np.ndarray) -> float:
