@@ -21,7 +21,8 @@ UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
   export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
-  notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
+  notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills restarts \
+  lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -68,6 +69,9 @@ fuzz: $(STAMP) ##- damage 3,000 inputs of each kind: all must end well or in one
 
 kills: $(STAMP) ##- kill runs at 100 of their file operations: all must end as if left alone (half an hour)
 	@$(BIN)/python tests/robustness/kills.py $(ARGS)
+
+restarts: $(STAMP) ##- restart the service in the middle of a load: no request may be lost (ten minutes)
+	@$(BIN)/python tests/robustness/restarts.py $(ARGS)
 
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
 	@$(BIN)/python -P src/bert_recipes/cli/doctor.py
