@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks import measures
+from benchmarks.graphs import GRAPHS, can_make
 from benchmarks.launching import launched
 from benchmarks.lines import (
     BATCH,
@@ -95,6 +96,7 @@ def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float])
 def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
     bert = bench.model().config.model_type == "bert"
     names = [name for name in (*PREDICTION, *PREDICTION_ON_GPU) if bert or name != UNPADDED]
+    names = [name for name in names if name not in GRAPHS or can_make(name)]
     lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
     for number in range(args.rounds + 1):
         for line in lines:

@@ -10,6 +10,7 @@ import pytest
 from support.paths import ROOT
 from transformers import AutoModelForSequenceClassification
 
+from benchmarks.graphs import GRAPHS, GraphPredictor
 from benchmarks.unpadded import UnpaddedPredictor
 from bert_recipes.errors import UserError
 from bert_recipes.inference.predictor import Predictor
@@ -103,6 +104,23 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
     ((_, unpadded),) = UnpaddedPredictor(model, tokenizer, 32).logits(rows)
     assert abs(padded - padded[0]).max() > 1e-3
     np.testing.assert_allclose(unpadded, padded, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "OpenVINO" else pytest.param(name, marks=pytest.mark.slow) for name in GRAPHS]
+)
+def test_the_graph_of_a_line_predicts_what_the_model_does(name, tiny_bert, tokenizer):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
+    # So that texts differ in their logits.
+    model.requires_grad_(False).base_model.encoder.apply(
+        lambda m: m.weight.mul_(20) if hasattr(m, "in_features") else m
+    )
+    rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "a lovely cake of smoke")]
+    by_graph = GraphPredictor(name, model, tokenizer, 32)
+    ((_, expected),) = Predictor(model, tokenizer, 32).logits(rows)
+    ((_, found),) = by_graph.logits(rows)
+    assert abs(expected - expected[0]).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=0.2 * abs(expected).max() if "int8" in name else 1e-4)
 
 
 @pytest.mark.slow
