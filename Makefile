@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
-  export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
+  export serve bundle bench bench-docs bench-exports gpu anatomy anatomy-docs flags-docs pictures \
   notebooks choices column long-texts few-rows label-errors exactness test test-slow test-bundle fuzz kills restarts \
   lint format doctor clean
 
@@ -131,17 +131,14 @@ serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
 
-bench: $(STAMP) ##- measure training and prediction beside the usual defaults
+bench: $(STAMP) ##- measure training, prediction and the service beside the usual: ARGS="--only predict serve"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
-bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
+bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md and docs/serving.md
 	@$(BIN)/python -m benchmarks.bench --write_docs $(ARGS)
 
 bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/deploying.md: MODEL=runs/stock
 	@$(BIN)/python -m benchmarks.exports --model $(MODEL) --write_docs $(ARGS)
-
-bench-serving: $(STAMP) ##- load the service with wrk, with and without batching: MODEL=runs/stock
-	@$(BIN)/python -m benchmarks.serving --model $(MODEL) $(ARGS)
 
 gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
