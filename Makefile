@@ -20,8 +20,9 @@ STAMP := $(VENV)/.installed$(addprefix -,$(TRANSFORMERS))
 UNPINNED := /^huggingface_hub==/d; /^tokenizers==/d
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-mpnet recipe-stock recipe-custom recipe-baseline compare kaggle blend search audit predict \
-  export serve bundle bench bench-docs bench-exports bench-serving gpu anatomy anatomy-docs flags-docs pictures \
-  notebooks choices column long-texts few-rows means label-errors exactness test test-slow test-bundle fuzz kills lint format doctor clean
+  export serve bundle bench bench-docs bench-exports gpu anatomy anatomy-docs flags-docs pictures \
+  notebooks choices column long-texts few-rows means label-errors exactness test test-slow test-bundle fuzz kills restarts \
+  lint format doctor clean
 
 help: ## list the targets
 	@echo "bert-recipes: fine-tune a BERT classifier, stock or with your own head and loss"
@@ -68,6 +69,9 @@ fuzz: $(STAMP) ##- damage 3,000 inputs of each kind: all must end well or in one
 
 kills: $(STAMP) ##- kill runs at 100 of their file operations: all must end as if left alone (half an hour)
 	@$(BIN)/python tests/robustness/kills.py $(ARGS)
+
+restarts: $(STAMP) ##- restart the service in the middle of a load: no request may be lost (ten minutes)
+	@$(BIN)/python tests/robustness/restarts.py $(ARGS)
 
 doctor: $(STAMP) ## check Python, versions, devices, the Hub and the data, and name the cures
 	@$(BIN)/python -P src/bert_recipes/cli/doctor.py
@@ -127,19 +131,16 @@ serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
 
-bench: $(STAMP) ##- measure training and prediction beside the usual defaults
+bench: $(STAMP) ##- measure training, prediction and the service beside the usual: ARGS="--only predict serve"
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
-bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md
+bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md and docs/serving.md
 	@$(BIN)/python -m benchmarks.bench --write_docs $(ARGS)
 
 bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/deploying.md: MODEL=runs/stock
 	@$(BIN)/python -m benchmarks.exports --model $(MODEL) --write_docs $(ARGS)
 
-bench-serving: $(STAMP) ##- load the service with wrk, with and without batching: MODEL=runs/stock
-	@$(BIN)/python -m benchmarks.serving --model $(MODEL) $(ARGS)
-
-gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (half an hour on a machine with one)
+gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions

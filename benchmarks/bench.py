@@ -1,8 +1,9 @@
-"""Measure training and prediction: the usual defaults, this project's, and each of its choices taken back.
+"""Measure training, prediction and the service: usual defaults, this project's, and each of its choices taken back.
 
     python -m benchmarks.bench
     python -m benchmarks.bench --dataset data/disaster-tweets --model google-bert/bert-base-uncased
     python -m benchmarks.bench --only length
+    python -m benchmarks.bench --only serve --litserve_python /tmp/litserve/bin/python
 
 All lines of a table run in one process in interleaved rounds, and the medians are shown, so that a busy machine slows
 them alike; only the peaks of memory, and two processes against one, take processes of their own. Without `--dataset`
@@ -13,23 +14,28 @@ Columns: `real tokens` are those that are no padding; `share` is operations (2 f
 pass, plus attention; three times as many in training) against those of a bfloat16 matrix product, 2048 by 2048 (on
 a GPU 8192 by 8192), measured in every round. In training the padding is that of an epoch, and rows/s and tokens/s are
 those of an epoch whose tokens, padding included, take as long as those of the steps measured: a few steps, each of
-texts of like length, are no epoch in small.
+texts of like length, are no epoch in small. benchmarks/serving.py tells how the service is loaded; it needs `wrk`.
 """
 
 import argparse
 import json
 import logging
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from benchmarks.serving import has_wrk, version_of
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import UserError
 from bert_recipes.files import writing
 from bert_recipes.reporting.documents import markdown_table, put_between_marks
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-TABLES = ("train", "predict", "length", "profile", "grid", "compiled", "processes")
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENT, OF_SERVICE = DOCS / "performance.md", DOCS / "serving.md"
+TABLES = ("train", "predict", "length", "profile", "grid", "compiled", "processes", "serve")
 
 
 def as_markdown(results: dict) -> str:
@@ -161,8 +167,24 @@ def _speed(figures: dict | None) -> str:
     return f"{figures['rows_per_second']:,.0f}" if figures else "out of memory"
 
 
+def service_table(lines: list[dict]) -> str:
+    """Return the table of the service under load."""
+    rows = [
+        [
+            line["service"],
+            str(line["clients"]),
+            f"{line['requests_per_second']:,.0f}",
+            f"{line['p50_ms']:,.0f}",
+            f"{line['p99_ms']:,.0f}",
+            f"{line['errors']:,}",
+        ]
+        for line in lines
+    ]
+    return markdown_table(["service", "clients", "requests/s", "p50, ms", "p99, ms", "errors"], rows, "lrrrrr")
+
+
 # By their names in bench.json, in the order of the document.
-MARKDOWN = {
+MARKDOWN: dict[str, Callable[[Any], str]] = {
     "training": training_table,
     "prediction": prediction_table,
     "length": length_table,
@@ -171,19 +193,30 @@ MARKDOWN = {
     "grid": grid_table,
     "prediction_grid": prediction_grid_table,
     "compiled": compiled_table,
+    "service": service_table,
 }
 
 
 ON_A_GPU = {"grid", "prediction_grid", "compiled"}
 
 
-def write_docs(results: dict, tables: str) -> None:
-    """Put the tables between the marks of docs/performance.md that name the kind of device; plot the lengths."""
+def write_docs(results: dict) -> None:
+    """Put the tables between the marks that name the kind of device; that of the service has a page of its own."""
     device = "gpu" if results["device"] == "cuda" else "cpu"
+    if "service" in results:
+        alone = {name: value for name, value in results.items() if name not in MARKDOWN or name == "service"}
+        put_between_marks(OF_SERVICE, f"bench serve on {device}", as_markdown(alone).rstrip())
+    results = {name: value for name, value in results.items() if name != "service"}
+    if any(name in results for name in MARKDOWN):
+        _write_speed(results, device)
+
+
+def _write_speed(results: dict, device: str) -> None:
     # A GPU alone has no second one to deal a step to, and is lent by the minute.
-    optional = ON_A_GPU if device == "cpu" else set(MARKDOWN) - {"grid", "prediction_grid"}
+    optional = {*ON_A_GPU, "service"} if device == "cpu" else set(MARKDOWN) - {"grid", "prediction_grid"}
     if missing := [name for name in MARKDOWN if name not in results and name not in optional]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
+    tables = as_markdown(results)
     if "length" in results:
         plot = DOCUMENT.with_name(f"length_{device}.svg")
         plot_lengths(results, plot)
@@ -219,16 +252,26 @@ def parse_arguments() -> argparse.Namespace:
     parser = ScriptParser(__doc__)
     parser.add_argument("--dataset", nargs="+", help="as the recipes take it (random words)")
     parser.add_argument("--model", help="as the recipes take it (embedded:minilm; on a GPU a random bert-base)")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to measure (all)")
+    parser.add_argument("--only", nargs="+", choices=TABLES, help="tables to measure (all)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all lines (3)")
     parser.add_argument("--steps", type=int, default=4, help="training steps measured in a round (4)")
     parser.add_argument("--rows", type=int, default=4096, help="texts (4096)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="of the service, at once (1 8 64)")
+    parser.add_argument("--seconds", type=int, default=10, help="that the service is loaded in a round (10)")
+    parser.add_argument("--litserve_python", help="a Python that has LitServe, to load it beside the service")
     parser.add_argument("--output_dir", default="runs/bench", help="where bench.json and bench.md go (runs/bench)")
-    parser.add_argument(
-        "--write_docs", action="store_true", help="measure nothing; put the tables there into docs/performance.md"
-    )
+    parser.add_argument("--write_docs", action="store_true", help="measure nothing; put the tables there into docs/")
     parser.add_argument("--part", help=argparse.SUPPRESS)  # what a process of its own is started for
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not has_wrk() and not args.write_docs and "serve" in (args.only or TABLES):
+        if args.only:
+            raise UserError("the service is loaded with wrk, which is not installed: apt install wrk.")
+        print("The table 'serve' is left out: wrk is not installed (apt install wrk).", file=sys.stderr)
+        args.only = [name for name in TABLES if name != "serve"]
+    args.only = args.only or TABLES
+    if args.litserve_python:
+        version_of("litserve", args.litserve_python)
+    return args
 
 
 def _of_the_same(path: Path, measured: dict) -> dict:
@@ -249,7 +292,7 @@ def main():
         if not (folder / "bench.json").is_file():
             raise UserError(f"--write_docs: there is no {folder}/bench.json to write of: run make bench first.")
         results = json.loads((folder / "bench.json").read_text(encoding="utf-8"))
-        write_docs(results, as_markdown(results))
+        write_docs(results)
         return
     from benchmarks import speed
 

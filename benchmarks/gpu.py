@@ -9,7 +9,6 @@ what the bench has measured by then, and checks.json stay in the output folder.
 
 import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.serving import has_wrk
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.errors import UserError
@@ -55,15 +55,14 @@ def checks(out: Path) -> dict[str, Check]:
     quickstart = ["--config", "recipes/configs/quickstart.yaml", "--overwrite", "--output_dir"]
     deepspeed = "" if importlib.util.find_spec("deepspeed") else "pip install -c constraints.txt -e '.[deepspeed]'"
     tweets = "" if TWEETS.is_dir() else f"the competition's files in {TWEETS.relative_to(ROOT)}"
-    wrk = "" if shutil.which("wrk") else "wrk (apt install wrk)"
-    service = ["--model", f"{out}/stock", "--seconds", "10", "--output", f"{out}/bench/serving.json"]
+    wrk = "" if has_wrk() else "wrk (apt install wrk)"
     found = {
         "stock": Check([python, "recipes/stock.py", *quickstart, f"{out}/stock"], 180, timed=True),
         "custom": Check(
             [python, "recipes/custom.py", *quickstart, f"{out}/custom", "--pooling", "mean"], 180, timed=True
         ),
-        "service": Check([python, "-m", "benchmarks.serving", *service], 300, timed=True, missing=wrk),
         "bench": Check([*bench, "--only", "grid", "train", "predict", "length", "profile"], 600, timed=True),
+        "service": Check([*bench, "--only", "serve"], 300, timed=True, missing=wrk),
         # Apart, since it may not come to its end.
         "compiled": Check([*bench, "--only", "compiled"], 300, timed=True),
         "exactness": Check([python, "-m", "benchmarks.exactness"], 240),

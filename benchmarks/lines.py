@@ -5,6 +5,7 @@ Of each line a round measures some steps, or one pass over the texts; what is ke
 
 import argparse
 import contextlib
+import functools
 import statistics
 import tempfile
 import time
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from benchmarks import measures
+from benchmarks.graphs import GRAPHS, GraphPredictor
 from benchmarks.unpadded import UnpaddedPredictor, UnpaddedTrainer
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.config.training_arguments import RecipeTrainingArguments
@@ -138,7 +140,7 @@ TRAINING = {
     ),
 }
 # These would be the defaults again.
-CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention"}
+CPU_ONLY = {"… with torch's dropout, attention and embeddings", "… with torch's attention", *GRAPHS}
 GPU_ONLY = {
     UNPADDED: (recipe_trainer, False, {"kind": UnpaddedTrainer, "cuda_graphs": False}, ()),
     WITHOUT_GRAPHS: (recipe_trainer, False, {"cuda_graphs": False}, ()),
@@ -334,7 +336,7 @@ class PredictionLine:
 
 # name: (batch size of the pipeline, options, texts predicted in a round: fewer where they take long, what is patched
 # away, predictor)
-PREDICTION = {
+PREDICTION: dict[str, Any] = {
     "`pipeline`, its defaults": (1, {}, 128, (), None),
     PIPELINE: (32, {}, 512, (), None),
     OURS: (None, {}, 2048, (), Predictor),
@@ -342,7 +344,7 @@ PREDICTION = {
     "… in the order of the texts": (None, {}, 1024, (AS_THEY_CAME,), Predictor),
     "… with torch's attention": (None, {}, 2048, (NOT_QUICKENED,), Predictor),
     UNPADDED: (None, {}, 2048, (), UnpaddedPredictor),
-}
+} | {name: (None, {"bf16": False}, 1024, (), functools.partial(GraphPredictor, name)) for name in GRAPHS}
 
 
 def _of_tokens(count: int):

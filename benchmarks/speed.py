@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks import measures
+from benchmarks import measures, serving
+from benchmarks.graphs import GRAPHS, can_make
 from benchmarks.launching import launched
 from benchmarks.lines import (
     BATCH,
@@ -95,6 +96,7 @@ def _training(bench: Bench, args: argparse.Namespace, rate: Callable[[], float])
 def _prediction(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[dict]:
     bert = bench.model().config.model_type == "bert"
     names = [name for name in (*PREDICTION, *PREDICTION_ON_GPU) if bert or name != UNPADDED]
+    names = [name for name in names if name not in GRAPHS or can_make(name)]
     lines = [PredictionLine(bench, name) for name in names if _is_for(bench.device, name)]
     for number in range(args.rounds + 1):
         for line in lines:
@@ -216,6 +218,11 @@ def _by_processes(bench: Bench, args: argparse.Namespace, rate: Callable[[], flo
     yield {str(count): medians(of_count) for count, of_count in rounds.items()}
 
 
+def _under_load(bench: Bench, args: argparse.Namespace, rate: Callable[[], float]) -> Iterator[list[dict]]:
+    """Yield the figures of the service, for each way of batching and number of clients."""
+    yield from serving.measure(bench, args, _say)
+
+
 # (what --only calls it, its name in bench.json, what measures it), in the order in which they are measured.
 TABLES = (
     ("grid", "grid", _grid),
@@ -226,6 +233,7 @@ TABLES = (
     ("profile", "profile", _profile),
     ("compiled", "compiled", _compiled),
     ("processes", "processes", _by_processes),
+    ("serve", "service", _under_load),
 )
 ON_A_GPU = {"grid", "prediction_grid", "compiled"}
 

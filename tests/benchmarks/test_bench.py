@@ -10,6 +10,8 @@ import pytest
 from support.paths import ROOT
 from transformers import AutoModelForSequenceClassification
 
+from benchmarks.graphs import GRAPHS, GraphPredictor
+from benchmarks.speed import TABLES
 from benchmarks.unpadded import UnpaddedPredictor
 from bert_recipes.errors import UserError
 from bert_recipes.inference.predictor import Predictor
@@ -61,15 +63,36 @@ def test_the_table_of_a_device_replaces_its_own_in_the_docs(tmp_path):
     docs.write_text("a\n<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\nb\n")
     bench["write_docs"].__globals__["DOCUMENT"] = docs
     bench["plot_lengths"].__globals__["plot_lengths"] = lambda results, path: None
-    bench["write_docs"](results(), "new\n")
-    bench["write_docs"](results(), "newer\n")
+    bench["write_docs"](results(model="new"))
+    bench["write_docs"](results(model="newer"))
     plot = "![time of a text against its length](length_cpu.svg)"
-    between = f"<!-- make bench on cpu: begin -->\nnewer\n\n{plot}\n<!-- make bench on cpu: end -->"
+    newer = bench["as_markdown"](results(model="newer"))
+    between = f"<!-- make bench on cpu: begin -->\n{newer}\n{plot}\n<!-- make bench on cpu: end -->"
     assert docs.read_text() == f"a\n{between}\nb\n"
     whole = docs.read_text()
     with pytest.raises(UserError, match=r"bench\.json has no length: run make bench without --only first"):
-        bench["write_docs"]({name: value for name, value in results().items() if name != "length"}, "part\n")
+        bench["write_docs"]({name: value for name, value in results().items() if name != "length"})
     assert docs.read_text() == whole
+
+
+def test_the_table_of_the_service_has_a_page_of_its_own(tmp_path):
+    bench = runpy.run_path(str(BENCH))
+    speed, service = tmp_path / "performance.md", tmp_path / "serving.md"
+    speed.write_text("<!-- make bench on cpu: begin -->\nold\n<!-- make bench on cpu: end -->\n")
+    service.write_text("<!-- make bench serve on cpu: begin -->\nold\n<!-- make bench serve on cpu: end -->\n")
+    bench["write_docs"].__globals__.update(DOCUMENT=speed, OF_SERVICE=service, plot_lengths=lambda results, path: None)
+    figures = {"requests_per_second": 1234.4, "p50_ms": 12.6, "p99_ms": 99.9, "requests": 9, "errors": 1}
+    lines = [{"service": "LitServe 1.2", "clients": 8} | figures]
+    row = "| LitServe 1.2 | 8 | 1,234 | 13 | 100 | 1 |"
+    alone = {name: value for name, value in results().items() if not isinstance(value, dict)}
+    bench["write_docs"](alone | {"versions": {"torch": "1.2"}, "service": lines})
+    assert row in service.read_text()
+    assert "torch 1.2" in service.read_text()
+    assert speed.read_text().splitlines()[1] == "old"
+    bench["write_docs"](results(service=lines))
+    assert "| fast | 85.0 |" in speed.read_text()
+    assert row not in speed.read_text()
+    assert "| fast | 85.0 |" not in service.read_text()
 
 
 def test_of_a_gpu_the_docs_take_what_was_measured(tmp_path):
@@ -77,12 +100,12 @@ def test_of_a_gpu_the_docs_take_what_was_measured(tmp_path):
     docs = tmp_path / "performance.md"
     before, after = "<!-- make bench on gpu: begin -->", "<!-- make bench on gpu: end -->"
     docs.write_text(f"{before}\n{after}\n")
-    bench["write_docs"].__globals__["DOCUMENT"] = docs
+    bench["write_docs"].__globals__.update(DOCUMENT=docs, as_markdown=lambda results: "tables")
     measured = {"device": "cuda", "grid": {}, "prediction_grid": {}}
-    bench["write_docs"](measured, "tables")
+    bench["write_docs"](measured)
     assert docs.read_text() == f"{before}\ntables\n{after}\n"
     with pytest.raises(UserError, match=r"bench\.json has no grid"):
-        bench["write_docs"]({"device": "cuda", "prediction_grid": {}}, "tables\n")
+        bench["write_docs"]({"device": "cuda", "prediction_grid": {}})
 
 
 def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
@@ -103,6 +126,45 @@ def test_unpadded_execution_is_exact(tiny_bert, tokenizer):
     ((_, unpadded),) = UnpaddedPredictor(model, tokenizer, 32).logits(rows)
     assert abs(padded - padded[0]).max() > 1e-3
     np.testing.assert_allclose(unpadded, padded, atol=1e-5)
+
+
+def parsed(monkeypatch, *flags):
+    bench = runpy.run_path(str(BENCH))
+    monkeypatch.setitem(bench["parse_arguments"].__globals__, "has_wrk", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["bench", *flags])
+    return bench["parse_arguments"]()
+
+
+def test_without_wrk_the_other_tables_are_measured(monkeypatch, capsys):
+    assert set(parsed(monkeypatch).only) == {asked for asked, _, _ in TABLES} - {"serve"}
+    assert capsys.readouterr().err == "The table 'serve' is left out: wrk is not installed (apt install wrk).\n"
+    assert parsed(monkeypatch, "--only", "train").only == ["train"]
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UserError, match="wrk, which is not installed: apt install wrk"):
+        parsed(monkeypatch, "--only", "train", "serve")
+
+
+@pytest.mark.parametrize("python", [sys.executable, "no/such/python"])
+def test_a_python_without_litserve_is_told_before_anything_is_measured(python, monkeypatch):
+    with pytest.raises(UserError, match=rf"--litserve_python {python} is no Python that has litserve"):
+        parsed(monkeypatch, "--only", "train", "--litserve_python", python)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "OpenVINO" else pytest.param(name, marks=pytest.mark.slow) for name in GRAPHS]
+)
+def test_the_graph_of_a_line_predicts_what_the_model_does(name, tiny_bert, tokenizer):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
+    # So that texts differ in their logits.
+    model.requires_grad_(False).base_model.encoder.apply(
+        lambda m: m.weight.mul_(20) if hasattr(m, "in_features") else m
+    )
+    rows = [TextRow("", text) for text in ("fire in a storm", "cake", "a storm", "a lovely cake of smoke")]
+    by_graph = GraphPredictor(name, model, tokenizer, 32)
+    ((_, expected),) = Predictor(model, tokenizer, 32).logits(rows)
+    ((_, found),) = by_graph.logits(rows)
+    assert abs(expected - expected[0]).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=0.2 * abs(expected).max() if "int8" in name else 1e-4)
 
 
 @pytest.mark.slow
