@@ -213,6 +213,21 @@ SHAPES = {
     ),
     "cp949": Shape("train.csv", bare(KOREAN).encode("cp949"), KOREAN, flags={"encoding": "cp949"}),
     "cp1252, not said": Shape("train.csv", quoted(FRENCH).encode("cp1252"), refused="is likely cp1252"),
+    "letters that are as likely Czech": Shape(
+        "train.csv",
+        bare([(i, f"déjà vu à Noël {i}", c) for i, _, c in PLAIN]).encode("cp1252"),
+        refused="is likely cp1252: give --encoding cp1252 if a word of it is “déjà” .it could also be cp1250, “déjŕ”",
+    ),
+    "letters that are signs elsewhere": Shape(
+        "train.csv",
+        bare([(i, f"źle działa, łatwo się psuje {i}", c) for i, _, c in PLAIN]).encode("cp1250"),
+        refused="is likely cp1250: give --encoding cp1250 if a word of it is “źle” .it could also be cp1252, “Ÿle”",
+    ),
+    "Russian, not said": Shape(
+        "train.csv",
+        bare([(i, f"плохое качество {i}", c) for i, _, c in PLAIN]).encode("cp1251"),
+        refused="is likely cp1251: give --encoding cp1251 if a word of it is “плохое” .it could also be cp1253, ",
+    ),
     "cp1252": Shape("train.csv", quoted(FRENCH).encode("cp1252"), FRENCH, flags={"encoding": "cp1252"}),
     "shift-jis, not said": Shape(
         "train.tsv",

@@ -4,6 +4,7 @@ import codecs
 import errno
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from charset_normalizer import from_bytes
+from charset_normalizer import CharsetMatch, from_bytes
 
 from bert_recipes.errors import UserError, in_one_line, some
 
@@ -37,6 +38,7 @@ COMPRESSED = (".gz", ".zip")
 # Short texts with arrows, dots and dashes look like chaos to charset-normalizer, which gives up at 0.2 of it.
 CHAOS = 1.0
 CHUNK = 1 << 20  # bytes
+ONE_BYTE = "cp125"
 SAMPLE = 1 << 15  # bytes around the first that cannot be decoded, from which an encoding is told
 
 
@@ -240,15 +242,36 @@ def _proposal(path: Path, place: int) -> str:
         return "it is damaged or no text file"
     # Whole lines, so that no character is cut.
     sample = sample[sample.find(b"\n") + 1 if begin else 0 : (sample.rfind(b"\n") + 1) or None]
-    likely: list[str] = []
-    for match in from_bytes(sample, cp_isolation=list(USUAL_ENCODINGS), threshold=CHAOS):
-        same = [match.encoding, *match.could_be_from_charset]
-        likely += [min(same, key=lambda name: _rank(name))]
-    fits = [name for name in dict.fromkeys(likely) if _undecodable(path, name) is None]
+    matches = [*from_bytes(sample, cp_isolation=list(USUAL_ENCODINGS), threshold=CHAOS)]
+    if matches and _usual(matches[0]).startswith(ONE_BYTE):
+        # charset-normalizer has no order for these: French in cp1252 has the letters of Czech in cp1250.
+        matches.sort(key=_by_letters)
+    fits = [name for name in dict.fromkeys(map(_usual, matches)) if _undecodable(path, name) is None]
     if not fits:
         return "none of the usual encodings fits either: it is damaged or no text file"
-    others = f" (it could also be {', '.join(fits[1:3])})" if fits[1:] else ""
-    return f"it is likely {fits[0]}: give --encoding {fits[0]}{others}"
+    advice = f"it is likely {fits[0]}: give --encoding {fits[0]}"
+    if not fits[1:]:
+        return advice
+    words = (word for word in re.findall(rb"[^\s\"',;]+", sample) if not word.isascii())
+    spelt = ([word.decode(name, "replace") for name in fits[:3]] for word in words)
+    # One of which a reader of the language can tell.
+    first, *others = next((word for word in spelt if word[0] != word[1]), [""] * len(fits[:3]))
+    if not first:
+        return advice
+    also = " or ".join(f"{name}, “{word}”" for name, word in zip(fits[1:3], others, strict=True))
+    return f"{advice} if a word of it is “{first}” (it could also be {also})"
+
+
+def _usual(match: CharsetMatch) -> str:
+    """Return the most usual of the encodings that read a sample alike."""
+    return min([match.encoding, *match.could_be_from_charset], key=_rank)
+
+
+def _by_letters(match: CharsetMatch) -> tuple[bool, float, int, float, int]:
+    """Return what sorts encodings of one byte first, and of those that are chaos alike the one with fewer signs."""
+    signs = sum(not character.isascii() and not character.isalpha() for character in str(match))
+    name = _usual(match)
+    return not name.startswith(ONE_BYTE), round(match.chaos, 2), signs, -match.coherence, _rank(name)
 
 
 def _rank(name: str) -> int:
