@@ -90,6 +90,11 @@ clean: ## remove the environment and what Python leaves behind; runs/ stays
 	@rm -rf $(VENV) build/lib build/bdist.* src/*.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+ifneq ($(PROCS),1)
+ifeq ($(shell printf '%s' '$(PROCS)' | grep -cxE '[1-9][0-9]{0,4}'),0)
+$(error PROCS=$(PROCS): give a number of processes from 1 on)
+endif
+endif
 # What starts a script, in one process or in PROCS.
 LAUNCH = $(BIN)/$(if $(filter 1,$(PROCS)),python,accelerate launch --multi_gpu --num_machines 1 \
   --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)

@@ -97,6 +97,8 @@ def predict(args: argparse.Namespace, process: Process | None = None, folder: Pa
     if args.no_header:
         given["no_header"] = args.no_header == "true"
     check_output(args.output, args.input)
+    if "-" in args.input and sys.stdin.isatty():
+        print("Reading texts from the keyboard, a line each, until Ctrl-D; --input names a file.", file=sys.stderr)
     predictor = load_predictor(
         args.model,
         max_length=args.max_length,
@@ -143,4 +145,4 @@ def write(predictor: "RowsPredictor", rows: Iterator["TextRow"], output: str) ->
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_main(main, "nothing was written, and the same command goes on with a folder of finished parts")

@@ -105,6 +105,13 @@ def test_a_blend_from_the_makefile(competition, tiny_bert, tmp_path):
     )
 
 
+@pytest.mark.parametrize("count", ["0", "-1", "two", "", "1 2"])
+def test_a_number_of_processes_that_is_none_is_one_sentence(count):
+    done = make("predict", f"PROCS={count}", "INPUT=x.csv")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(f"*** PROCS={count}: give a number of processes from 1 on.  Stop.")
+
+
 def test_a_mistake_on_two_processes_is_one_sentence(tmp_path):
     done = make("recipe-stock", "PROCS=2", f"ARGS=--dataset no/such/place --output_dir {tmp_path / 'run'}")
     assert done.returncode != 0

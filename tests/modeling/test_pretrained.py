@@ -88,6 +88,13 @@ def test_a_name_that_is_no_model(name):
         resolve_model(name)
 
 
+def test_a_run_that_was_not_made_yet_says_to_train(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("runs/stock", "runs/custom/export"):
+        with pytest.raises(UserError, match=f"--model {name}: there is no such run yet; train first"):
+            resolve_model(name)
+
+
 def test_a_hub_id_while_offline_names_the_alternative_in_time(monkeypatch, tmp_path):
     # An address of the range kept for documentation: nothing is there to answer.
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://192.0.2.1")

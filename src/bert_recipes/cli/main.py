@@ -19,8 +19,12 @@ from bert_recipes.files import NO_SPACE
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
 
 
-def run_main(main: Callable[[], object]) -> None:
+def run_main(main: Callable[[], object], left: str = "the same command goes on from the last checkpoint") -> None:
     """Run a script's `main` and end the process.
+
+    Args:
+        main: of the script.
+        left: what is there after Ctrl-C, for a sentence.
 
     The status is 2 after a `UserError`, a full disk or the loss of another process, told in one sentence on stderr,
     and 128 + the signal's number after a `StoppedError` or, without a word, where nobody reads the output any more
@@ -49,7 +53,8 @@ def run_main(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         if "--debug" in sys.argv:
             raise
-        print("interrupted: the same command goes on from the last checkpoint, if there is one.", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":
+            print(f"interrupted: {left}, if there is one.", file=sys.stderr)
         status = 128 + signal.SIGINT
     _flush()
     if "torch" in sys.modules:

@@ -54,6 +54,8 @@ def _resolve(name: str, finished: bool, trust_remote_code: bool) -> str:
     path = Path(name).expanduser()
     if path.is_dir():
         return _checked_model(_model_of_run(path, name), name, finished, trust_remote_code)
+    if path.parts[:1] == ("runs",) and not path.exists():
+        raise UserError(f"--model {name}: there is no such run yet; train first, as with make recipe-stock.")
     on_hub = parse_hub_name(name)
     if path.exists() or on_hub is None or on_hub.subset:
         raise UserError(
