@@ -138,6 +138,22 @@ def test_a_run_of_an_older_version_has_one_text_column(tmp_path):
     assert find_input_columns(["body", "text"], "rows", trained={"text": "body"}).text == ["body"]
 
 
+def test_another_text_than_the_trained_one_is_told_of_once(capsys):
+    def said(names, **asked):
+        found = find_input_columns(names, "new.csv", trained={"text": ["body"]}, **asked)
+        return found.text, capsys.readouterr().err
+
+    assert said(["id", "title", "body"]) == (["body"], "")
+    assert said(["id", "comment"], text="comment") == (["comment"], "")
+    text, told = said(["id", "comment"])
+    assert text == ["comment"]
+    assert told == (
+        "new.csv has no column body, which the model was trained on: comment is read for it; --text_column names "
+        "another.\n"
+    )
+    assert said(["id", "comment"]) == (["comment"], "")
+
+
 def test_a_less_usual_id_is_found_in_rows_to_predict_unless_the_model_knew_none():
     names = ["index", "title"]
     assert find_input_columns(names, "rows").id == "index"

@@ -65,7 +65,10 @@ def test_from_the_makefile_and_a_mistake_there(place):
     done = make(f"INPUT={place}/new.csv")
     assert done.returncode
     assert (
-        done.stderr.count("error: 2 processes (PROCS, WORLD_SIZE or SLURM_NTASKS says so) cannot share standard output") == 1
+        done.stderr.count(
+            "error: 2 processes (PROCS, WORLD_SIZE or SLURM_NTASKS says so) cannot share standard output"
+        )
+        == 1
     )
     done = make(f"INPUT={place}/none.csv", f"OUTPUT={place / 'none-made.csv'}")
     assert done.returncode

@@ -1,11 +1,15 @@
 """Which column of a file is the text, the second text, the label and the id: by its name, unless that is said."""
 
+import functools
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bert_recipes.columns import JOINT
 from bert_recipes.errors import UserError, some
+from bert_recipes.terminal import printable
 
 # In two tiers: a name of the second is looked for only where there is none of the first.
 TEXT_NAMES = (
@@ -142,15 +146,28 @@ def find_input_columns(
             f"{' and '.join(there)} alone: name the text with --text_column."
         )
     known = {part: trained[part] for part in ("text_pair", "id") if trained.get(part) in names}
+    is_guessed = bool(trained_text) and not text and not there
     text, pair = _find_texts(names, source, text or there or None, text_pair or known.get("text_pair"))
     if pair is None and trained.get("text_pair"):
         raise UserError(
             f"{source}: the model was trained on pairs: name the second text with --text_pair_column; it has "
             f"{listed(names)}."
         )
+    if is_guessed:
+        _tell(
+            f"{source} has no column {' and no '.join(trained_text)}, which the model was trained on: "
+            f"{' and '.join(text)} is read for it; --text_column names another."
+        )
     # A model that was trained without a column of ids knows of none, whatever a less usual name may stand for.
     guessed = _guess_id(names, source, lambda name: not trained_text and name not in (*text, pair))
     return Columns(text, pair, [], id or known.get("id") or guessed)
+
+
+@functools.cache  # once, however many files there are
+def _tell(sentence: str) -> None:
+    # Not among what a prediction writes to standard output.
+    if os.environ.get("RANK", "0") == "0":
+        print(printable(sentence), file=sys.stderr)
 
 
 def _several(names: str | list[str] | None) -> list[str]:
