@@ -14,7 +14,8 @@ class Average(TrainerCallback):
 
     def __init__(self, share: float = 0.0, start: float = 0.0):
         self.share, self.start = share, start
-        self.average, self.steps = [], 0
+        self.average: list[torch.Tensor] = []
+        self.steps = 0
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, model=None, **kwargs):
