@@ -224,6 +224,15 @@ def test_a_training_ends_with_the_same_weights(kind, captured, tiny_bert, tmp_pa
         assert torch.equal(found, expected), name
 
 
+def test_a_capture_that_fails_names_the_cure():
+    def fails(run, device, pool):
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    EncoderGraphs(model := encoder(), fails)
+    with pytest.raises(UserError, match=r"not permitted when stream is capturing\): give --cuda_graphs false"):
+        gradients_of(model, [batch()] * 2)
+
+
 def test_without_memory_for_a_graph_training_goes_on(monkeypatch):
     batches = [batch(seed=seed) for seed in range(4)]
     expected = gradients_of(encoder(), batches)

@@ -20,7 +20,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 from transformers import AttentionInterface, PreTrainedModel, TrainingArguments
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from bert_recipes.errors import UserError
+from bert_recipes.errors import UserError, in_one_line
 
 # The families that were captured and compared with themselves to the last bit, on an H100.
 # ALBERT's layers share weights, whose gradients a capture adds up in another order; MPNet's positions come from the
@@ -129,7 +129,12 @@ class EncoderGraphs:
                 outputs, output_spec = tree_flatten(self.forward(*args, **kwargs))
                 grown = memory_in_use(self.anchor.device) - before
                 return tree_unflatten(list(_Noted.apply(self.seen, key, grown, *outputs)), output_spec)
-            self.captured[key] = _Shape(self, leaves, spec, self.seen[key].needed)
+            try:
+                self.captured[key] = _Shape(self, leaves, spec, self.seen[key].needed)
+            except RuntimeError as error:  # which leaves the GPU's generator in the capture
+                raise UserError(
+                    f"the encoder cannot be captured as CUDA graphs ({in_one_line(error)}): give --cuda_graphs false."
+                ) from error
         shape = self.captured[key]
         outputs = _Replay.apply(self.anchor, shape, *(leaf for leaf in leaves if isinstance(leaf, Tensor)))
         return tree_unflatten(list(outputs), shape.output_spec)
