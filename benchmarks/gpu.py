@@ -52,6 +52,7 @@ def checks(out: Path) -> dict[str, Check]:
     short = ["--config", "recipes/configs/quickstart.yaml", "--max_steps", "20", "--overwrite", "--output_dir"]
     seeded = ["--config", "benchmarks/configs/minilm_fast.yaml", "--overwrite"]
     bench = [python, "-m", "benchmarks.bench", "--steps", "24", "--output_dir", f"{out}/bench"]
+    bench += ["--rows", "16384"]  # four chunks, so that one is tokenized while another is predicted
     quickstart = ["--config", "recipes/configs/quickstart.yaml", "--overwrite", "--output_dir"]
     deepspeed = "" if importlib.util.find_spec("deepspeed") else "pip install -c constraints.txt -e '.[deepspeed]'"
     tweets = "" if TWEETS.is_dir() else f"the competition's files in {TWEETS.relative_to(ROOT)}"
