@@ -254,11 +254,16 @@ def test_nothing_of_training_is_imported_and_for_lines_of_text_no_reader_of_tabl
 
 def test_what_is_no_export_says_what_to_install(export, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("none")
-    for model, hint in ((tmp_path, ""), (export.parent, f", as {export} is")):
+    any_other = "is no export{}, and any other model"
+    for model, said in (
+        (tmp_path, any_other.format("")),
+        (export.parent, any_other.format(f", as {export} is")),
+        (tmp_path / "mistyped", "is no folder here, and a model of the Hub"),
+    ):
         done = without_training("--model", model, stdin="fire\n")
         assert done.returncode == 2
         assert done.stdout == ""
-        assert f"error: --model {model} is no export{hint}, and any other model needs " in done.stderr
+        assert f"error: --model {model} {said} needs " in done.stderr
         assert ", which is not installed: pip install 'bert-recipes[train]'.\n" in done.stderr
 
 

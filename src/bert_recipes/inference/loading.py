@@ -1,10 +1,8 @@
 """What predicts, given a name: an export by its own engine, anything else by torch, which is imported for it alone."""
 
-import importlib.util
 from pathlib import Path
 
 from bert_recipes.devices import share_cores, take_gpu
-from bert_recipes.errors import UserError
 from bert_recipes.extras import asking_for_extra
 from bert_recipes.inference.export_format import is_export
 from bert_recipes.inference.rows_predictor import RowsPredictor
@@ -38,12 +36,11 @@ def load_predictor(
         from bert_recipes.inference.exported import ExportedPredictor
 
         return ExportedPredictor.load(name, max_length=max_length, bf16=bf16)
-    export = Path(name) / "export"
-    if importlib.util.find_spec("torch") is None and not Path(name).expanduser().exists():
-        raise UserError(f"--model {name}: there is no such folder here; without torch it must be that of an export.")
-    with asking_for_extra(
-        f"--model {name} is no export{f', as {export} is' * is_export(export)}, and any other model"
-    ):
+    folder = Path(name).expanduser()
+    what = "is no export, and any other model" if folder.exists() else "is no folder here, and a model of the Hub"
+    if is_export(export := folder / "export"):
+        what = f"is no export, as {export} is, and any other model"
+    with asking_for_extra(f"--model {name} {what}"):
         from bert_recipes.inference.folds import load_trained
     if process is not None:
         take_gpu(process.local_rank)
