@@ -145,7 +145,7 @@ bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md a
 bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/deploying.md: MODEL=runs/stock
 	@$(BIN)/python -m benchmarks.exports --model $(MODEL) --write_docs $(ARGS)
 
-gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (twenty minutes on a machine with one)
+gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (half an hour on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 anatomy: $(STAMP) ## take both models apart, station by station, on your own versions

@@ -170,6 +170,12 @@ def say(text: str, style: str | None = None, *, whole: bool = False) -> None:
     console.print(printable(text), style=style, markup=False, soft_wrap=whole or not _wraps())
 
 
+def say_beside_data(text: str) -> None:
+    """Print `text` to standard error, unless this is not the main process: standard output is for predictions."""
+    if not console.quiet:
+        print(printable(text), file=sys.stderr)
+
+
 def warn(text: str) -> None:
     """Print a warning, unless this is not the main process."""
     console.print(f"[yellow]warning:[/yellow] {as_markup(text)}", soft_wrap=not _wraps())

@@ -1,16 +1,16 @@
 """Which column of a file is the text, the second text, the label and the id: by its name, unless that is said."""
 
 import functools
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bert_recipes.columns import JOINT
 from bert_recipes.errors import UserError, some
-from bert_recipes.terminal import printable
+from bert_recipes.terminal import say_beside_data
 
+# However many files lack the column.
+_say_once = functools.cache(say_beside_data)
 # In two tiers: a name of the second is looked for only where there is none of the first.
 TEXT_NAMES = (
     ("text", "sentence", "review", "tweet", "comment", "content", "message", "document"),
@@ -154,20 +154,13 @@ def find_input_columns(
             f"{listed(names)}."
         )
     if is_guessed:
-        _tell(
+        _say_once(
             f"{source} has no column {' and no '.join(trained_text)}, which the model was trained on: "
             f"{' and '.join(text)} is read for it; --text_column names another."
         )
     # A model that was trained without a column of ids knows of none, whatever a less usual name may stand for.
     guessed = _guess_id(names, source, lambda name: not trained_text and name not in (*text, pair))
     return Columns(text, pair, [], id or known.get("id") or guessed)
-
-
-@functools.cache  # once, however many files there are
-def _tell(sentence: str) -> None:
-    # Not among what a prediction writes to standard output.
-    if os.environ.get("RANK", "0") == "0":
-        print(printable(sentence), file=sys.stderr)
 
 
 def _several(names: str | list[str] | None) -> list[str]:

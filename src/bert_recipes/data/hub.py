@@ -5,7 +5,6 @@ import functools
 import importlib
 import os
 import re
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from huggingface_hub.utils import get_session, validate_repo_id
 
 from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.files import NO_SPACE
-from bert_recipes.terminal import printable
+from bert_recipes.terminal import say_beside_data
 
 HUB_TIMEOUT = 5.0  # seconds
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -209,11 +208,9 @@ class HubFiles:
 
     def warn_of_cache(self, revision: str | None, commit: str) -> None:
         """Say what commit of the cache stands for a revision that the Hub could not be asked for."""
-        asked = COMMIT.fullmatch(revision or "") or constants.HF_HUB_OFFLINE or os.environ.get("RANK", "0") != "0"
-        if not asked:
-            # Not among what a prediction writes to standard output.
+        if not (COMMIT.fullmatch(revision or "") or constants.HF_HUB_OFFLINE):
             sentence = f"{self.what} is taken from the cache, as of commit {commit}: the Hub cannot be asked now."
-            print(printable(f"warning: {sentence}"), file=sys.stderr)
+            say_beside_data(f"warning: {sentence}")
 
     def commit_in_cache(self) -> str | None:
         """Return the commit that the revision was when the cache last heard of it."""

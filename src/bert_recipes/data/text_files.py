@@ -38,7 +38,7 @@ COMPRESSED = (".gz", ".zip")
 # Short texts with arrows, dots and dashes look like chaos to charset-normalizer, which gives up at 0.2 of it.
 CHAOS = 1.0
 CHUNK = 1 << 20  # bytes
-ONE_BYTE = "cp125"
+ONE_BYTE = "cp125"  # what the names of those begin with, of the usual encodings, that have a byte for each letter
 SAMPLE = 1 << 15  # bytes around the first that cannot be decoded, from which an encoding is told
 
 

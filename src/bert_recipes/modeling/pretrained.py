@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -168,10 +167,8 @@ def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: boo
 
 
 def _tell(note: str, finished: bool) -> None:
-    if finished and not terminal.console.quiet:  # standard output is for the predictions
-        print(terminal.printable(note), file=sys.stderr)
-    elif not finished:
-        terminal.say(note)
+    say = terminal.say_beside_data if finished else terminal.say
+    say(note)
 
 
 def _check_kind(config: dict[str, Any], name: str, finished: bool, trust_remote_code: bool) -> None:

@@ -88,11 +88,11 @@ class RecipeTrainer(EvaluatingTrainer):
         restore_states(self.callback_handler.callbacks, self.state)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        # Trainer looks whether the steps are done after a step, and would make one more.
         if self.graphs is None and self._replays():
             self.graphs = EncoderGraphs(cast(PreTrainedModel, self.model.base_model))
         self._total_loss_scalar += self.total_loss_before
         self.total_loss_before = 0.0
+        # Trainer looks whether the steps are done after a step, and would make one more.
         if self.state.global_step >= self.state.max_steps or (self.early_stopping and self.early_stopping.is_over):
             self.control.should_training_stop = True
         else:
