@@ -12,7 +12,6 @@ those of a seed's folds, and say little where jobs share a machine.
 
 import argparse
 import contextlib
-import dataclasses
 import html
 import re
 import shutil
@@ -213,13 +212,13 @@ def make(args: argparse.Namespace, name: str, seed: int) -> None:
     attack = attacking(name) if name in ("fgm", "awp") else contextlib.nullcontext()
     with attack:
         if name == "pseudo":
-            predicted, seconds = pseudo_labelled(args, seed, flags, run)
+            parts, seconds = pseudo_labelled(args, seed, flags, run)
         else:
             made = api.train("custom", output_dir=str(run), **flags)
-            predicted, seconds = read(run), made.metrics["train"]["train_runtime"]
-    write_json(
-        run / FINISHED, {"ids": predicted.ids, "probabilities": predicted.probabilities.tolist(), "seconds": seconds}
-    )
+            parts, seconds = [read(run)], made.metrics["train"]["train_runtime"]
+    ids = [row for part in parts for row in part.ids]
+    probabilities = [values for part in parts for values in part.probabilities.tolist()]
+    write_json(run / FINISHED, {"ids": ids, "probabilities": probabilities, "seconds": seconds})
     for weights in [*run.glob("**/model"), *run.glob("**/checkpoints")]:
         shutil.rmtree(weights)
 
@@ -234,11 +233,11 @@ def read(run: Path) -> "Predictions":
 
 def pseudo_labelled(
     args: argparse.Namespace, seed: int, flags: dict[str, Any], folder: Path
-) -> tuple["Predictions", float]:
+) -> tuple[list["Predictions"], float]:
     """Train each fold again, on the test rows too that the plain run's model of this fold is sure of.
 
     Returns:
-        The predictions for all rows, each by the fold that has not seen it, and the seconds of the trainings.
+        The predictions of each fold for its own rows, and the seconds of the trainings.
     """
     import pandas as pd
 
@@ -264,11 +263,7 @@ def pseudo_labelled(
         made = api.train("custom", output_dir=str(run), dataset=str(rows), label_column="target", **own)
         seconds += made.metrics["train"]["train_runtime"]
         parts.append(read(run))
-    ids = [row for part in parts for row in part.ids]
-    probabilities = np.concatenate([part.probabilities for part in parts])
-    place = {row: i for i, row in enumerate(ids)}
-    order = [place[row] for row in known.ids]
-    return dataclasses.replace(known, probabilities=probabilities[order]), seconds
+    return parts, seconds
 
 
 # The table
