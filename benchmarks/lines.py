@@ -279,7 +279,7 @@ def _figures(lengths, padded, seconds, operations, rate) -> dict:
 # Prediction
 
 
-def _as_they_came(lengths, tokens: int):
+def _as_they_came(lengths, tokens: int, overhead: int):
     # As many texts a batch as there are sorted by length, not as many tokens: that is what a fixed batch size does.
     size = max(1, round(tokens / np.mean(lengths)))
     return np.split(np.arange(len(lengths)), range(size, len(lengths), size))
@@ -310,7 +310,8 @@ class PredictionLine:
         else:
             with _patched(self.patches):
                 self.predictor = kind(model.to(bench.device), bench.tokenizer, self.max_length)
-                cut = list(batches.batches_of_tokens(self.lengths, self.predictor.batches.tokens_per_batch))
+                limits = self.predictor.batches
+                cut = batches.batches_of_tokens(self.lengths, limits.tokens_per_batch, limits.overhead)
             self.batches = [self.lengths[batch] for batch in cut]
             if kind is UnpaddedPredictor:
                 self.batches = [[length] for length in self.lengths]

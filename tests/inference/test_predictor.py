@@ -242,12 +242,35 @@ def test_flags_that_do_not_fit(model, tmp_path):
             predict("--model", model, "--input", tmp_path / "new.csv", *flags)
 
 
-@given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=200), tokens=st.integers(1, 300))
-def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, tokens):
-    batches = list(batches_of_tokens(np.array(lengths), tokens))
+@given(
+    lengths=st.lists(st.integers(0, 50), min_size=1, max_size=200),
+    tokens=st.integers(1, 300),
+    overhead=st.integers(0, 100),
+)
+def test_batches_hold_every_row_once_and_no_more_tokens_than_asked(lengths, tokens, overhead):
+    batches = batches_of_tokens(np.array(lengths), tokens, overhead)
     assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
     for batch in batches:
-        assert len(batch) * max(lengths[i] for i in batch) <= max(tokens, max(lengths))
+        assert len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= tokens
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    tokens=st.integers(1, 40),
+    overhead=st.integers(0, 20),
+)
+def test_no_other_batches_would_take_less_time(lengths, tokens, overhead):
+    def cost(batches):
+        return sum(len(batch) * max(batch) + overhead for batch in batches)
+
+    def cuts(ordered):
+        for size in range(1, len(ordered) + 1):
+            if size == 1 or size * ordered[0] <= tokens:
+                for others in cuts(ordered[size:]) if ordered[size:] else [[]]:
+                    yield [ordered[:size], *others]
+
+    found = [[lengths[i] for i in batch] for batch in batches_of_tokens(np.array(lengths), tokens, overhead)]
+    assert cost(found) == min(map(cost, cuts(sorted(lengths, reverse=True))))
 
 
 def test_a_chunk_is_bounded_in_rows_and_characters(monkeypatch):

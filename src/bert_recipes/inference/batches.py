@@ -20,6 +20,9 @@ CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 2**20
 # Tokens of a batch, padding included: a CPU gains nothing by more, and with more a chunk of tweets is padded by a
 # tenth and over, since its few batches each hold texts of many lengths.
 TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
+# What a batch costs whatever is in it, as the time of so many tokens: on a CPU a text of the small embedded model
+# takes as long alone as two in a batch. A GPU waits for its kernels, so there a second batch is never worth it.
+BATCH_OVERHEAD = {"cpu": 64, "gpu": 4096}
 # What computes logits `[batch, num_labels]` of padded tokens `[batch, length]` and columns `[batch]`.
 Forward = Callable[[dict[str, np.ndarray]], np.ndarray]
 
@@ -33,6 +36,7 @@ class Batches:
         pad_token_id: of the tokenizer.
         num_labels: how many logits a row has.
         tokens_per_batch: at most, padding included.
+        overhead: what a batch costs whatever is in it, in tokens.
         pad_to_multiple_of: batches are padded to a length that is a multiple of this, up to `max_length`.
         map: what applies a function to all batches of a chunk, as the built-in does, or to several at once.
     """
@@ -41,6 +45,7 @@ class Batches:
     pad_token_id: int
     num_labels: int
     tokens_per_batch: int
+    overhead: int
     pad_to_multiple_of: int = 1
     map: Callable[..., Iterator[np.ndarray]] = map
 
@@ -68,7 +73,7 @@ class Batches:
     ) -> np.ndarray:
         lengths = np.array([len(ids) for ids in tokens["input_ids"]])
         out = np.empty((len(lengths), self.num_labels), dtype=np.float32)
-        batches = list(batches_of_tokens(lengths, self.tokens_per_batch))
+        batches = batches_of_tokens(lengths, self.tokens_per_batch, self.overhead)
 
         def logits(batch: np.ndarray) -> np.ndarray:
             part = {name: values[batch] for name, values in columns.items()}
@@ -115,16 +120,35 @@ def chunks(rows: Iterable[TextRow], columns: Collection[str] = ()) -> Iterator[l
         yield chunk
 
 
-def batches_of_tokens(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
-    """Yield row numbers in batches of like length, the longest first.
+def batches_of_tokens(lengths: np.ndarray, tokens: int, overhead: int) -> list[np.ndarray]:
+    """Return row numbers in batches of like length, the longest first, that take the least time together.
 
-    A batch holds at most `tokens` tokens, padding included, or one row.
+    A batch holds at most `tokens` tokens, padding included, or one row. It takes as long as its tokens and `overhead`
+    more, so that a few rows of many lengths are cut where the padding would cost more than another batch.
+
+    Args:
+        lengths: tokens of each row, `[rows]`.
+        tokens: the most of a batch.
+        overhead: what a batch costs whatever is in it, in tokens.
     """
     order = np.argsort(lengths, kind="stable")[::-1]
-    while len(order):
-        size = max(1, tokens // max(1, lengths[order[0]]))
-        yield order[:size]
-        order = order[size:]
+    sizes = np.maximum(lengths[order], 1)
+    # The least cost of the first so many rows, and where the last batch of them starts.
+    least, starts = np.zeros(len(order) + 1, np.int64), np.zeros(len(order) + 1, np.int64)
+    counts = np.arange(len(order), 0, -1)
+    first = 0
+    for end in range(1, len(order) + 1):
+        while first < end - 1 and sizes[first] * (end - first) > tokens:
+            first += 1
+        rows = counts[len(order) - (end - first) :]
+        costs = least[first:end] + sizes[first:end] * rows
+        starts[end] = first + costs.argmin()
+        least[end] = costs[starts[end] - first] + overhead
+    batches, end = [], len(order)
+    while end:
+        batches.append(order[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
 
 
 def tokens_of(chunk: Sequence[TextRow], to_tokens: TokensOfTexts) -> dict[str, list[Any]]:

@@ -13,7 +13,15 @@ from bert_recipes.data.tokenizer_like import BareTokenizer
 from bert_recipes.devices import threads
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.decoding import mean_probabilities, probabilities_of
-from bert_recipes.inference.batches import TOKENS_PER_BATCH, Batches, Forward, chunks, encode_columns, tokens_of
+from bert_recipes.inference.batches import (
+    BATCH_OVERHEAD,
+    TOKENS_PER_BATCH,
+    Batches,
+    Forward,
+    chunks,
+    encode_columns,
+    tokens_of,
+)
 from bert_recipes.inference.engines import arithmetic, open_graph, unreadable
 from bert_recipes.inference.export_format import EXPORT_FILE, TOKENIZER_FILE, Export
 from bert_recipes.inference.rows import TextRow
@@ -40,7 +48,9 @@ class ExportedPredictor(RowsPredictor):
         }
         self.strange: dict[str, int] = {}
         self.to_tokens = _tokens_of_texts(export, max_length)
-        self.batches = Batches(max_length, export.pad_token_id, len(export.labels), TOKENS_PER_BATCH["cpu"])
+        self.batches = Batches(
+            max_length, export.pad_token_id, len(export.labels), TOKENS_PER_BATCH["cpu"], BATCH_OVERHEAD["cpu"]
+        )
 
     @classmethod
     def load(cls, name: str | Path, *, max_length: int | None = None, bf16: bool | None = None) -> "ExportedPredictor":

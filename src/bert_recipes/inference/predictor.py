@@ -19,7 +19,14 @@ from bert_recipes.config.saved import configuration_of_model
 from bert_recipes.data.tokenization import TextTokenizer, most_tokens
 from bert_recipes.devices import has_native_bf16
 from bert_recipes.evaluation.decoding import probabilities_of
-from bert_recipes.inference.batches import TOKENS_PER_BATCH, Batches, chunks, encode_columns, tokens_of
+from bert_recipes.inference.batches import (
+    BATCH_OVERHEAD,
+    TOKENS_PER_BATCH,
+    Batches,
+    chunks,
+    encode_columns,
+    tokens_of,
+)
 from bert_recipes.inference.rows import TextRow
 from bert_recipes.inference.rows_predictor import RowsPredictor
 from bert_recipes.modeling import cpu_kernels
@@ -74,6 +81,7 @@ class Predictor(RowsPredictor):
             tokenizer.pad_token_id,
             len(self.label_names),
             TOKENS_PER_BATCH[kind],
+            BATCH_OVERHEAD[kind],
             PAD_TO_MULTIPLE_OF[kind],
         )
         self.tokenizes_ahead = TOKENIZES_AHEAD[kind]
