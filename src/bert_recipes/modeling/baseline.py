@@ -1,14 +1,18 @@
 """TF-IDF and a linear model: what a transformer has to beat."""
 
+import itertools
 import re
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from datasets import Dataset
+from scipy.sparse import csr_matrix
 from sklearn.dummy import DummyClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.pipeline import make_pipeline, make_union
 
 from bert_recipes.columns import TEXT, TEXT_PAIR
 from bert_recipes.errors import UserError
@@ -17,12 +21,64 @@ from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 
 # With fewer rows than this, characters that stand in one text alone are counted too.
 FEW_ROWS = 100
+# Rows whose counts are weighed together: what it takes in between is a fraction of the counts.
+WEIGHED_TOGETHER = 4096
+
+
+class Ngrams:
+    """How often words and word pairs, and 2 to 5 characters within words, stand in texts.
+
+    It keeps nothing but numbers for a text, so that hundreds of thousands can be counted once for all folds.
+    """
+
+    def __init__(self) -> None:
+        words = CountVectorizer(ngram_range=(1, 2), strip_accents="unicode", token_pattern=r"\w+")
+        characters = CountVectorizer(analyzer="char_wb", ngram_range=(2, 5))
+        numbers = itertools.count()
+        self.analyzers = [kind.build_analyzer() for kind in (words, characters)]
+        # The column of each n-gram, by kind; one count of columns for both.
+        self.columns: list[defaultdict[str, int]] = [defaultdict(numbers.__next__) for _ in self.analyzers]
+
+    @property
+    def are_characters(self) -> np.ndarray:
+        """Whether a column counts characters, and not words, `[columns]`."""
+        found = np.zeros(sum(map(len, self.columns)), bool)
+        found[list(self.columns[1].values())] = True
+        return found
+
+    def learn(self, texts: Sequence[str]) -> csr_matrix:
+        """Return the counts of texts `[texts, columns]`, each new n-gram in a column of its own.
+
+        Raises:
+            UserError: no text has a word.
+        """
+        if not any(re.search(r"\w", text) for text in texts):
+            raise UserError("the baseline counts words, and no text of train has one: leave it out.")
+        return self._count(texts, [columns.__getitem__ for columns in self.columns])
+
+    def count(self, texts: Sequence[str]) -> csr_matrix:
+        """Return the counts of texts `[texts, columns]`, without n-grams that have not been learned."""
+        return self._count(texts, [columns.get for columns in self.columns])
+
+    def _count(self, texts: Sequence[str], find: "Sequence[Callable[[str], int | None]]") -> csr_matrix:
+        columns, counts, ends = array("i"), array("f"), array("q", [0])
+        for text in texts:
+            for analyze, column_of in zip(self.analyzers, find, strict=True):
+                for ngram, count in Counter(analyze(text)).items():
+                    if (column := column_of(ngram)) is not None:
+                        columns.append(column)
+                        counts.append(count)
+            ends.append(len(columns))
+        shape = len(texts), sum(map(len, self.columns))
+        return csr_matrix((np.asarray(counts), np.asarray(columns), np.asarray(ends)), shape=shape)
 
 
 class Baseline:
     """TF-IDF of words and word pairs and of 2 to 5 characters within words, under a linear model.
 
-    The model is a logistic regression, one for each label where several may hold, or a ridge regression.
+    The model is a logistic regression, one for each label where several may hold, or a ridge regression. A count
+    enters as 1 + its logarithm times the inverse document frequency of its n-gram in train; those of words have a
+    Euclidean norm of 1 in each text, and those of characters as well.
 
     Args:
         task: of the data.
@@ -31,47 +87,84 @@ class Baseline:
 
     def __init__(self, task: Task, seed: int):
         self.task = task
-        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", token_pattern=r"\w+")
-        self.characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
         logistic = LogisticRegression(C=2.0, max_iter=1000, random_state=seed)
-        linear = {
+        self.model = {
             SINGLE_LABEL: logistic,
             MULTI_LABEL: OneVsRestClassifier(logistic),
             REGRESSION: Ridge(),
         }[task.problem_type]
-        self.pipeline = make_pipeline(make_union(words, self.characters), linear)
 
-    def fit(self, texts: list[str], labels: np.ndarray) -> None:
+    def fit(self, texts: Sequence[str], labels: np.ndarray) -> None:
         """Fit it to texts and labels: class ids `[rows]`, or numbers `[rows, num_labels]`.
 
         Raises:
             UserError: no text has a word.
         """
-        if not any(re.search(r"\w", text) for text in texts):
-            raise UserError("the baseline counts words, and no text of train has one: leave it out.")
-        if len(texts) < FEW_ROWS:
-            self.characters.set_params(min_df=1)
+        self.ngrams = Ngrams()
+        self.fit_counts(self.ngrams.learn(texts), self.ngrams.are_characters, labels)
+
+    def fit_counts(self, counts: csr_matrix, are_characters: np.ndarray, labels: np.ndarray) -> None:
+        """Fit it to counts `[rows, columns]` of n-grams, of which some may stand in no row.
+
+        Args:
+            counts: as `Ngrams` counts.
+            are_characters: which columns count characters, `[columns]`.
+            labels: class ids `[rows]`, or numbers `[rows, num_labels]`.
+        """
+        rows, columns = counts.shape
+        texts_with = np.zeros(columns, np.int64)
+        for ends in _chunks(counts):
+            texts_with += np.bincount(counts.indices[ends[0] : ends[-1]], minlength=columns)
+        fewest = np.where(are_characters & (rows >= FEW_ROWS), 2, 1)
+        frequency = np.log((1 + rows) / (1 + texts_with)) + 1
+        # What stands in too few texts weighs nothing, and then the model gives it nothing.
+        self.frequency = np.where(texts_with >= fewest, frequency, 0).astype(np.float32)
+        self.are_characters = are_characters
         if self.task.problem_type == SINGLE_LABEL and len(np.unique(labels)) == 1:
             # As a fold may have where a label is rare. There is nothing to tell apart.
-            self.pipeline = make_pipeline(self.pipeline[0], DummyClassifier(strategy="prior"))
-        self.pipeline.fit(texts, labels)
+            self.model = DummyClassifier(strategy="prior")
+        self.model.fit(self._weighed(counts), labels)
 
-    def predict(self, texts: list[str]) -> np.ndarray:
+    def predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities `[rows, num_labels]`, or the values of a regression."""
+        return self.predict_counts(self.ngrams.count(texts))
+
+    def predict_counts(self, counts: csr_matrix) -> np.ndarray:
+        """Return what `predict` returns for counts `[rows, columns]` of the columns that it was fitted to."""
+        weighed = self._weighed(counts)
         if self.task.problem_type == REGRESSION:
-            return self.pipeline.predict(texts).reshape(len(texts), -1)
-        found = self.pipeline.predict_proba(texts)
+            return self.model.predict(weighed).reshape(len(weighed.indptr) - 1, -1)
+        found = self.model.predict_proba(weighed)
         if self.task.problem_type == MULTI_LABEL:
             # Of a single label it also tells how likely it does not hold.
             return found[:, -len(self.task.label_names) :]
         # A label of which train has no row, as a fold may have none, is never predicted.
-        probabilities = np.zeros((len(texts), len(self.task.label_names)))
-        probabilities[:, self.pipeline.classes_] = found
-        return probabilities
+        probabilities = np.zeros((len(found), len(self.task.label_names)))
+        probabilities[:, self.model.classes_] = found
+        return probabilities / probabilities.sum(axis=1, keepdims=True)  # float32 until here
+
+    def _weighed(self, counts: csr_matrix) -> csr_matrix:
+        """Return what the model sees of counts, `[rows, columns]`."""
+        values = np.empty_like(counts.data)
+        for ends in _chunks(counts):
+            part = slice(ends[0], ends[-1])
+            columns = counts.indices[part]
+            tfidf = (1 + np.log(counts.data[part])) * self.frequency[columns]
+            # Each row twice: its words, and its characters.
+            halves = 2 * np.repeat(np.arange(len(ends) - 1), np.diff(ends)) + self.are_characters[columns]
+            norms = np.sqrt(np.bincount(halves, weights=tfidf.astype(float) ** 2, minlength=2 * len(ends) - 2))
+            values[part] = tfidf / np.where(norms > 0, norms, 1)[halves]
+        return csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
 
     def losses(self, predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the per-example losses `[rows]`, the task's usual one, of what `predict` returned."""
         return losses_of(predicted, labels, self.task.problem_type)
+
+
+def _chunks(counts: csr_matrix) -> Iterator[np.ndarray]:
+    """Yield where the counts of some rows start, and the last of them ends, for some rows after another."""
+    for start in range(0, counts.shape[0], WEIGHED_TOGETHER):
+        yield counts.indptr[start : start + WEIGHED_TOGETHER + 1]
 
 
 def texts_of(rows: Dataset, joint: str = " ") -> list[str]:

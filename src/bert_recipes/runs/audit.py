@@ -25,7 +25,7 @@ from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values
 from bert_recipes.evaluation.decoding import label_texts_of
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, write_yaml, writing
-from bert_recipes.modeling.baseline import Baseline, texts_of
+from bert_recipes.modeling.baseline import Baseline, Ngrams, texts_of
 from bert_recipes.modeling.loading import load_tokenizer
 from bert_recipes.modeling.pretrained import resolve_model
 from bert_recipes.owned_folder import OwnedFolder, holding
@@ -146,19 +146,23 @@ class Audit:
 
     def _baseline(self) -> dict[str, np.ndarray]:
         """Return what the baseline gives for the rows of each labelled split, `[repeats, rows, num_labels]`."""
-        texts = {name: texts_of(rows) for name, rows in self.labelled.items()}
         repeats, labels = self.args.model.repeats, self.labels["train"]
         found = {name: np.zeros((repeats, len(rows), self.task.num_labels)) for name, rows in self.labelled.items()}
         with terminal.waiting(f"Fitting the baseline {repeats * self.folds} times"):
+            ngrams = Ngrams()
+            counts = {"train": ngrams.learn(texts_of(self.train))}
+            counts |= {name: ngrams.count(texts_of(self.labelled[name])) for name in found.keys() - {"train"}}
+            are_characters = ngrams.are_characters
+            del ngrams  # of 200,000 texts it holds millions of strings
             for repeat in range(repeats):
                 fold_of = self.data.folds(self.folds, self.args.data.split_seed + repeat)
                 for fold in range(self.folds):
                     inside = fold_of == fold
                     model = Baseline(self.task, self.args.training.seed + repeat)
-                    model.fit([texts["train"][i] for i in np.flatnonzero(~inside)], labels[~inside])
-                    found["train"][repeat, inside] = model.predict([texts["train"][i] for i in np.flatnonzero(inside)])
+                    model.fit_counts(counts["train"][~inside], are_characters, labels[~inside])
+                    found["train"][repeat, inside] = model.predict_counts(counts["train"][inside])
                     for name in found.keys() - {"train"}:
-                        found[name][repeat] += model.predict(texts[name]) / self.folds
+                        found[name][repeat] += model.predict_counts(counts[name]) / self.folds
         return found
 
     def _recipe(self) -> dict[str, np.ndarray]:
