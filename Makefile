@@ -96,7 +96,7 @@ $(error PROCS=$(PROCS): give a number of processes from 1 on)
 endif
 endif
 # What starts a script, in one process or in PROCS.
-LAUNCH = $(BIN)/$(if $(filter 1,$(PROCS)),python,accelerate launch --multi_gpu --num_machines 1 \
+LAUNCH = $(BIN)/python $(if $(filter 1,$(PROCS)),,-m bert_recipes.cli.launch --multi_gpu --num_machines 1 \
   --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier

@@ -12,6 +12,7 @@ from support.paths import RECIPES, ROOT
 from bert_recipes.config.arguments import CustomArguments, StockArguments
 from bert_recipes.config.parsing import make_arguments
 from bert_recipes.config.start import Start
+from bert_recipes.processes import Process
 
 FLAGS = (
     "--dataset",
@@ -41,14 +42,20 @@ def test_by_make(monkeypatch, tmp_path):
     )
     assert parse(*named).start.line("stock") == f"make recipe-stock CONFIG={named[1]}"
     assert start.on_gpus("custom", 2) == "make recipe-custom PROCS=2"
+    plain = parse(*named).start
+    monkeypatch.setattr("bert_recipes.config.start.this_process", lambda: Process(count=2))
+    assert plain.line("stock") == f"make recipe-stock CONFIG={named[1]} PROCS=2"
 
 
-def test_by_a_script(by_script):
+def test_by_a_script(by_script, monkeypatch):
     start = parse(*FLAGS).start
     script = RECIPES / "stock.py"
     assert start.line("stock") == f"python {script} --dataset 'my data.csv' --max_length 64"
     assert start.on_gpus("stock", 2) == f"accelerate launch --multi_gpu --num_processes 2 {script}"
     assert start.with_config("stock", "best.yaml") == f"python {script} --config best.yaml"
+    monkeypatch.setattr("bert_recipes.config.start.this_process", lambda: Process(count=2))
+    launched = f"accelerate launch --multi_gpu --num_processes 2 {script}"
+    assert start.line("stock") == f"{launched} --dataset 'my data.csv' --max_length 64"
 
 
 def test_from_the_installed_package(by_script, monkeypatch):

@@ -100,12 +100,15 @@ def _flush() -> None:
 def _print(sentence: str, error: Exception) -> None:
     from bert_recipes.terminal import printable
 
-    if int(os.environ.get("RANK", "0")) > 0:
-        if isinstance(error, StoppedError):
-            return
-        if not _peer_is_gone(error):
-            # Where all processes fail alike, the launcher ends this one as soon as the main one has spoken.
-            time.sleep(5)
+    is_main, peer_is_gone = os.environ.get("RANK", "0") == "0", _peer_is_gone(error)
+    if not is_main and isinstance(error, StoppedError):
+        return
+    # Where all fail alike, or one because another has, the launcher ends this process as soon as that one has spoken.
+    # Of a process on another machine it does not know.
+    all_are_here = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
+    if all_are_here if peer_is_gone else not is_main:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(5)
     with contextlib.suppress(BrokenPipeError):
         print(printable(sentence), file=sys.stderr, flush=True)
 

@@ -16,6 +16,7 @@ from bert_recipes.config.help import command_name
 from bert_recipes.config.saved import NOT_COMPARED, OF_A_START
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.files import read_yaml
+from bert_recipes.processes import this_process
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,10 @@ class Start:
         words = [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
         if "MAKELEVEL" in os.environ:  # which make sets for what it starts
             made = ["make", f"recipe-{name}", *([f"CONFIG={_quoted(str(config))}"] if config else [])]
+            made += [f"PROCS={count}"] if (count := this_process().count) > 1 else []
             return " ".join([*made, *([f"ARGS={shlex.quote(' '.join(map(_quoted, words)))}"] if words else [])])
         words = (["--config", str(config)] if config else []) + words
-        return " ".join([_script(name), *map(_quoted, words)])
+        return " ".join([_script(name, this_process().count), *map(_quoted, words)])
 
     def on_gpus(self, name: str, count: int) -> str:
         """Return, for a sentence, what makes the recipe `name` use several GPUs."""
@@ -95,8 +97,7 @@ class Start:
             return f"accelerate's notebook_launcher with num_processes={count}, in a new kernel,"
         if "MAKELEVEL" in os.environ:
             return f"make recipe-{name} PROCS={count}"
-        script = _script(name).removeprefix("%run ").removeprefix("python ")
-        return f"accelerate launch --multi_gpu --num_processes {count} {script}"
+        return _script(name, count)
 
 
 def _is_of_a_run(flag: str) -> bool:
@@ -110,15 +111,18 @@ def _own(part: type[ModelArguments]) -> set[str]:
     return {f.name for f in dataclasses.fields(part)} - shared
 
 
-def _script(name: str) -> str:
-    """Return how the script of a recipe is run where this one runs."""
-    command = command_name()
-    if command.startswith("python -m "):
-        return f"{command.rpartition('.')[0]}.{name}"
+def _script(name: str, count: int = 1) -> str:
+    """Return how the script of a recipe is run where this one runs, in that many processes."""
     # Here, since --help needs no rich.
     from bert_recipes.terminal import in_notebook
 
-    script = shlex.quote(str(Path(sys.argv[0]).with_name(f"{name}.py")))
+    command = command_name()
+    if command.startswith("python -m "):
+        script = f"{command.rpartition('.')[0].removeprefix('python ')}.{name}"
+    else:
+        script = shlex.quote(str(Path(sys.argv[0]).with_name(f"{name}.py")))
+    if count > 1:
+        return f"accelerate launch --multi_gpu --num_processes {count} {script}"
     return f"{'%run' if in_notebook() else 'python'} {script}"
 
 

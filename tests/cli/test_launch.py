@@ -1,0 +1,35 @@
+"""What is left of a launch that fails: what its processes said, and their status."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, signal, sys, time
+if os.environ["RANK"] == "1":
+    {end}
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "stderr"),
+    [
+        ("sys.exit('error: there is no such file.')", 1, "error: there is no such file.\n"),
+        ("sys.exit(2)", 2, ""),
+        (
+            "os.kill(os.getpid(), signal.SIGKILL)",
+            2,
+            "error: process 1 was ended by SIGKILL: once that is mended the same command goes on from what is "
+            "there.\n",
+        ),
+    ],
+)
+def test_a_launch_ends_as_the_process_that_failed_first(tmp_path, end, status, stderr):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(end=end))
+    command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
+    command += ["--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, stderr)
