@@ -21,6 +21,8 @@ from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 
 # With fewer rows than this, characters that stand in one text alone are counted too.
 FEW_ROWS = 100
+# What a count is held in, of which the logarithm enters.
+MOST_COUNTED = np.iinfo(np.uint16).max
 # Rows whose counts are weighed together: what it takes in between is a fraction of the counts.
 WEIGHED_TOGETHER = 4096
 
@@ -61,13 +63,13 @@ class Ngrams:
         return self._count(texts, [columns.get for columns in self.columns])
 
     def _count(self, texts: Sequence[str], find: "Sequence[Callable[[str], int | None]]") -> csr_matrix:
-        columns, counts, ends = array("i"), array("f"), array("q", [0])
+        columns, counts, ends = array("i"), array("H"), array("q", [0])
         for text in texts:
             for analyze, column_of in zip(self.analyzers, find, strict=True):
                 for ngram, count in Counter(analyze(text)).items():
                     if (column := column_of(ngram)) is not None:
                         columns.append(column)
-                        counts.append(count)
+                        counts.append(min(count, MOST_COUNTED))
             ends.append(len(columns))
         shape = len(texts), sum(map(len, self.columns))
         return csr_matrix((np.asarray(counts), np.asarray(columns), np.asarray(ends)), shape=shape)
@@ -123,7 +125,9 @@ class Baseline:
         if self.task.problem_type == SINGLE_LABEL and len(np.unique(labels)) == 1:
             # As a fold may have where a label is rare. There is nothing to tell apart.
             self.model = DummyClassifier(strategy="prior")
-        self.model.fit(self._weighed(counts), labels)
+        weighed = self._weighed(counts)
+        del counts  # where nobody else has them either, which is for most of the time that this takes
+        self.model.fit(weighed, labels)
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
         """Return probabilities `[rows, num_labels]`, or the values of a regression."""
@@ -145,7 +149,7 @@ class Baseline:
 
     def _weighed(self, counts: csr_matrix) -> csr_matrix:
         """Return what the model sees of counts, `[rows, columns]`."""
-        values = np.empty_like(counts.data)
+        values = np.empty(len(counts.data), np.float32)
         for ends in _chunks(counts):
             part = slice(ends[0], ends[-1])
             columns = counts.indices[part]
