@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import subprocess
 import sys
 from collections import Counter
 from types import SimpleNamespace
@@ -11,6 +10,7 @@ import pytest
 from support.classifiers import build
 from support.encoders import FAMILY
 from support.paths import ROOT
+from support.started import run
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -36,7 +36,7 @@ def toured(tmp_path_factory):
     """The folder of a tour over the embedded model, and what it printed."""
     folder = tmp_path_factory.mktemp("anatomy")
     command = [sys.executable, str(ROOT / "recipes/anatomy.py"), "--output_dir", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = run(command)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return folder, done.stdout
 
@@ -237,7 +237,7 @@ def test_a_claim_that_fails_is_status_1(tiny_bert, tmp_path, monkeypatch):
 )
 def test_a_mistake_is_one_sentence_and_status_2(flags, sentence):
     command = [sys.executable, str(ROOT / "recipes/anatomy.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = run(command)
     assert done.returncode == 2
     assert done.stderr.startswith(sentence)
     assert done.stderr.count("\n") == 1

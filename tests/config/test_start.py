@@ -1,13 +1,13 @@
 """The line that starts the next recipe is one that works where this one was started."""
 
 import shlex
-import subprocess
 import sys
 
 import pandas as pd
 import pytest
 from support.parsing import config, parse
 from support.paths import RECIPES, ROOT
+from support.started import run
 
 from bert_recipes.config.arguments import CustomArguments, StockArguments
 from bert_recipes.config.parsing import make_arguments
@@ -101,10 +101,11 @@ def test_the_line_starts_the_other_recipe(competition, tiny_bert, tmp_path, monk
     monkeypatch.delenv("MAKELEVEL", raising=False)
     flags = ["--dataset", str(competition), "--model", str(tiny_bert), "--max_length", "32", "--max_steps", "1"]
     first = [sys.executable, str(RECIPES / "custom.py"), *flags, "--pooling", "mean", "--output_dir", "runs/a"]
-    said = subprocess.run(first, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    monkeypatch.chdir(tmp_path)
+    said = run(first, check=True).stdout
     line = said.partition("Next: ")[2].partition(", the other side")[0]
     again = [sys.executable, *shlex.split(line)[1:]]
-    done = subprocess.run(again, capture_output=True, text=True, cwd=tmp_path)
+    done = run(again)
     assert done.returncode == 0, (line, done.stderr)
     assert (tmp_path / "runs/stock/metrics.json").is_file()
     assert ROOT not in (tmp_path / "runs").parents

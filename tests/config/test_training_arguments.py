@@ -1,11 +1,11 @@
 """Precision and devices, as the launcher and the machine have them."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 from support.parsing import parse
+from support.started import run
 
 from bert_recipes.errors import UserError
 
@@ -76,7 +76,7 @@ def test_the_precision_is_that_of_the_gpu_the_launcher_or_the_flag(major, launch
     # In a process of its own: accelerate keeps the devices that it has found.
     environment = os.environ | {"ACCELERATE_MIXED_PRECISION": launched}
     command = [sys.executable, "-c", ON_A_GPU, str(major), launched, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run(command, environment=environment)
     assert done.stdout.split("\n")[0] == expected, done.stderr
 
 
@@ -107,7 +107,7 @@ say_which_gpus_idle("stock", args.training, args.start)
 def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_said():
     # In a process of its own: accelerate keeps the devices that it has found.
     made = os.environ | {"MAKELEVEL": "1"}
-    done = subprocess.run([sys.executable, "-c", FOUR_GPUS], capture_output=True, text=True, env=made)
+    done = run([sys.executable, "-c", FOUR_GPUS], environment=made)
     assert done.stdout.splitlines() == [
         "cuda:0 1 16",
         "4 GPUs are here and one is used: make recipe-stock PROCS=4 takes them all.",
@@ -121,7 +121,7 @@ def test_of_several_gpus_without_a_launcher_one_is_used_and_the_way_to_all_is_sa
 def test_processes_that_would_share_a_gpu_are_refused(processes, flags, refused):
     environment = os.environ | {"LOCAL_WORLD_SIZE": str(processes)}
     command = [sys.executable, "-c", ON_A_GPU, "8", "no", *flags]
-    error = subprocess.run(command, capture_output=True, text=True, env=environment).stderr
+    error = run(command, environment=environment).stderr
     sentence = "2 processes were started for 1 GPU, and each needs one of its own: start 1."
     assert (sentence in error) == refused, error
 

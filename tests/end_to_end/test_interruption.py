@@ -4,16 +4,12 @@ import json
 import os
 import random
 import signal
-import subprocess
 import time
 
 import pytest
 from support.interrupted import command, wait_for
 from support.paths import KILLED
-
-
-def start(*arguments):
-    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+from support.started import Started, run
 
 
 def end(folder):
@@ -26,7 +22,7 @@ def end(folder):
 @pytest.fixture(scope="module", params=["stock", "custom"])
 def undisturbed(request, competition, tiny_bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
-    subprocess.run(command(request.param, folder, competition, tiny_bert), check=True, capture_output=True)
+    run(command(request.param, folder, competition, tiny_bert), check=True)
     return request.param, end(folder)
 
 
@@ -39,13 +35,13 @@ def kill_at(moment, folder, process, draw):
 
 def test_killed_twice_with_a_damaged_checkpoint_it_ends_the_same(undisturbed, competition, tiny_bert, tmp_path):
     name, expected = undisturbed
-    run, draw = (name, tmp_path / "run", competition, tiny_bert), random.Random(1)
-    kill_at(15, tmp_path / "run", start(*run), draw)
-    kill_at(25, tmp_path / "run", start(*run), draw)
+    interrupted, draw = command(name, tmp_path / "run", competition, tiny_bert), random.Random(1)
+    kill_at(15, tmp_path / "run", Started(interrupted), draw)
+    kill_at(25, tmp_path / "run", Started(interrupted), draw)
     newest = max((tmp_path / "run/checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     with (newest / "model.safetensors").open("ab") as file:
         file.truncate(1000)
-    done = subprocess.run(command(*run), capture_output=True, text=True)
+    done = run(interrupted)
     assert done.returncode == 0, done.stderr
     assert f"warning: {newest.name} cannot be used" in done.stdout
     assert "Going on from step" in done.stdout
@@ -75,13 +71,13 @@ FEW = ("evaluating", "writing the optimizer", "sealing")
 )
 def test_killed_at_every_kind_of_moment_it_ends_the_same(undisturbed, moments, competition, tiny_bert, tmp_path):
     name, expected = undisturbed
-    run = command(name, tmp_path / "run", competition, tiny_bert)
+    interrupted = command(name, tmp_path / "run", competition, tiny_bert)
     for moment in moments:
         step = MOMENTS[moment]
-        killed = subprocess.run([run[0], str(KILLED), moment, str(step), *run[1:]], capture_output=True, text=True)
+        killed = run([interrupted[0], KILLED, moment, step, *interrupted[1:]])
         assert killed.returncode == -signal.SIGKILL, (moment, killed.stderr)
         assert not (tmp_path / "run/metrics.json").exists()
-    done = subprocess.run(run, capture_output=True, text=True)
+    done = run(interrupted)
     assert done.returncode == 0, done.stderr
     assert end(tmp_path / "run") == expected
 
@@ -89,15 +85,15 @@ def test_killed_at_every_kind_of_moment_it_ends_the_same(undisturbed, moments, c
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_first_and_says_how_to_go_on(number, undisturbed, competition, tiny_bert, tmp_path):
     name, expected = undisturbed
-    run = (name, tmp_path / "run", competition, tiny_bert)
-    process = start(*run)
+    interrupted = command(name, tmp_path / "run", competition, tiny_bert)
+    process = Started(interrupted)
     wait_for(tmp_path / "run/checkpoints/checkpoint-10", process)
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 128 + number, error
     assert "the same command goes on from there" in error
     assert error.count("\n") == 1
-    subprocess.run(command(*run), check=True, capture_output=True)
+    run(interrupted, check=True)
     assert end(tmp_path / "run")[:2] == expected[:2]
 
 
@@ -106,12 +102,12 @@ def test_twenty_kills_twenty_identical_ends(undisturbed, competition, tiny_bert,
     name, expected = undisturbed
     draw = random.Random(int(os.environ.get("SEED", "0")))
     for i in range(20):
-        run = (name, tmp_path / str(i), competition, tiny_bert)
-        process = start(*run)
+        interrupted = command(name, tmp_path / str(i), competition, tiny_bert)
+        process = Started(interrupted)
         wait_for(tmp_path / str(i) / "checkpoints", process)
         time.sleep(draw.random() * 2)
         process.kill()
         process.communicate()
         if not (tmp_path / str(i) / "metrics.json").exists():
-            subprocess.run(command(*run), check=True, capture_output=True)
+            run(interrupted, check=True)
         assert end(tmp_path / str(i)) == expected

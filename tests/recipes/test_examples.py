@@ -12,6 +12,7 @@ import yaml
 from support.paths import RECIPES
 from support.rows import sentence, write_csv
 from support.scripts import predictions
+from support.started import run
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.modeling.building import build_classifier
@@ -32,7 +33,7 @@ def tweets(tmp_path):
 def run_example(name, data, model, tmp_path, *flags):
     command = [sys.executable, EXAMPLES / f"{name}.py", "--dataset", data, "--model", model, "--max_length", "32"]
     command += ["--output_dir", tmp_path / name, "--bf16", "false", "--learning_rate", "1e-2", *flags]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    return run(command)
 
 
 CHOICES = {

@@ -8,6 +8,7 @@ import sys
 import pytest
 from support.paths import RECIPES
 from support.scripts import recipe
+from support.started import run
 
 from bert_recipes.errors import UserError
 
@@ -55,7 +56,7 @@ def test_a_disk_that_fills_up_while_training_is_one_sentence(small_disk, competi
     flags = ["--save_strategy", "steps", "--eval_strategy", "steps", "--save_steps", "1", "--eval_steps", "1"]
     command = [sys.executable, str(RECIPES / "stock.py"), "--dataset", str(competition), "--model", str(tiny_bert)]
     command += ["--output_dir", str(small_disk / "run"), "--save_total_limit", "100", "--max_length", "32", *flags]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(command)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -11,6 +11,7 @@ import pytest
 from support.paths import RECIPES
 from support.rows import write_csv
 from support.scripts import recipe
+from support.started import Started
 
 from bert_recipes.errors import UserError
 from bert_recipes.training.trainer import RecipeTrainer
@@ -193,7 +194,7 @@ def test_a_figure_that_cannot_be_drawn_is_a_warning_beside_a_finished_run(
 def test_two_starts_do_not_share_a_folder(competition, tiny_bert, tmp_path):
     command = [sys.executable, str(RECIPES / "stock.py"), "--dataset", str(competition), "--model", str(tiny_bert)]
     command += ["--output_dir", str(tmp_path / "run"), "--max_length", "32", "--num_train_epochs", "500"]
-    first = subprocess.Popen([*command, *STEPS], stdout=subprocess.DEVNULL)
+    first = Started([*command, *STEPS])
     try:
         wait_for(lambda: list((tmp_path / "run").glob("checkpoints/checkpoint-*/sealed.json")))
         with pytest.raises(UserError, match=f"is in use by process {first.pid} on"):
