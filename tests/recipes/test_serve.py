@@ -107,8 +107,13 @@ def test_an_image_copies_and_installs_what_there_is(name):
     copied = [word for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for word in line.split()]
     assert {"src", "recipes", "pyproject.toml", "constraints.txt"} <= set(copied)
     assert all((ROOT / path).exists() for path in copied)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert all(f"!{path}" in ignored for path in copied)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked = re.search(r"/source\[(.*?)\]", text)[1].split(",")
+    asked = re.findall(r"\*extras\['(.*?)'\]", text)
+    assert "serve" in asked
     assert set(asked) <= set(extras)
     assert "train" in asked or "torch" not in " ".join(line for extra in asked for line in extras[extra])
+    assert re.search(r"^USER \d+", text, re.M)  # a name cannot be checked by Kubernetes' runAsNonRoot
     assert 'ENTRYPOINT ["python", "-m", "bert_recipes.recipes.serve"' in text  # a list: SIGTERM reaches it
