@@ -8,6 +8,9 @@ docs/serving.md tells of the routes, the limits and the metrics. Needs the extra
 """
 
 import argparse
+import os
+import signal
+import sys
 
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
@@ -62,6 +65,8 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    if os.getpid() == 1:  # of a container: what such a process has no handler for, it ignores
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     args = parse_arguments()
     try:
         from bert_recipes.inference.web_server import bind, serve

@@ -17,8 +17,10 @@ def no_launcher(monkeypatch):
 
 def test_the_launcher_says_which_process_this_is(monkeypatch):
     assert this_process() == Process(0, 1, 0)
-    monkeypatch.setenv("SLURM_NTASKS", "8")  # of a salloc without srun
+    for name, value in {"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}.items():
+        monkeypatch.setenv(name, value)  # of a batch script without srun
     assert this_process() == Process(0, 1, 0)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "8")
     monkeypatch.setenv("SLURM_PROCID", "5")
     monkeypatch.setenv("SLURM_LOCALID", "2")
     assert this_process() == Process(5, 8, 2)

@@ -2,12 +2,21 @@
 #   docker build -f recipes/launch/serve-export.Dockerfile -t bert-recipes-export .
 #   docker run --rm -p 8000:8000 -v "$PWD/runs/custom/export:/model:ro" bert-recipes-export
 FROM python:3.13-slim
-COPY pyproject.toml constraints.txt README.md LICENSE /source/
-COPY src /source/src
-COPY recipes /source/recipes
-RUN pip install --no-cache-dir -c /source/constraints.txt '/source[runtime,serve]' && rm -rf /source
-USER nobody
+WORKDIR /source
+# The packages are a layer of their own, which stays as it is when the code of the project changes.
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    extras = project['optional-dependencies']; \
+    print(*project['dependencies'], *extras['runtime'], *extras['serve'], sep='\n')" >requirements.txt \
+    && pip install --no-cache-dir -c constraints.txt -r requirements.txt
+COPY README.md LICENSE ./
+COPY src src
+COPY recipes recipes
+RUN pip install --no-cache-dir --no-deps . && rm -rf build src/*.egg-info
+WORKDIR /
+# nobody, by its number: Kubernetes' runAsNonRoot cannot check a name.
+USER 65534:65534
 EXPOSE 8000
-HEALTHCHECK CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=5)"]
 ENTRYPOINT ["python", "-m", "bert_recipes.recipes.serve", "--host", "0.0.0.0"]
 CMD ["--model", "/model"]

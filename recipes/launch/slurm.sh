@@ -26,7 +26,7 @@ trap 'stopped=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' TERM
 # The step runs in the background, so that bash can take the signal while it waits, and pass it on.
 # shellcheck disable=SC2016 # each machine puts in its own SLURM_NODEID
 srun --kill-on-bad-exit=1 bash -c '
-  exec .venv/bin/accelerate launch --config_file recipes/launch/multi_node.yaml \
+  exec .venv/bin/python -m bert_recipes.cli.launch --config_file recipes/launch/multi_node.yaml \
     --num_machines "$SLURM_NNODES" --machine_rank "$SLURM_NODEID" --num_processes "$1" \
     --main_process_ip "$2" --main_process_port "$3" "${@:4}"
 ' bash "$((SLURM_NNODES * gpus))" "$main" "$port" "$@" &

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from bert_recipes.errors import UserError
 
-# Rank, number of processes and rank on this machine, as `accelerate launch` and torchrun name them, and srun.
-LAUNCHERS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
+# Rank, number of processes and rank on this machine, as `accelerate launch` and torchrun name them, and srun. A batch
+# script without srun is one process, with a SLURM_PROCID of 0 and the SLURM_NTASKS that the job could start.
+LAUNCHERS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What is left of a launch that fails: what its processes said, and their status."""
 
+import signal
 import subprocess
 import sys
 
@@ -33,3 +34,15 @@ def test_a_launch_ends_as_the_process_that_failed_first(tmp_path, end, status, s
     command += ["--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, stderr)
+
+
+def test_a_launch_that_is_ended_says_nothing_of_its_own(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import sys, time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
+    command += ["--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "here\n"
+    process.terminate()
+    _, stderr = process.communicate(timeout=40)
+    assert (process.returncode, stderr) == (128 + signal.SIGTERM, "")

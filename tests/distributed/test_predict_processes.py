@@ -66,7 +66,7 @@ def test_from_the_makefile_and_a_mistake_there(place):
     assert done.returncode
     assert (
         done.stderr.count(
-            "error: 2 processes (PROCS, WORLD_SIZE or SLURM_NTASKS says so) cannot share standard output"
+            "error: 2 processes (PROCS, WORLD_SIZE or SLURM_STEP_NUM_TASKS says so) cannot share standard output"
         )
         == 1
     )

@@ -16,7 +16,7 @@ FAKES = {
     "srun": 'echo "srun" "$@" >>"$CALLS"; for w in "$@"; do echo "  $w" >>"$CALLS"; done\n'
     'shift; SLURM_NODEID=1 "$@" & pid=$!; echo $pid >"$STEP"; wait $pid',
     "scancel": 'echo "scancel $*" >>"$CALLS"; kill -TERM "$(cat "$STEP")"',
-    ".venv/bin/accelerate": 'echo accelerate >>"$CALLS"; for w in "$@"; do echo "<$w>" >>"$CALLS"; done\n'
+    ".venv/bin/python": 'echo python >>"$CALLS"; for w in "$@"; do echo "<$w>" >>"$CALLS"; done\n'
     'trap "exit 143" TERM; touch "$STARTED"; for _ in $(seq "$SECONDS_TO_RUN"); do sleep 0.1; done; exit "$STATUS"',
 }
 
@@ -57,7 +57,8 @@ def test_the_slurm_script_passes_its_arguments_to_every_machine(slurm):
     _, error = process.communicate(timeout=20)
     assert process.returncode == 0, error
     calls = (folder / "calls").read_text()
-    words = calls.split("accelerate\n")[1].replace(">\n<", " | ")
+    words = calls.split("python\n")[1].replace(">\n<", " | ")
+    assert words.startswith("<-m | bert_recipes.cli.launch | ")  # which ends as the run does, without a traceback
     assert "--num_machines | 2 | --machine_rank | 1 | --num_processes | 8" in words
     assert "--main_process_ip | first | --main_process_port | 29577" in words
     assert words.strip().endswith("recipes/custom.py | --labels | two words | b>")

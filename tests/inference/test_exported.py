@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -237,6 +238,17 @@ def without_training(*flags, stdin=""):
     argv = [str(RECIPES / "predict.py"), *map(str, flags)]
     code = BLOCKED.format(blocked=OF_TRAINING, argv=argv, watched={"pandas", "pyarrow", "onnxruntime"})
     return subprocess.run([sys.executable, "-c", code], input=stdin, capture_output=True, text=True)
+
+
+def test_the_engine_keeps_no_id_of_the_machine_and_sends_nothing(export, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    # In what it takes for a test or a continuous integration, onnxruntime sends nothing anyway.
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
+    argv = [sys.executable, str(RECIPES / "predict.py"), "--model", str(export)]
+    done = subprocess.run(argv, input="fire\n", capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
 def test_nothing_of_training_is_imported_and_for_lines_of_text_no_reader_of_tables(export, tmp_path):

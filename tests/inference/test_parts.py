@@ -267,7 +267,10 @@ def test_what_one_left_that_was_killed_while_it_removed_the_rest_is_not_taken(le
 @pytest.mark.parametrize(
     ("more", "sentence_"),
     [
-        ({"input": "-"}, "2 processes (PROCS, WORLD_SIZE or SLURM_NTASKS says so) cannot share standard input"),
+        (
+            {"input": "-"},
+            "2 processes (PROCS, WORLD_SIZE or SLURM_STEP_NUM_TASKS says so) cannot share standard input",
+        ),
         ({"output": "-"}, "cannot share standard output: name a file with --output"),
         ({"output": "/dev/null"}, "cannot share /dev/null: name a file"),
         ({"output": "none/out.csv"}, "none/out.csv cannot be written: No such file or directory"),

@@ -1,14 +1,18 @@
 """`recipes/serve.py`, from its flags to its end."""
 
+import contextlib
 import http.client
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
+from pathlib import Path
 
 import pytest
 from support.paths import RECIPES, ROOT
@@ -107,8 +111,44 @@ def test_an_image_copies_and_installs_what_there_is(name):
     copied = [word for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for word in line.split()]
     assert {"src", "recipes", "pyproject.toml", "constraints.txt"} <= set(copied)
     assert all((ROOT / path).exists() for path in copied)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert all(f"!{path}" in ignored for path in copied)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    asked = re.search(r"/source\[(.*?)\]", text)[1].split(",")
+    asked = re.findall(r"\*extras\['(.*?)'\]", text)
+    assert "serve" in asked
     assert set(asked) <= set(extras)
     assert "train" in asked or "torch" not in " ".join(line for extra in asked for line in extras[extra])
+    assert re.search(r"^USER \d+", text, re.M)  # a name cannot be checked by Kubernetes' runAsNonRoot
     assert 'ENTRYPOINT ["python", "-m", "bert_recipes.recipes.serve"' in text  # a list: SIGTERM reaches it
+
+
+FIRST_PROCESS = """
+import ctypes, os, runpy, sys
+if ctypes.CDLL(None).unshare(0x20000000):  # CLONE_NEWPID: the next child is the first process of a namespace
+    sys.exit()
+pid = os.fork()
+if pid == 0:
+    sys.argv = {argv}
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    os._exit(0)
+print(pid, flush=True)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_sigterm_ends_the_first_process_of_a_container_while_it_loads(run):
+    code = FIRST_PROCESS.format(argv=[str(SERVE), "--model", str(run), "--port", "0"])
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = process.stdout.readline().strip()
+    if not first:
+        pytest.skip("no process namespace can be made here")
+    try:
+        status = Path(f"/proc/{first}/status")
+        while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text())[1], 16) >> (signal.SIGTERM - 1) & 1:
+            time.sleep(0.01)
+        os.kill(int(first), signal.SIGTERM)
+        assert (*process.communicate(timeout=20), process.returncode) == ("", "", 128 + signal.SIGTERM)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(first), signal.SIGKILL)

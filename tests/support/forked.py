@@ -11,7 +11,7 @@ from support.scripts import run_script
 
 # Rank, number of processes and local rank, as launchers name them.
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-SRUN = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+SRUN = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
 # The file operations at which a process can be killed.
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.listdir", "fcntl.lockf")
 

@@ -10,6 +10,8 @@ import signal
 import sys
 
 from accelerate.commands.accelerate_cli import main as accelerate
+from torch.distributed.elastic.agent.server import api as agents
+from torch.distributed.elastic.multiprocessing import api as processes
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -20,8 +22,8 @@ def main() -> None:
     That is 2 where a signal has ended it, told in a sentence, and 128 + the number of a signal that the launcher got.
     """
     # They tell which process is ended by which signal, and how each has ended.
-    for part in ("agent.server.api", "multiprocessing.api"):
-        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.CRITICAL)
+    for part in (agents, processes):  # imported here, since a module that is imported sets the level of its logger
+        part.logger.setLevel(logging.CRITICAL)
     sys.argv[1:1] = ["launch"]
     try:
         accelerate()

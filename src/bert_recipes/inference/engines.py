@@ -1,5 +1,6 @@
 """What runs the graphs of an export: onnxruntime or OpenVINO, neither of them imported before it is needed."""
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 from bert_recipes.errors import UserError, in_one_line
 from bert_recipes.inference.batches import Forward
 
+# From 1.29 on, onnxruntime for Linux and macOS sends its makers what it runs and an id of the machine, unless this is
+# in the environment when it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # What an engine's name in `export.json` is installed by.
 INSTALL = {"onnx": "pip install onnxruntime", "openvino": "pip install openvino"}
 # What OpenVINO calls the types that it may compute in.

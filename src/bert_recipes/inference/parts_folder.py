@@ -60,7 +60,7 @@ def check_files(inputs: list[str], output: str, processes: int) -> None:
     Raises:
         UserError: it is standard input or standard output, or a pipe or a device.
     """
-    many = f"{processes} processes (PROCS, WORLD_SIZE or SLURM_NTASKS says so)"
+    many = f"{processes} processes (PROCS, WORLD_SIZE or SLURM_STEP_NUM_TASKS says so)"
     for name in inputs:
         if name == "-" or is_stream(Path(name).expanduser()):
             raise UserError(
