@@ -57,7 +57,8 @@ def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp
     assert done.returncode == 0, done.stderr
     assert "scores of the best checkpoint" in done.stdout
     assert done.stdout.count("Training ") == 1
-    assert f"Next: make recipe-{'custom' if name == 'stock' else 'stock'} CONFIG={config} ARGS=" in done.stdout
+    other, many = "custom" if name == "stock" else "stock", f" PROCS={processes}" if processes > 1 else ""
+    assert f"Next: make recipe-{other} CONFIG={config}{many} ARGS=" in done.stdout
     assert f"-f {tmp_path}/run/submission.csv -m '{name}, config.yaml'\n" in done.stdout
     assert done.stderr == "" if processes == 1 else "Traceback" not in done.stderr
     with (tmp_path / "run/predictions.csv").open() as file, (competition / "test.csv").open() as test:
