@@ -33,9 +33,14 @@ def test_help_lists_what_there_is():
     assert make().stdout == out
 
 
-def test_a_pattern_of_inputs_is_left_to_the_script():
-    out = make("predict", "LAUNCH=echo", "INPUT=do*/*.md other.csv").stdout
-    assert "--input do*/*.md other.csv --output -" in out
+@pytest.mark.parametrize("given", ["do*/*.md other.csv", "it's 내 $x.csv", '~/"a" b'])
+def test_a_name_comes_to_the_script_as_it_was_given(given):
+    printing = "LAUNCH=printf [%s]"
+    out = make("predict", printing, f"MODEL={given}", f"INPUT={given}", f"OUTPUT={given}").stdout
+    assert f"[--model][{given}][--input][{given}][--output][{given}]" in out
+    for target in ("recipe-stock", "recipe-custom"):
+        assert f"[--config][{given}]" in make(target, printing, f"CONFIG={given}").stdout
+    assert "[--config]make: " in make("recipe-stock", printing, "CONFIG=").stdout
 
 
 @pytest.mark.parametrize(
