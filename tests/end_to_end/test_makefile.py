@@ -106,9 +106,7 @@ def test_a_blend_from_the_makefile(competition, tiny_bert, tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
     done = make("blend", f"ARGS=--output_dir {tmp_path / 'blend'}")
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "error: baseline is no run's folder: a blend is made of finished runs with --folds.\n"
-    )
+    assert done.stderr.startswith("error: baseline is no run's folder: a blend is made of finished runs with --folds.")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "", "1 2"])

@@ -155,7 +155,6 @@ def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsy
         recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
     monkeypatch.setattr(Run, "finish", finish)
     first = (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns
-    monkeypatch.delenv("MAKELEVEL", raising=False)
     with pytest.raises(UserError, match="whose folds are not all finished") as unfinished:
         run_script(RECIPES / "predict.py", "--model", tmp_path / "run", "--input", competition / "test.csv", "--debug")
     _, script, *flags = shlex.split(str(unfinished.value).partition("finish it by ")[2])
