@@ -95,21 +95,23 @@ ifeq ($(shell printf '%s' '$(PROCS)' | grep -cxE '[1-9][0-9]{0,4}'),0)
 $(error PROCS=$(PROCS): give a number of processes from 1 on)
 endif
 endif
+# A variable's value as it was given, as one word for the shell, or nothing where it is empty.
+quoted = $(if $(value $(1)),'$(subst ','\'',$(value $(1)))')
 # What starts a script, in one process or in PROCS.
 LAUNCH = $(BIN)/python $(if $(filter 1,$(PROCS)),,-m bert_recipes.cli.launch --multi_gpu --num_machines 1 \
   --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
-	@$(LAUNCH) recipes/stock.py --config $(CONFIG) $(ARGS)
+	@$(LAUNCH) recipes/stock.py --config $(call quoted,CONFIG) $(ARGS)
 
 recipe-custom: $(STAMP) ## the same with the plain encoder under your own head and loss
-	@$(LAUNCH) recipes/custom.py --config $(CONFIG) $(ARGS)
+	@$(LAUNCH) recipes/custom.py --config $(call quoted,CONFIG) $(ARGS)
 
 recipe-baseline: $(STAMP) ## the same with TF-IDF and a linear model: what both have to beat
-	@$(BIN)/python recipes/baseline.py --config $(CONFIG) $(ARGS)
+	@$(BIN)/python recipes/baseline.py --config $(call quoted,CONFIG) $(ARGS)
 
 compare: $(STAMP) ## which is better, and is it really? RUNS="baseline stock" SEEDS="1 2 3" JOBS=2
-	@$(BIN)/python recipes/compare.py $(RUNS) --config $(CONFIG) --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
+	@$(BIN)/python recipes/compare.py $(RUNS) --config $(call quoted,CONFIG) --seeds $(SEEDS) --jobs $(JOBS) $(ARGS)
 
 kaggle: $(STAMP) ## a competition entry: five folds on the tweets, runs/kaggle/submission.csv
 	@$(BIN)/python recipes/custom.py --config recipes/configs/kaggle.yaml --output_dir runs/kaggle $(ARGS)
@@ -118,20 +120,20 @@ blend: $(STAMP) ## several runs on the same folds as one: RUNS="runs/kaggle runs
 	@$(BIN)/python recipes/blend.py $(RUNS) $(ARGS)
 
 search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/search/best.yaml
-	@$(BIN)/python recipes/search.py --config $(CONFIG) $(ARGS)
+	@$(BIN)/python recipes/search.py --config $(call quoted,CONFIG) $(ARGS)
 
 audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARGS=--quick asks the baseline alone
-	@$(BIN)/python recipes/audit.py --config $(CONFIG) $(ARGS)
+	@$(BIN)/python recipes/audit.py --config $(call quoted,CONFIG) $(ARGS)
 
-# A pattern in INPUT is for predict.py: to the shell ** is no more than *.
+# Several files in INPUT are parted, and a pattern in it is looked up, by predict.py.
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
-	@set -f; $(LAUNCH) recipes/predict.py --model $(MODEL) --input $(INPUT) --output $(OUTPUT) $(ARGS)
+	@$(LAUNCH) recipes/predict.py --model $(call quoted,MODEL) --input $(call quoted,INPUT) --output $(call quoted,OUTPUT) $(ARGS)
 
 export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
-	@$(BIN)/python recipes/export.py --model $(MODEL) $(ARGS)
+	@$(BIN)/python recipes/export.py --model $(call quoted,MODEL) $(ARGS)
 
 serve: $(STAMP) ## answer requests, and a page to try it: MODEL=runs/custom ARGS="--port 8080" (docs/serving.md)
-	@$(BIN)/python recipes/serve.py --model $(MODEL) $(ARGS)
+	@$(BIN)/python recipes/serve.py --model $(call quoted,MODEL) $(ARGS)
 
 bundle: $(STAMP) ## one zip for a machine without internet: ARGS="--python 3.11" (docs/kaggle.md)
 	@$(BIN)/python recipes/bundle.py $(ARGS)
@@ -143,7 +145,7 @@ bench-docs: $(STAMP) ##- put the tables of runs/bench into docs/performance.md a
 	@$(BIN)/python -m benchmarks.bench --write_docs $(ARGS)
 
 bench-exports: $(STAMP) ##- measure a run's exports beside torch, into docs/deploying.md: MODEL=runs/stock
-	@$(BIN)/python -m benchmarks.exports --model $(MODEL) --write_docs $(ARGS)
+	@$(BIN)/python -m benchmarks.exports --model $(call quoted,MODEL) --write_docs $(ARGS)
 
 gpu: $(STAMP) ##- run whatever needs a GPU, its bench too (half an hour on a machine with one)
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)

@@ -39,8 +39,8 @@ def parse_arguments() -> argparse.Namespace:
         "--input",
         nargs="+",
         default=["-"],
-        help="files of rows as training takes them, a folder of them, a pattern, or .txt with a text per line "
-        "(standard input)",
+        help="files of rows as training takes them, a folder of them, a pattern, or .txt with a text per line; "
+        "several in one word, too, where no file has that name (standard input)",
     )
     parser.add_argument("--output", default="-", help="a CSV file (standard output)")
     parser.add_argument("--text_column", nargs="+", help="column of the text, or several (as in training, or guessed)")
@@ -71,7 +71,10 @@ def say_notes(notes: list[str]) -> None:
 
 
 def main() -> None:
+    from bert_recipes.inference.input_files import parted
+
     args = parse_arguments()
+    args.input = parted(args.input)
     check_ranges({"max_length": args.max_length})
     process = this_process()
     if process.count > 1:

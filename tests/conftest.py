@@ -12,6 +12,8 @@ from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
 # One thread each, here and in the processes that tests start: side by side they would fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# Under `make test`, too, what a test starts was not started by make.
+os.environ.pop("MAKELEVEL", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

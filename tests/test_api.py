@@ -184,7 +184,7 @@ def test_what_cannot_be_loaded_or_predicted_is_said(train, tmp_path):
             run.predict(rows)
     assert list(run.predict([]).columns) == ["prediction", "False", "True"]
     (tmp_path / "run/metrics.json").unlink()
-    with pytest.raises(br.UserError, match="no complete run"):
+    with pytest.raises(br.UserError, match="not finished: finish it by the command or call that began it"):
         br.load(tmp_path / "run")
 
 

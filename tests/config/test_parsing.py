@@ -165,3 +165,10 @@ def test_the_labels_of_a_file_go_with_its_data_set(tmp_path):
     assert labels("--dataset", "mine.csv").labels is None
     assert labels("--dataset", "mine.csv").max_length == 64
     assert labels("--dataset=mine.csv", "--labels", "a", "b").labels == ["a", "b"]
+
+
+def test_a_configuration_at_home_is_found_as_make_names_it(tmp_path, monkeypatch):
+    config(tmp_path, "num_train_epochs: 7\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (name,) = (path.name for path in tmp_path.iterdir())
+    assert parse("--config", f"~/{name}").training.num_train_epochs == 7

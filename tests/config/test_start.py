@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from support.started import run
 
 from bert_recipes.config.arguments import CustomArguments, StockArguments
 from bert_recipes.config.parsing import make_arguments
-from bert_recipes.config.start import Start
+from bert_recipes.config.start import Start, what_finishes
 from bert_recipes.processes import Process
 
 FLAGS = (
@@ -76,6 +77,30 @@ def test_from_python(tmp_path):
         f"br.train(\"stock\", config='{named}', dataset=…, labels=['0', '1'], learning_rate=0.0001)"
     )
     assert make_arguments(StockArguments, {}).start.line("custom") == 'br.train("custom")'
+
+
+@pytest.mark.parametrize("name", ["stock", "custom", "baseline"])
+def test_an_unfinished_run_is_finished_with_what_it_keeps(name, by_script, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for output_dir, there in (("runs/a", "runs/a"), ("runs/a", "b c")):
+        Path(there, "folds/2").mkdir(parents=True)
+        for folder in (Path(there), Path(there, "folds/2")):
+            (folder / "run.yaml").write_text(f"recipe: {name}\noutput_dir: {output_dir}\n")
+    monkeypatch.setattr("sys.argv", [str(RECIPES / "predict.py")])
+    script = RECIPES / f"{name}.py"
+    for part in ("", "folds/2"):
+        assert what_finishes(Path("runs/a", part)) == f"python {script} --config runs/a/run.yaml"
+    assert what_finishes(Path("b c")) == f"python {script} --config 'b c/run.yaml' --output_dir 'b c'"
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert what_finishes(Path("runs/a")) == f"make recipe-{name} CONFIG=runs/a/run.yaml"
+    monkeypatch.setattr("sys.argv", ["my_own.py"])
+    assert what_finishes(Path("runs/a")) == f"br.train(\"{name}\", config='runs/a/run.yaml')"
+
+
+@pytest.mark.parametrize("text", ["recipe: blend\n", "recipe: stock\ndataset: ['python:DataFrame']\n", "seed: 1\n"])
+def test_what_no_configuration_finishes_has_no_command(text, tmp_path):
+    (tmp_path / "run.yaml").write_text(text)
+    assert what_finishes(tmp_path) == "the command or call that began it."
 
 
 @pytest.mark.parametrize(

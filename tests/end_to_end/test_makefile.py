@@ -33,9 +33,14 @@ def test_help_lists_what_there_is():
     assert make().stdout == out
 
 
-def test_a_pattern_of_inputs_is_left_to_the_script():
-    out = make("predict", "LAUNCH=echo", "INPUT=do*/*.md other.csv").stdout
-    assert "--input do*/*.md other.csv --output -" in out
+@pytest.mark.parametrize("given", ["do*/*.md other.csv", "it's 내 $x.csv", '~/"a" b'])
+def test_a_name_comes_to_the_script_as_it_was_given(given):
+    printing = "LAUNCH=printf [%s]"
+    out = make("predict", printing, f"MODEL={given}", f"INPUT={given}", f"OUTPUT={given}").stdout
+    assert f"[--model][{given}][--input][{given}][--output][{given}]" in out
+    for target in ("recipe-stock", "recipe-custom"):
+        assert f"[--config][{given}]" in make(target, printing, f"CONFIG={given}").stdout
+    assert "[--config]make: " in make("recipe-stock", printing, "CONFIG=").stdout
 
 
 @pytest.mark.parametrize(
@@ -57,7 +62,8 @@ def test_a_recipe_from_the_makefile(name, processes, competition, tiny_bert, tmp
     assert done.returncode == 0, done.stderr
     assert "scores of the best checkpoint" in done.stdout
     assert done.stdout.count("Training ") == 1
-    assert f"Next: make recipe-{'custom' if name == 'stock' else 'stock'} CONFIG={config} ARGS=" in done.stdout
+    other, many = "custom" if name == "stock" else "stock", f" PROCS={processes}" if processes > 1 else ""
+    assert f"Next: make recipe-{other} CONFIG={config}{many} ARGS=" in done.stdout
     assert f"-f {tmp_path}/run/submission.csv -m '{name}, config.yaml'\n" in done.stdout
     assert done.stderr == "" if processes == 1 else "Traceback" not in done.stderr
     with (tmp_path / "run/predictions.csv").open() as file, (competition / "test.csv").open() as test:
@@ -100,9 +106,7 @@ def test_a_blend_from_the_makefile(competition, tiny_bert, tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
     done = make("blend", f"ARGS=--output_dir {tmp_path / 'blend'}")
     assert done.returncode == 2
-    assert done.stderr.startswith(
-        "error: baseline is no run's folder: a blend is made of finished runs with --folds.\n"
-    )
+    assert done.stderr.startswith("error: baseline is no run's folder: a blend is made of finished runs with --folds.")
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two", "", "1 2"])

@@ -8,7 +8,7 @@ from datasets import Dataset
 from support.rows import sentence, write_csv
 
 from bert_recipes.errors import UserError
-from bert_recipes.inference.input_files import check_output, find_files
+from bert_recipes.inference.input_files import check_output, find_files, parted
 from bert_recipes.inference.rows import InputRows, read_stream
 
 
@@ -18,6 +18,30 @@ def folder(tmp_path):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()
     return tmp_path / "in"
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("b.csv", ["b.csv"]),
+        ("b.csv deep", ["b.csv", "deep"]),
+        ("my file.csv", ["my file.csv"]),
+        ("my f*.csv", ["my f*.csv"]),
+        ("'my file.csv'  *.tsv", ["my file.csv", "*.tsv"]),
+        ("b.csv -", ["b.csv", "-"]),
+        ("~/b.csv ~/a.tsv", ["~/b.csv", "~/a.tsv"]),
+        ("b.csv gone.csv", ["b.csv", "gone.csv"]),
+        # What is not there is named as it was given.
+        ("it's.csv", ["it's.csv"]),
+        ("gone file.csv", ["gone file.csv"]),
+        ("", [""]),
+    ],
+)
+def test_a_word_that_names_no_file_is_several_names(word, names, folder, monkeypatch):
+    (folder / "my file.csv").touch()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(folder))
+    assert parted([word, "b.csv"]) == [*names, "b.csv"]
 
 
 def test_what_stands_for_which_files(folder, monkeypatch):

@@ -72,7 +72,7 @@ def test_a_run_of_the_custom_recipe_is_predicted_with_and_begun_from(run):
     [
         ("baseline", None, "is a run of the baseline, which saves no model: name one of stock or custom"),
         ("stock", "folds/1/model", "is a run with a model for each fold: name one, as in .*/stock/folds/1"),
-        ("stock", None, "is a run that has no model yet: finish it by the command that began it"),
+        ("stock", None, r"is a run that has no model yet: finish it by .*stock.*/run\.yaml"),
     ],
 )
 def test_a_run_without_one_model_is_refused(recipe, model, sentence, run):

@@ -385,7 +385,7 @@ def test_damaged_members_and_data_that_changed_are_a_sentence(members, competiti
         with pytest.raises(UserError, match=sentence):
             blend(members[1], copy, "--output_dir", tmp_path / "blend")
     (copy / "metrics.json").unlink()
-    with pytest.raises(UserError, match=r"is no complete run: it has no metrics.json"):
+    with pytest.raises(UserError, match="copy is a run that is not finished: finish it by"):
         blend(members[1], copy, "--output_dir", tmp_path / "blend")
     other = tmp_path / "data"
     shutil.copytree(competition, other)

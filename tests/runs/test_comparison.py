@@ -184,7 +184,7 @@ def change(path, **values):
             "labels differ|has not the columns",
         ),
         (lambda run: change(run, labels={"task": "multi-class"}), "their task differ, binary and multi-class"),
-        (lambda run: (run / "metrics.json").unlink(), "is no complete run: it has no metrics.json"),
+        (lambda run: (run / "metrics.json").unlink(), "is a run that is not finished: finish it by"),
         (lambda run: (run / "metrics.json").write_text("{"), "metrics.json is damaged"),
         (lambda run: (run / "validation_predictions.csv").unlink(), "it has no validation_predictions.csv"),
         (lambda run: (run / "run.yaml").unlink(), "is no run: it has no run.yaml"),

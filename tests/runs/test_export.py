@@ -162,7 +162,7 @@ def test_a_run_in_use_is_not_exported(exported):
         (None, "is no run, which has a run.yaml: give the folder of a finished run"),
         ({"recipe": "baseline"}, "is a run of the baseline, which saves no model"),
         ({"recipe": "blend"}, "is a blend, which is not exported as one: export the runs that it is of"),
-        ({"recipe": "stock"}, "is a run that is not finished"),
+        ({"recipe": "stock"}, "is a run that is not finished: finish it by .*stock.*run.yaml"),
     ],
 )
 def test_what_cannot_be_exported_is_said(values, sentence_, tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_of_a_regression_the_mean_of_the_values_is_predicted(tiny_bert, tmp_path
 def test_unfinished_folds_predict_nothing(folded, tmp_path):
     (tmp_path / "run/folds").mkdir(parents=True)
     shutil.copy(folded / "run.yaml", tmp_path / "run")
-    with pytest.raises(UserError, match=r"whose folds are not all finished: finish it .*, as in .*run/folds/1"):
+    with pytest.raises(UserError, match=r"not all finished: name one that is, as in .*run/folds/1, or finish"):
         load_predictor(str(tmp_path / "run"))
 
 
@@ -154,8 +155,11 @@ def test_it_goes_on_fold_by_fold(folded, competition, tiny_bert, tmp_path, capsy
         recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
     monkeypatch.setattr(Run, "finish", finish)
     first = (tmp_path / "run/folds/1/metrics.json").stat().st_mtime_ns
+    with pytest.raises(UserError, match="whose folds are not all finished") as unfinished:
+        run_script(RECIPES / "predict.py", "--model", tmp_path / "run", "--input", competition / "test.csv", "--debug")
+    _, script, *flags = shlex.split(str(unfinished.value).partition("finish it by ")[2])
     capsys.readouterr()
-    recipe("custom", tmp_path / "run", competition, tiny_bert, *flags)
+    run_script(script, *flags, "--debug")
     said = capsys.readouterr().out
     assert "Fold 2 of 3 is finished already." in said
     assert "Fold 3 of 3\n" in said

@@ -8,6 +8,7 @@ from __future__ import annotations  # an older Python shall get as far as being 
 import csv
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import re
 import shlex
@@ -23,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[3]
 PROJECT = "bert-recipes"
 # The extra that brings what training needs.
 TRAIN = "train"
+# Its packages of which none comes with what runs an export, and what that is, as it is imported.
+TRAINING = ("accelerate", "datasets", "evaluate", "torch", "transformers")
+ENGINES = ("onnxruntime", "openvino")
+# What may not be missing: the dependencies of no extra, and those of training.
+NEEDED = ("", TRAIN)
 HUB_SECONDS = 5.0
 HUB_FILE = "google-bert/bert-base-uncased/resolve/main/config.json"
 GIB = 2**30
@@ -58,11 +64,14 @@ def packages(root: Path = ROOT) -> Iterator[Finding]:
     """Are the packages there, new enough, and those this project was tested with?"""
     tested = {_normal(name): version for name, version in _pins(root)}
     wanted = _requirements(root)
+    for_exports = predicts_only()
+    if for_exports:
+        wanted = {name: (least, extra) for name, (least, extra) in wanted.items() if extra != TRAIN}
     bad, other, lacking, extras = [], [], [], set()
     for name, (least, extra) in wanted.items():
-        here = next((found.version for found in importlib.metadata.distributions(name=name)), None)
+        here = _version(name)
         if here is None:
-            if not extra:
+            if extra in NEEDED:
                 bad.append(f"{name} is not installed")
                 lacking.append(f'"{name}>={least}"')
         elif not _at_least(here, least):
@@ -74,15 +83,39 @@ def packages(root: Path = ROOT) -> Iterator[Finding]:
     if bad:
         what = (
             f"-c constraints.txt -e '.[{','.join(sorted(extras | {TRAIN}))}]'"
-            if tested or _in_clone(root)
+            if (tested or _in_clone(root)) and not for_exports
             else " ".join(lacking)
         )
         yield Finding("problem", f"packages: {'; '.join(bad)}", f"$ {_pip()} install {what}\n{RESTART}")
     if other:
         yield Finding("note", f"packages of other versions than the tested ones: {', '.join(other)}")
     if not bad and not other:
-        direct = ", ".join(name for name, (_, extra) in wanted.items() if not extra)
+        direct = ", ".join(name for name, (_, extra) in wanted.items() if extra in NEEDED)
         yield Finding("ok", f"packages: {direct} {'as tested' if tested else 'are new enough'}")
+
+
+def predicts_only() -> bool:
+    """Whether this environment was installed to predict from exports: an engine is there, and nothing that trains."""
+    return any(map(importlib.util.find_spec, ENGINES)) and not any(map(_version, TRAINING))
+
+
+def exports() -> Iterator[Finding]:
+    """Can exports be predicted with, where nothing that trains is installed?"""
+    for name in filter(importlib.util.find_spec, ENGINES):
+        try:
+            engine = importlib.import_module(name)
+        except BROKEN as error:
+            cure = f"$ {_pip()} install --force-reinstall {name}"
+            yield Finding("problem", f"{name} cannot be imported: {_reason(error)}", cure)
+        else:
+            yield Finding("ok", f"this environment predicts from exports, with {name} {engine.__version__}")
+    to_train = [f'"{name}>={least}"' for name, (least, extra) in _requirements(ROOT).items() if extra == TRAIN]
+    text = "nothing that trains is installed, and predicting from exports does not need it"
+    yield Finding("note", text, f"to train here as well:\n$ {_pip()} install {' '.join(to_train)}")
+
+
+def _version(name: str) -> str | None:
+    return next((found.version for found in importlib.metadata.distributions(name=name)), None)
 
 
 def _in_clone(root: Path = ROOT) -> bool:
@@ -96,24 +129,17 @@ def _pins(root: Path) -> list[tuple[str, str]]:
 
 
 def _requirements(root: Path) -> dict[str, tuple[str, str]]:
-    """The direct dependencies by name: the least version, and the extra that asks for it.
-
-    That is an empty string for what training needs.
-    """
+    """The direct dependencies by name: the least version, and the extra that asks for it, if one does."""
     if not _in_clone(root):
         found = [re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:.*extra == .(\w+).)?", line) for line in _metadata()]
-        return {match[1]: (match[2], _other_extra(match[3])) for match in found if match}
+        return {match[1]: (match[2], match[3] or "") for match in found if match}
     import tomllib  # Python 3.11
 
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = {"": project["dependencies"], **project.get("optional-dependencies", {})}
     lines = [(line.partition(">="), extra) for extra, group in groups.items() for line in group]
     # What follows a semicolon says on which systems it is wanted.
-    return {name.strip(): (least.partition(";")[0].strip(), _other_extra(extra)) for (name, _, least), extra in lines}
-
-
-def _other_extra(extra: str | None) -> str:
-    return "" if extra in (None, TRAIN) else str(extra)
+    return {name.strip(): (least.partition(";")[0].strip(), extra) for (name, _, least), extra in lines}
 
 
 def _metadata() -> list[str]:
@@ -347,7 +373,8 @@ def show(finding: Finding) -> None:
 def main() -> int:
     """Print all findings; return 1 if one of them is a problem."""
     problems = 0
-    for check in (python, packages, imports, devices, disk, hub, embedded_files, competition):
+    of_training = (imports, devices, disk, hub, embedded_files, competition)
+    for check in (python, packages, *((exports,) if predicts_only() else of_training)):
         for finding in check():
             show(finding)
             problems += finding.mark == "problem"

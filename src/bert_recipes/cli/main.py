@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -17,6 +18,11 @@ from bert_recipes.files import NO_SPACE
 
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
+
+HOW_MAKE_TAKES_FLAGS = ' (With make, flags go into ARGS="--flag value".)'
+# A flag of this project's in a sentence (pip's and others' have hyphens), and those that the Makefile itself gives.
+FLAG = re.compile(r"(?<![\w-])--[a-z]\w*(?![\w-])")
+FLAGS_OF_MAKE = {"--config", "--input", "--jobs", "--model", "--output", "--output_dir", "--seeds"}
 
 
 def run_main(main: Callable[[], object], left: str = "the same command goes on from the last checkpoint") -> None:
@@ -133,7 +139,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, StoppedError):
         return f"{signal.Signals(error.number).name}: {error}"
     if isinstance(error, UserError):
-        return f"error: {error}"
+        return f"error: {error}{_for_make(str(error))}"
     if isinstance(error, ModuleNotFoundError):
         package = missing_package(error)
         return f"error: this needs {package}, which is not installed: {INSTALL_TRAIN}." if package else None
@@ -148,6 +154,14 @@ def _sentence(error: Exception) -> str | None:
             "cannot be reached: once that is mended the same command goes on from the last checkpoint."
         )
     return None
+
+
+def _for_make(sentence: str) -> str:
+    """Return how make takes flags, where it was given none yet and a sentence names one that it did not pass."""
+    given = {word.partition("=")[0] for word in sys.argv[1:] if word.startswith("--")}
+    if "MAKELEVEL" not in os.environ or given - FLAGS_OF_MAKE or "ARGS=" in sentence:
+        return ""
+    return HOW_MAKE_TAKES_FLAGS if set(FLAG.findall(sentence)) - given else ""
 
 
 def _with_a_sentence() -> tuple[type[Exception], ...]:

@@ -11,6 +11,8 @@ from bert_recipes.task import TASKS
 
 # What `--quoting` takes, in training and in prediction.
 QUOTINGS = ("double", "backslash", "none")
+# What `dataset` begins with where the rows were given from Python.
+PYTHON = "python:"
 # Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
 POOLING_NAMES = ("pooler", "cls", "mean", "max", "mean_max", "attention", "cls_last4", "layer_mix")
 
@@ -159,7 +161,7 @@ class DataArguments:
         if isinstance(given, list | tuple) and given and all(isinstance(name, str | PathLike) for name in given):
             self.dataset = [str(name) for name in given]
         else:
-            self.in_memory, self.dataset = given, [f"python:{type(given).__name__}"]
+            self.in_memory, self.dataset = given, [f"{PYTHON}{type(given).__name__}"]
         if isinstance(self.text_column, str):
             self.text_column = [self.text_column]
         if isinstance(self.label_column, str):

@@ -9,8 +9,10 @@ FOLDER = Path("recipes/configs")
 def find_configuration(path: Path) -> Path:
     """Return the file that `--config path` means: the one there or, if none is, the shipped one of that name.
 
-    So `recipes/configs/quickstart.yaml` and `quickstart.yaml` work outside of a clone of the project too.
+    So `recipes/configs/quickstart.yaml` and `quickstart.yaml` work outside of a clone of the project too. A `~` is the
+    user's home, as make leaves it.
     """
+    path = path.expanduser()
     if path.exists() or path.parent not in (FOLDER, Path()):
         return path
     shipped = Path(str(files("bert_recipes.recipes"))) / "configs" / path.name

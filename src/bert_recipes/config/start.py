@@ -11,10 +11,11 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from bert_recipes.config.arguments import RECIPES, ModelArguments
+from bert_recipes.config.arguments import PYTHON, RECIPES, ModelArguments
 from bert_recipes.config.help import command_name
-from bert_recipes.config.saved import NOT_COMPARED, OF_A_START
+from bert_recipes.config.saved import METRICS_FILE, NOT_COMPARED, OF_A_START, RUN_FILE, saved_configuration
 from bert_recipes.config.shipped import find_configuration
+from bert_recipes.errors import UserError
 from bert_recipes.files import read_yaml
 from bert_recipes.processes import this_process
 
@@ -98,6 +99,38 @@ class Start:
         if "MAKELEVEL" in os.environ:
             return f"make recipe-{name} PROCS={count}"
         return _script(name, count)
+
+
+def check_finished(folder: Path, named: str) -> None:
+    """Check that the run in a folder is finished.
+
+    Args:
+        folder: of the run.
+        named: what begins the sentence.
+
+    Raises:
+        UserError: it is not, and goes on by what the sentence ends with.
+    """
+    if not (folder / METRICS_FILE).is_file():
+        raise UserError(f"{named} is a run that is not finished: finish it by {what_finishes(folder)}")
+
+
+def what_finishes(folder: Path) -> str:
+    """Return, for the end of a sentence, the command that takes the unfinished run in a folder to its end.
+
+    A fold is finished with its whole run. The configuration alone does not tell where the rows were given from Python,
+    or where it is no recipe's.
+    """
+    whole = folder.parent.parent if folder.parent.name == "folds" else folder
+    configuration = saved_configuration(whole)
+    name, dataset = configuration.get("recipe"), configuration.get("dataset") or [""]
+    if name not in RECIPES or str(dataset[0]).startswith(PYTHON):
+        return "the command or call that began it."
+    moved = Path(configuration.get("output_dir") or "").resolve() != whole.resolve()
+    # A script of this project's has the recipes beside it.
+    from_python = not Path(sys.argv[0]).with_name(f"{name}.py").is_file()
+    start = Start(str(whole / RUN_FILE), from_python=from_python)
+    return start.but_with(name, {"output_dir": str(whole)} if moved else {})
 
 
 def _is_of_a_run(flag: str) -> bool:

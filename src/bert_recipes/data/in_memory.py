@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-PYTHON = "python:"
-
 
 def is_frame(given: Any) -> bool:
     """Whether something is a pandas DataFrame; pandas is not imported to tell."""

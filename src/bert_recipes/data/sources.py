@@ -19,11 +19,11 @@ from datasets import (
 )
 from datasets.exceptions import DatasetGenerationError
 
-from bert_recipes.config.arguments import DataArguments
+from bert_recipes.config.arguments import PYTHON, DataArguments
 from bert_recipes.data import embedded
 from bert_recipes.data.folders import SPLIT_OF, SPLITS, files_of, sample_submission_beside
 from bert_recipes.data.hub_datasets import read_hub_dataset
-from bert_recipes.data.in_memory import PYTHON, splits_in_memory
+from bert_recipes.data.in_memory import splits_in_memory
 from bert_recipes.data.readers import open_table
 from bert_recipes.data.saved_to_disk import is_saved_to_disk, read_from_disk
 from bert_recipes.data.text_files import TextFormat

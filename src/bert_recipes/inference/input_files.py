@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
@@ -12,6 +13,30 @@ from bert_recipes.data.saved_to_disk import is_saved_to_disk
 from bert_recipes.data.text_files import kind_of
 from bert_recipes.errors import UserError
 from bert_recipes.inference.parts_folder import is_part
+
+
+def parted(words: Sequence[str]) -> list[str]:
+    """Return the names in what `--input` was given, where a word may hold several, as make's INPUT does.
+
+    A word that names something, spaces and all, is one name. Any other is parted as a shell would where a part of it
+    names something.
+    """
+    return [name for word in words for name in _names_in(word)]
+
+
+def _names_in(word: str) -> list[str]:
+    if _names_something(word):
+        return [word]
+    try:
+        names = shlex.split(word)
+    except ValueError:  # a quotation mark alone
+        return [word]
+    return names if any(map(_names_something, names)) else [word]
+
+
+def _names_something(name: str) -> bool:
+    path = Path(name).expanduser()
+    return name == "-" or path.exists() or any(glob.iglob(str(path), recursive=True))
 
 
 def find_files(names: Sequence[str]) -> list[Path]:

@@ -11,6 +11,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from bert_recipes import terminal
 from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
+from bert_recipes.config.start import what_finishes
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
@@ -77,7 +78,7 @@ def _model_of_run(path: Path, name: str) -> Path:
         return path / "model"
     if (path / "folds" / "1").is_dir():
         raise UserError(f"--model {name} is a run with a model for each fold: name one, as in {path}/folds/1.")
-    raise UserError(f"--model {name} is a run that has no model yet: finish it by the command that began it.")
+    raise UserError(f"--model {name} is a run that has no model yet: finish it by {what_finishes(path)}")
 
 
 def folds_of(name: str) -> list[str]:
@@ -100,8 +101,8 @@ def folds_of(name: str) -> list[str]:
         return []
     if not (path / METRICS_FILE).is_file():
         raise UserError(
-            f"--model {name} is a run whose folds are not all finished: finish it by the command that began it, or "
-            f"name one that is, as in {path}/folds/1."
+            f"--model {name} is a run whose folds are not all finished: name one that is, as in {path}/folds/1, or "
+            f"finish it by {what_finishes(path)}"
         )
     count = configuration["folds"]
     _tell(f"--model {name} has a model for each of {count} folds: the mean of what they predict is taken.", True)

@@ -23,6 +23,7 @@ from bert_recipes.config.saved import (
     saved_configuration,
 )
 from bert_recipes.config.shipped import find_configuration
+from bert_recipes.config.start import check_finished
 from bert_recipes.devices import cores
 from bert_recipes.errors import StoppedError, UserError, some
 from bert_recipes.evaluation.prediction_files import VALIDATION_FILE, Predictions
@@ -238,6 +239,8 @@ def read_group(name: str, folders: list[Path]) -> Group:
     Raises:
         UserError: one is incomplete, damaged or of an older version.
     """
+    for run in folders:
+        check_finished(run, str(run))
     metrics = [read_json(run / METRICS_FILE) for run in folders]
     rows = []
     for run, m in zip(folders, metrics, strict=True):

@@ -19,6 +19,7 @@ from bert_recipes import terminal
 from bert_recipes.columns import FOLD, ID, MODEL_INPUTS, TEXT, TEXT_PAIR
 from bert_recipes.config.reading import Reading
 from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
+from bert_recipes.config.start import check_finished
 from bert_recipes.data.again import read_again
 from bert_recipes.data.loading import TextData
 from bert_recipes.devices import threads
@@ -109,8 +110,7 @@ def _finished_run(model: str) -> Path:
     whole = folds.parent
     if folds.name == "folds" and (whole / RUN_FILE).is_file():
         raise UserError(f"--model {model} is one fold of a run: export all of it, {whole}.")
-    if not (run / METRICS_FILE).is_file():
-        raise UserError(f"--model {model} is a run that is not finished: finish it by the command that began it.")
+    check_finished(run, f"--model {model}")
     return run
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bert_recipes.config.saved import METRICS_FILE, saved_configuration
+from bert_recipes.config.start import check_finished
 from bert_recipes.evaluation.titles import MAIN_SCORES, SCORED_SPLITS, in_a_line
 from bert_recipes.files import read_json
 
@@ -39,6 +40,7 @@ class FinishedRun:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """What metrics.json holds: `train`, `validation`, `test` where it is labelled, and `environment`."""
+        check_finished(self.folder, str(self.folder))
         return read_json(self.folder / METRICS_FILE)
 
     @cached_property
