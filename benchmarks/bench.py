@@ -306,7 +306,9 @@ def main():
     results = {}
     for measured in speed.measure(args):
         results = results or _of_the_same(folder / "bench.json", measured)
-        results |= measured | {"command": results.get("command", measured["command"])}
+        # A command none of whose tables is left has no part in what is there.
+        commands = {"command": results["command"]} if results.keys() - measured.keys() else {}
+        results |= measured | commands
         # Again after each line: what is stopped keeps what it has.
         with writing(folder / "bench.json") as file:
             json.dump(results, file, indent=2)
