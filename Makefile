@@ -125,9 +125,9 @@ search: $(STAMP) ## search the custom recipe's settings with Optuna, into runs/s
 audit: $(STAMP) ## which labels are likely wrong? into runs/audit/audit.csv; ARGS=--quick asks the baseline alone
 	@$(BIN)/python recipes/audit.py --config $(call quoted,CONFIG) $(ARGS)
 
-# Several files in INPUT are parted, and a pattern in it is looked up, by predict.py.
+# A pattern is for predict.py, in INPUT and in ARGS: to the shell ** is no more than *. It also parts several files.
 predict: $(STAMP) ## predict new texts: MODEL=runs/stock INPUT=new.csv OUTPUT=predictions.csv
-	@$(LAUNCH) recipes/predict.py --model $(call quoted,MODEL) --input $(call quoted,INPUT) --output $(call quoted,OUTPUT) $(ARGS)
+	@set -f; $(LAUNCH) recipes/predict.py --model $(call quoted,MODEL) --input $(call quoted,INPUT) --output $(call quoted,OUTPUT) $(ARGS)
 
 export: $(STAMP) ## a run as a folder without torch: MODEL=runs/custom ARGS="--format openvino --int8"
 	@$(BIN)/python recipes/export.py --model $(call quoted,MODEL) $(ARGS)

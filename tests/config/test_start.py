@@ -1,5 +1,6 @@
 """The line that starts the next recipe is one that works where this one was started."""
 
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,6 @@ from support.started import run
 from bert_recipes.config.arguments import CustomArguments, StockArguments
 from bert_recipes.config.parsing import make_arguments
 from bert_recipes.config.start import Start, what_finishes
-from bert_recipes.processes import Process
 
 FLAGS = (
     "--dataset",
@@ -43,20 +43,19 @@ def test_by_make(monkeypatch, tmp_path):
     )
     assert parse(*named).start.line("stock") == f"make recipe-stock CONFIG={named[1]}"
     assert start.on_gpus("custom", 2) == "make recipe-custom PROCS=2"
-    plain = parse(*named).start
-    monkeypatch.setattr("bert_recipes.config.start.this_process", lambda: Process(count=2))
-    assert plain.line("stock") == f"make recipe-stock CONFIG={named[1]} PROCS=2"
+    on_two = dataclasses.replace(parse(*named).start, processes=2)
+    assert on_two.line("stock") == f"make recipe-stock CONFIG={named[1]} PROCS=2"
 
 
-def test_by_a_script(by_script, monkeypatch):
+def test_by_a_script(by_script):
     start = parse(*FLAGS).start
     script = RECIPES / "stock.py"
     assert start.line("stock") == f"python {script} --dataset 'my data.csv' --max_length 64"
     assert start.on_gpus("stock", 2) == f"accelerate launch --multi_gpu --num_processes 2 {script}"
     assert start.with_config("stock", "best.yaml") == f"python {script} --config best.yaml"
-    monkeypatch.setattr("bert_recipes.config.start.this_process", lambda: Process(count=2))
     launched = f"accelerate launch --multi_gpu --num_processes 2 {script}"
-    assert start.line("stock") == f"{launched} --dataset 'my data.csv' --max_length 64"
+    on_two = dataclasses.replace(start, processes=2)
+    assert on_two.line("stock") == f"{launched} --dataset 'my data.csv' --max_length 64"
 
 
 def test_from_the_installed_package(by_script, monkeypatch):
@@ -94,7 +93,35 @@ def test_an_unfinished_run_is_finished_with_what_it_keeps(name, by_script, monke
     monkeypatch.setenv("MAKELEVEL", "1")
     assert what_finishes(Path("runs/a")) == f"make recipe-{name} CONFIG=runs/a/run.yaml"
     monkeypatch.setattr("sys.argv", ["my_own.py"])
-    assert what_finishes(Path("runs/a")) == f"br.train(\"{name}\", config='runs/a/run.yaml')"
+    from_python = f"br.train(\"{name}\", config='runs/a/run.yaml')"
+    assert what_finishes(Path("runs/a")) == from_python
+    monkeypatch.setattr("sys.argv", [""])  # at the prompt
+    assert what_finishes(Path("runs/a")) == from_python
+
+
+def test_a_run_of_two_processes_is_finished_by_two(by_script, monkeypatch, tmp_path):
+    folder = tmp_path / "folds/a"  # which is no fold of a run
+    for checkpoint, count in (("checkpoint-5", 2), ("checkpoint-10", 0)):
+        (folder / "checkpoints" / checkpoint).mkdir(parents=True)
+        for i in range(count):
+            (folder / "checkpoints" / checkpoint / f"rng_state_{i}.pth").touch()
+    (folder / "run.yaml").write_text(f"recipe: stock\noutput_dir: {folder}\n")
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert what_finishes(folder) == f"make recipe-stock CONFIG={folder}/run.yaml PROCS=2"
+
+
+@pytest.mark.parametrize(
+    ("environment", "processes"),
+    [
+        ({"LOCAL_WORLD_SIZE": "2"}, 2),
+        ({"LOCAL_WORLD_SIZE": "1"}, 1),
+        ({"LOCAL_WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, 1),
+    ],
+)
+def test_processes_are_named_that_a_command_starts_alike(environment, processes, monkeypatch):
+    for name, value in ({"RANK": "0", "WORLD_SIZE": "2"} | environment).items():
+        monkeypatch.setenv(name, value)
+    assert Start.by_command([], None).processes == processes
 
 
 @pytest.mark.parametrize("text", ["recipe: blend\n", "recipe: stock\ndataset: ['python:DataFrame']\n", "seed: 1\n"])

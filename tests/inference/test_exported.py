@@ -144,19 +144,23 @@ def test_columns_beside_the_text(own, tmp_path):
         predictor.predict(texts)
 
 
-def test_openvino_predicts_the_same(own, tmp_path):
+def to_openvino(folder):
+    """Make an export for onnxruntime one for OpenVINO."""
     openvino = pytest.importorskip("openvino")
-    classifier = MeanOfTokens(num_labels=3, inputs=TOKENS, columns=KNOWN)
-    folder = write_export(tmp_path / "export", own, classifier)
-    cells = [{"keyword": "flood", "price": float(i)} for i in range(len(TEXTS))]
-    rows = rows_of(TEXTS, cells=cells)
-    openvino.save_model(
-        openvino.convert_model(folder / "model-0.onnx"), folder / "model-0.xml", compress_to_fp16=False
-    )
+    graph = openvino.convert_model(folder / "model-0.onnx")
+    openvino.save_model(graph, folder / "model-0.xml", compress_to_fp16=False)
     values = json.loads((folder / "export.json").read_text())
     del values["files"]
     values["graphs"][0]["file"] = "model-0.xml"
     rewrite(folder, values | {"engine": "openvino"})
+
+
+def test_openvino_predicts_the_same(own, tmp_path):
+    classifier = MeanOfTokens(num_labels=3, inputs=TOKENS, columns=KNOWN)
+    folder = write_export(tmp_path / "export", own, classifier)
+    cells = [{"keyword": "flood", "price": float(i)} for i in range(len(TEXTS))]
+    rows = rows_of(TEXTS, cells=cells)
+    to_openvino(folder)
     before = expected(classifier, own, TEXTS, cells=cells)
     np.testing.assert_allclose(predicted(folder, rows), before, atol=1e-6)
     np.testing.assert_allclose(predicted(folder, rows, bf16=True), before, atol=0.05)
@@ -240,10 +244,13 @@ def without_training(*flags, stdin=""):
     return subprocess.run([sys.executable, "-c", code], input=stdin, capture_output=True, text=True)
 
 
-def test_the_engine_keeps_no_id_of_the_machine_and_sends_nothing(export, tmp_path):
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_the_engine_keeps_no_id_of_the_machine_and_sends_nothing(engine, export, tmp_path):
+    if engine == "openvino":
+        to_openvino(export)
     home = tmp_path / "home"
     home.mkdir()
-    # In what it takes for a test or a continuous integration, onnxruntime sends nothing anyway.
+    # In what they take for a test or a continuous integration, they send nothing anyway.
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(home)}
     argv = [sys.executable, str(RECIPES / "predict.py"), "--model", str(export)]
     done = subprocess.run(argv, input="fire\n", capture_output=True, text=True, env=environment)

@@ -31,6 +31,8 @@ def folder(tmp_path):
         ("b.csv -", ["b.csv", "-"]),
         ("~/b.csv ~/a.tsv", ["~/b.csv", "~/a.tsv"]),
         ("b.csv gone.csv", ["b.csv", "gone.csv"]),
+        ("b.csv " * 2000, ["b.csv"] * 2000),  # longer than the name of a file can be
+        ("~nobody-of-that-name.csv", ["~nobody-of-that-name.csv"]),
         # What is not there is named as it was given.
         ("it's.csv", ["it's.csv"]),
         ("gone file.csv", ["gone file.csv"]),

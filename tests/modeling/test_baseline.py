@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline, make_union
 from support.rows import WORDS
 
 from bert_recipes.errors import UserError
@@ -21,6 +24,28 @@ def test_it_learns_what_words_tell():
     assert p.shape == (30, 2)
     assert (p.argmax(axis=1) == FIRE[90:]).all()
     assert model.losses(p, FIRE[90:]).mean() == pytest.approx(log_loss(FIRE[90:], p))
+
+
+@pytest.mark.parametrize("rows", [90, 120])
+def test_it_weighs_as_the_vectorizers_of_scikit_learn_do(rows):
+    texts = [f"{text} Ünïted {'🔥' * (i % 3)}" for i, text in enumerate(TEXTS[:rows])]
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, strip_accents="unicode", token_pattern=r"\w+")
+    fewest = 2 if rows >= 100 else 1
+    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=fewest)
+    plain = make_pipeline(make_union(words, characters), LogisticRegression(C=2.0, max_iter=1000))
+    model = Baseline(Task("binary", ["0", "1"], ["target"]), seed=0)
+    model.fit(texts, FIRE[:rows])
+    new = [*texts[:5], "", "a storm of Üni", "unseen"]
+    np.testing.assert_allclose(model.predict(new), plain.fit(texts, FIRE[:rows]).predict_proba(new), atol=1e-3)
+
+
+def test_values_that_differ_in_their_last_digits_are_told_apart():
+    values = 1.7e9 + 30 * FIRE[:, None]
+    model = Baseline(Task("regression", ["target"], ["target"]), seed=0)
+    model.fit(TEXTS, values)
+    found = model.predict(TEXTS)
+    assert found.shape == (120, 1)
+    assert abs(found - values).max() < 10
 
 
 def test_a_label_that_train_lacks_is_never_predicted():

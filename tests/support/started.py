@@ -5,6 +5,7 @@ nor what they have patched. What a script costs to start is tested where a test 
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -41,9 +42,12 @@ class Started:
     def __init__(self, command, environment=None):
         self.args = list(map(str, command))
         assert self.args[0] == sys.executable
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = tempfile.TemporaryDirectory()
         environment = dict(os.environ if environment is None else environment)
-        self.process = CONTEXT.Process(target=_run, args=(self.args[1:], environment, os.getcwd(), self.folder))
+        output = Path(self.folder.name)
+        self.process = CONTEXT.Process(
+            target=_run, args=(self.args[1:], environment, os.getcwd(), output), daemon=True
+        )
         self.process.start()
 
     @property
@@ -61,7 +65,9 @@ class Started:
         self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        # One that has ended is gone at once: nobody but its server waits for it.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def wait(self, timeout=None):
         """Wait for its end and return its status."""
@@ -73,7 +79,7 @@ class Started:
     def communicate(self, timeout=None):
         """Wait for its end and return what it wrote to standard output and standard error."""
         self.wait(timeout)
-        return tuple((self.folder / name).read_text() for name in ("stdout", "stderr"))
+        return tuple((Path(self.folder.name) / name).read_text() for name in ("stdout", "stderr"))
 
 
 def run(command, check=False, environment=None):

@@ -1,5 +1,6 @@
 """The configurations that come with the project, wherever it is installed."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,7 +13,7 @@ def find_configuration(path: Path) -> Path:
     So `recipes/configs/quickstart.yaml` and `quickstart.yaml` work outside of a clone of the project too. A `~` is the
     user's home, as make leaves it.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if path.exists() or path.parent not in (FOLDER, Path()):
         return path
     shipped = Path(str(files("bert_recipes.recipes"))) / "configs" / path.name

@@ -28,11 +28,13 @@ class Start:
         config: the YAML file that was named, if one was.
         flags: what was given beside it, by name: words of a command line, or values from Python.
         from_python: whether it was called as a function.
+        processes: how many a command has to name.
     """
 
     config: str | None = None
     flags: Mapping[str, Any] = field(default_factory=dict)
     from_python: bool = False
+    processes: int = 1
 
     @classmethod
     def by_command(cls, argv: Sequence[str], config: str | None) -> "Start":
@@ -46,7 +48,7 @@ class Start:
             else:
                 values.append(word)
         flags.pop("config", None)
-        return cls(config, flags)
+        return cls(config, flags, processes=_processes())
 
     def line(self, name: str, changes: Mapping[str, Any] | None = None) -> str | None:
         """Return what starts the recipe `name` with the same configuration and the same flags as far as it has them.
@@ -87,10 +89,10 @@ class Start:
         words = [word for flag, values in flags.items() for word in (f"--{flag}", *values)]
         if "MAKELEVEL" in os.environ:  # which make sets for what it starts
             made = ["make", f"recipe-{name}", *([f"CONFIG={_quoted(str(config))}"] if config else [])]
-            made += [f"PROCS={count}"] if (count := this_process().count) > 1 else []
+            made += [f"PROCS={self.processes}"] if self.processes > 1 else []
             return " ".join([*made, *([f"ARGS={shlex.quote(' '.join(map(_quoted, words)))}"] if words else [])])
         words = (["--config", str(config)] if config else []) + words
-        return " ".join([_script(name, this_process().count), *map(_quoted, words)])
+        return " ".join([_script(name, self.processes), *map(_quoted, words)])
 
     def on_gpus(self, name: str, count: int) -> str:
         """Return, for a sentence, what makes the recipe `name` use several GPUs."""
@@ -121,16 +123,30 @@ def what_finishes(folder: Path) -> str:
     A fold is finished with its whole run. The configuration alone does not tell where the rows were given from Python,
     or where it is no recipe's.
     """
-    whole = folder.parent.parent if folder.parent.name == "folds" else folder
+    whole = folder.parent.parent
+    if folder.parent.name != "folds" or not (whole / RUN_FILE).is_file():
+        whole = folder
     configuration = saved_configuration(whole)
     name, dataset = configuration.get("recipe"), configuration.get("dataset") or [""]
     if name not in RECIPES or str(dataset[0]).startswith(PYTHON):
         return "the command or call that began it."
     moved = Path(configuration.get("output_dir") or "").resolve() != whole.resolve()
     # A script of this project's has the recipes beside it.
-    from_python = not Path(sys.argv[0]).with_name(f"{name}.py").is_file()
-    start = Start(str(whole / RUN_FILE), from_python=from_python)
+    from_python = not Path(sys.argv[0] or "-").with_name(f"{name}.py").is_file()
+    # Each process has left its own state of the random numbers.
+    states = [len([*checkpoint.glob("rng_state*.pth")]) for checkpoint in whole.rglob("checkpoints/checkpoint-*")]
+    start = Start(str(whole / RUN_FILE), from_python=from_python, processes=max(states, default=1))
     return start.but_with(name, {"output_dir": str(whole)} if moved else {})
+
+
+def _processes() -> int:
+    """Return how many processes this one was started with, where a command can start them alike.
+
+    That is not so of those on several machines, or of a launcher's configuration for FSDP or DeepSpeed.
+    """
+    here, everywhere = (os.environ.get(name) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    sharded = {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"} & os.environ.keys()
+    return this_process().count if here == everywhere and not sharded else 1
 
 
 def _is_of_a_run(flag: str) -> bool:

@@ -22,7 +22,7 @@ CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 2**20
 TOKENS_PER_BATCH = {"cpu": 2048, "gpu": 16384}
 # What a batch costs whatever is in it, as the time of so many tokens: on a CPU a text of the small embedded model
 # takes as long alone as two in a batch. A GPU waits for its kernels, so there a second batch is never worth it.
-BATCH_OVERHEAD = {"cpu": 64, "gpu": 4096}
+BATCH_OVERHEAD = {"cpu": 64, "gpu": TOKENS_PER_BATCH["gpu"]}
 # What computes logits `[batch, num_labels]` of padded tokens `[batch, length]` and columns `[batch]`.
 Forward = Callable[[dict[str, np.ndarray]], np.ndarray]
 

@@ -1,8 +1,11 @@
 """What runs the graphs of an export: onnxruntime or OpenVINO, neither of them imported before it is needed."""
 
+import contextlib
+import importlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,33 @@ from bert_recipes.inference.batches import Forward
 # From 1.29 on, onnxruntime for Linux and macOS sends its makers what it runs and an id of the machine, unless this is
 # in the environment when it is first imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# What OpenVINO and NNCF take for a continuous integration, in which they send nothing.
+IN_CI = {"CI": "true", "NNCF_CI": "1"}
 # What an engine's name in `export.json` is installed by.
 INSTALL = {"onnx": "pip install onnxruntime", "openvino": "pip install openvino"}
 # What OpenVINO calls the types that it may compute in.
 NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+
+@contextlib.contextmanager
+def without_statistics() -> Iterator[None]:
+    """Keep OpenVINO and NNCF, imported or called meanwhile, from sending their makers what they are used for."""
+    environment = {name: os.environ.get(name) for name in IN_CI}
+    os.environ.update(IN_CI)
+    try:
+        yield
+    finally:
+        for name, value in environment.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def import_engine(name: str) -> ModuleType:
+    """Import `onnxruntime` or `openvino`, which by default send their makers that they were."""
+    with without_statistics():
+        return importlib.import_module(name)
 
 
 def open_graph(
@@ -62,9 +88,7 @@ def arithmetic(engine: str, bf16: bool | None) -> str:
     """
     if engine != "openvino" or bf16 is not None:
         return "bfloat16" if bf16 else "float32"
-    import openvino
-
-    name = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+    name = import_engine("openvino").Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
     return NAMES.get(name, name)
 
 
@@ -77,7 +101,7 @@ def unreadable(path: Path, library: Any, error: Exception) -> UserError:
 
 
 def _open_onnx(path: Path, threads: int, bf16: bool | None) -> tuple[list[str], int | None, Forward]:
-    import onnxruntime
+    onnxruntime = import_engine("onnxruntime")
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
     if bf16:
@@ -102,8 +126,7 @@ def _open_onnx(path: Path, threads: int, bf16: bool | None) -> tuple[list[str], 
 
 
 def _open_openvino(path: Path, threads: int, bf16: bool | None) -> tuple[list[str], int | None, Forward]:
-    import openvino
-
+    openvino = import_engine("openvino")
     core = openvino.Core()
     options: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     if bf16 is not None:

@@ -4,7 +4,6 @@ import contextlib
 import importlib.util
 import io
 import logging
-import os
 import re
 import sysconfig
 import traceback
@@ -24,6 +23,7 @@ from transformers import PreTrainedModel
 from bert_recipes.columns import MODEL_INPUTS
 from bert_recipes.errors import UserError
 from bert_recipes.inference.batches import TOKENS_PER_BATCH, Forward
+from bert_recipes.inference.engines import without_statistics
 from bert_recipes.inference.export_format import ENGINES
 from bert_recipes.modeling.own_code import CODE_ERRORS
 
@@ -39,7 +39,6 @@ PACKAGES = {
 # The texts that a model is traced on. No two sizes are alike, since torch takes sizes that are for one and the same.
 TRACED_TEXTS, TRACED_LENGTH = 3, 13
 SIZES = ("batch", "length")
-IN_CI = {"CI": "true", "NNCF_CI": "1"}
 
 
 def check_installed(engine: str, precision: str) -> None:
@@ -317,14 +316,12 @@ def _where(error: BaseException) -> str:
 def _quietly() -> Iterator[None]:
     """Keep back what the libraries log and print meanwhile, which is for those who build them, and what they report.
 
-    What goes wrong is raised, and what comes out is compared with the model. OpenVINO and NNCF send statistics of
-    their use to their makers, unless they run in CI.
+    What goes wrong is raised, and what comes out is compared with the model.
     """
-    disabled, environment = logging.root.manager.disable, {name: os.environ.get(name) for name in IN_CI}
+    disabled = logging.root.manager.disable
     logging.disable(logging.ERROR)
-    os.environ.update(IN_CI)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with without_statistics(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             # torch copies a class of its own that it calls deprecated, and tells of parts that it cannot trace before
             # it fails on them.
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)`", category=FutureWarning)
@@ -334,8 +331,3 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
-        for name, value in environment.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -35,8 +35,9 @@ def _names_in(word: str) -> list[str]:
 
 
 def _names_something(name: str) -> bool:
-    path = Path(name).expanduser()
-    return name == "-" or path.exists() or any(glob.iglob(str(path), recursive=True))
+    path = os.path.expanduser(name)
+    # Which is false of a name that is too long for the system to be one.
+    return name == "-" or os.path.exists(path) or any(glob.iglob(path, recursive=True))
 
 
 def find_files(names: Sequence[str]) -> list[Path]:

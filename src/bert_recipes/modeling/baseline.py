@@ -125,6 +125,10 @@ class Baseline:
         if self.task.problem_type == SINGLE_LABEL and len(np.unique(labels)) == 1:
             # As a fold may have where a label is rare. There is nothing to tell apart.
             self.model = DummyClassifier(strategy="prior")
+        if self.task.problem_type == REGRESSION:
+            # In float32, which the counts are in, a large mean would leave few digits for what differs.
+            self.mean = labels.mean(axis=0)
+            labels = labels - self.mean
         weighed = self._weighed(counts)
         del counts  # where nobody else has them either, which is for most of the time that this takes
         self.model.fit(weighed, labels)
@@ -137,7 +141,7 @@ class Baseline:
         """Return what `predict` returns for counts `[rows, columns]` of the columns that it was fitted to."""
         weighed = self._weighed(counts)
         if self.task.problem_type == REGRESSION:
-            return self.model.predict(weighed).reshape(len(weighed.indptr) - 1, -1)
+            return self.mean + self.model.predict(weighed).reshape(len(weighed.indptr) - 1, -1)
         found = self.model.predict_proba(weighed)
         if self.task.problem_type == MULTI_LABEL:
             # Of a single label it also tells how likely it does not hold.
