@@ -97,9 +97,9 @@ endif
 endif
 # A variable's value as it was given, as one word for the shell, or nothing where it is empty.
 quoted = $(if $(value $(1)),'$(subst ','\'',$(value $(1)))')
-# What starts a script, in one process or in PROCS.
+# What starts a script, in one process or in PROCS; at any free port, since another launch may have the usual one.
 LAUNCH = $(BIN)/python $(if $(filter 1,$(PROCS)),,-m bert_recipes.cli.launch --multi_gpu --num_machines 1 \
-  --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)
+  --main_process_port 0 --num_processes $(PROCS) --mixed_precision no --dynamo_backend no)
 
 recipe-stock: $(STAMP) ## train, evaluate and predict with the stock classifier
 	@$(LAUNCH) recipes/stock.py --config $(call quoted,CONFIG) $(ARGS)

@@ -31,7 +31,17 @@ def test_a_launch_ends_as_the_process_that_failed_first(tmp_path, end, status, s
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(end=end))
     command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
-    command += ["--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
+    command += [
+        "--main_process_port",
+        "0",
+        "--num_processes",
+        "2",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        str(script),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (status, stderr)
 
@@ -40,7 +50,17 @@ def test_a_launch_that_is_ended_says_nothing_of_its_own(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import os, time\nos.environ['RANK'] == '0' and print('here', flush=True)\ntime.sleep(60)\n")
     command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
-    command += ["--num_processes", "2", "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
+    command += [
+        "--main_process_port",
+        "0",
+        "--num_processes",
+        "2",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        str(script),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "here\n"
     process.terminate()
