@@ -37,6 +37,11 @@ def this_process() -> Process:
     return Process()
 
 
+def all_are_here() -> bool:
+    """Whether all processes of a launch are on this machine; without a launcher, whether this one is alone."""
+    return os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
+
+
 def leave_group() -> None:
     """Make the libraries of this process take it for the only one, so that none waits for another over the network.
 

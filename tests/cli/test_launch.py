@@ -14,6 +14,22 @@ time.sleep(60)
 """
 
 
+def launched(folder, code):
+    """Start two processes of a script as the Makefile does."""
+    (script := folder / "script.py").write_text(code)
+    flags = ("--num_machines=1", "--main_process_port=0", "--num_processes=2", "--mixed_precision=no")
+    command = [
+        sys.executable,
+        "-m",
+        "bert_recipes.cli.launch",
+        "--multi_gpu",
+        *flags,
+        "--dynamo_backend=no",
+        str(script),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.parametrize(
     ("end", "status", "stderr"),
     [
@@ -28,40 +44,14 @@ time.sleep(60)
     ],
 )
 def test_a_launch_ends_as_the_process_that_failed_first(tmp_path, end, status, stderr):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT.format(end=end))
-    command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
-    command += [
-        "--main_process_port",
-        "0",
-        "--num_processes",
-        "2",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        str(script),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (status, stderr)
+    process = launched(tmp_path, SCRIPT.format(end=end))
+    assert (process.communicate()[1], process.returncode) == (stderr, status)
 
 
 def test_a_launch_that_is_ended_says_nothing_of_its_own(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("import os, time\nos.environ['RANK'] == '0' and print('here', flush=True)\ntime.sleep(60)\n")
-    command = [sys.executable, "-m", "bert_recipes.cli.launch", "--multi_gpu", "--num_machines", "1"]
-    command += [
-        "--main_process_port",
-        "0",
-        "--num_processes",
-        "2",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        str(script),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = launched(
+        tmp_path, "import os, time\nos.environ['RANK'] == '0' and print('here', flush=True)\ntime.sleep(60)\n"
+    )
     assert process.stdout.readline() == "here\n"
     process.terminate()
     _, stderr = process.communicate(timeout=40)

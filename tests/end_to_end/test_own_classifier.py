@@ -58,7 +58,9 @@ def assert_same(rows, expected):
     assert [row.keys() for row in rows] == [{"id", "prediction", "0", "1"}] * len(expected)
     for name in ("id", "prediction"):
         assert [row[name] for row in rows] == [row[name] for row in expected]
-    np.testing.assert_allclose([float(row["1"]) for row in rows], [float(row["1"]) for row in expected], atol=1e-6)
+    for name in ("0", "1"):
+        found, before = ([float(row[name]) for row in some] for some in (rows, expected))
+        np.testing.assert_allclose(found, before, atol=1e-6)
 
 
 def test_folds_learn_their_categories_from_their_own_training_rows(folded, tweets):

@@ -15,6 +15,7 @@ from bert_recipes.config.help import asks_for_help
 from bert_recipes.errors import StoppedError, UserError, in_one_line
 from bert_recipes.extras import INSTALL_TRAIN, missing_package
 from bert_recipes.files import NO_SPACE
+from bert_recipes.processes import all_are_here
 
 # What gloo and the store say of a peer that is gone; both raise a bare RuntimeError in places.
 PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection was likely closed")
@@ -111,8 +112,8 @@ def _print(sentence: str, error: Exception) -> None:
         return
     # Where all fail alike, or one because another has, the launcher ends this process as soon as that one has spoken.
     # Of a process on another machine it does not know.
-    all_are_here = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
-    if all_are_here if peer_is_gone else not is_main:
+    is_ended = all_are_here() if peer_is_gone else not is_main
+    if is_ended:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         time.sleep(5)
     with contextlib.suppress(BrokenPipeError):

@@ -39,6 +39,11 @@ def saved_configuration(folder: Path) -> dict[str, Any]:
     return checked_values(values, parts, str(path))
 
 
+def processes_of(checkpoint: Path) -> int:
+    """Return how many processes left a checkpoint: each its own state of the random numbers."""
+    return len(list(checkpoint.glob("rng_state*.pth")))
+
+
 def configuration_of_model(name: str) -> dict[str, Any]:
     """Return the configuration of the run that `name` is, or whose `model/` it is; nothing, where there is none."""
     folder = Path(name).expanduser()

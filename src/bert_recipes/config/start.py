@@ -13,11 +13,18 @@ from typing import Any
 
 from bert_recipes.config.arguments import PYTHON, RECIPES, ModelArguments
 from bert_recipes.config.help import command_name
-from bert_recipes.config.saved import METRICS_FILE, NOT_COMPARED, OF_A_START, RUN_FILE, saved_configuration
+from bert_recipes.config.saved import (
+    METRICS_FILE,
+    NOT_COMPARED,
+    OF_A_START,
+    RUN_FILE,
+    processes_of,
+    saved_configuration,
+)
 from bert_recipes.config.shipped import find_configuration
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_yaml
-from bert_recipes.processes import this_process
+from bert_recipes.processes import all_are_here, this_process
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,8 @@ def what_finishes(folder: Path) -> str:
     moved = Path(configuration.get("output_dir") or "").resolve() != whole.resolve()
     # A script of this project's has the recipes beside it.
     from_python = not Path(sys.argv[0] or "-").with_name(f"{name}.py").is_file()
-    # Each process has left its own state of the random numbers.
-    states = [len([*checkpoint.glob("rng_state*.pth")]) for checkpoint in whole.rglob("checkpoints/checkpoint-*")]
-    start = Start(str(whole / RUN_FILE), from_python=from_python, processes=max(states, default=1))
+    counts = map(processes_of, whole.rglob("checkpoints/checkpoint-*"))
+    start = Start(str(whole / RUN_FILE), from_python=from_python, processes=max(counts, default=1))
     return start.but_with(name, {"output_dir": str(whole)} if moved else {})
 
 
@@ -144,9 +150,8 @@ def _processes() -> int:
 
     That is not so of those on several machines, or of a launcher's configuration for FSDP or DeepSpeed.
     """
-    here, everywhere = (os.environ.get(name) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
     sharded = {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"} & os.environ.keys()
-    return this_process().count if here == everywhere and not sharded else 1
+    return this_process().count if all_are_here() and not sharded else 1
 
 
 def _is_of_a_run(flag: str) -> bool:

@@ -151,7 +151,8 @@ class Audit:
         with terminal.waiting(f"Fitting the baseline {repeats * self.folds} times"):
             ngrams = Ngrams()
             counts = {"train": ngrams.learn(texts_of(self.train))}
-            counts |= {name: ngrams.count(texts_of(self.labelled[name])) for name in found.keys() - {"train"}}
+            others = found.keys() - {"train"}
+            counts |= {name: ngrams.count(texts_of(self.labelled[name])) for name in others}
             are_characters = ngrams.are_characters
             del ngrams  # of 200,000 texts it holds millions of strings
             for repeat in range(repeats):
@@ -161,7 +162,7 @@ class Audit:
                     model = Baseline(self.task, self.args.training.seed + repeat)
                     model.fit_counts(counts["train"][~inside], are_characters, labels[~inside])
                     found["train"][repeat, inside] = model.predict_counts(counts["train"][inside])
-                    for name in found.keys() - {"train"}:
+                    for name in others:
                         found[name][repeat] += model.predict_counts(counts[name]) / self.folds
         return found
 

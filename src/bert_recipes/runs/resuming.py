@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from bert_recipes import terminal
-from bert_recipes.config.saved import RUN_FILE
+from bert_recipes.config.saved import RUN_FILE, processes_of
 from bert_recipes.errors import UserError, some
 from bert_recipes.training.checkpoints import half_removed, last_sound, numbered, remove, what_is_wrong
 
@@ -52,7 +52,7 @@ def go_on_from(checkpoints: Path, processes: int, chosen: Path | None = None) ->
         remove(checkpoint)
     if found is None:
         return None
-    before = len(list(found.glob("rng_state*.pth")))
+    before = processes_of(found)
     if processes != before:
         terminal.warn(
             f"{found.name} was left by {before} processes, and this run has {processes}: it goes on, though not "
