@@ -1,7 +1,10 @@
 """TF-IDF and a linear model."""
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix, vstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -9,7 +12,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from support.rows import WORDS
 
 from bert_recipes.errors import UserError
-from bert_recipes.modeling.baseline import Baseline
+from bert_recipes.modeling.baseline import Baseline, RotatedLogisticRegression
 from bert_recipes.task import Task
 
 TEXTS = [f"{WORDS[i % 13]} {WORDS[(i * 5) % 13]} number {i}" for i in range(120)]
@@ -37,6 +40,31 @@ def test_it_weighs_as_the_vectorizers_of_scikit_learn_do(rows):
     model.fit(texts, FIRE[:rows])
     new = [*texts[:5], "", "a storm of Üni", "unseen"]
     np.testing.assert_allclose(model.predict(new), plain.fit(texts, FIRE[:rows]).predict_proba(new), atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 900), (300, 20)])
+def test_in_the_directions_of_the_rows_the_model_is_the_same(rows, columns, classes):
+    rng = np.random.default_rng(0)
+    counts = csr_matrix(rng.poisson(0.05, (rows, columns)).astype(np.float32))
+    # Of a text that stands there twice, and of one without words.
+    counts = vstack([counts, counts[:3], csr_matrix((1, columns), dtype=np.float32)]).tocsr()
+    labels = rng.integers(0, classes, rows + 4)
+    # Both near the one optimum, where the default tolerance would leave them apart.
+    settings = {"C": 2.0, "max_iter": 5000, "tol": 1e-9}
+    ours = RotatedLogisticRegression(**settings).fit(counts, labels)
+    plain = LogisticRegression(**settings).fit(counts, labels)
+    np.testing.assert_allclose(ours.coef_, plain.coef_, atol=1e-3)
+    np.testing.assert_allclose(ours.intercept_, plain.intercept_, atol=1e-3)
+    np.testing.assert_allclose(ours.predict_proba(counts), plain.predict_proba(counts), atol=1e-3)
+
+
+def test_few_long_texts_are_fitted_with_as_many_weights_as_texts():
+    counts = csr_matrix(np.random.default_rng(0).poisson(0.05, (40, 900)).astype(np.float32))
+    labels = np.arange(40) % 2
+    with patch.object(LogisticRegression, "fit", autospec=True, side_effect=LogisticRegression.fit) as fit:
+        RotatedLogisticRegression().fit(counts, labels)
+    assert fit.call_args.args[1].shape == (40, 40)
 
 
 def test_values_that_differ_in_their_last_digits_are_told_apart():
