@@ -82,6 +82,8 @@ class _Parts:
             self.constants.append(f"{name} = {value!r}")
         elif _is_of_a_library(value):
             self.imports.append(f"from {value.__module__} import {value.__name__} as {name}")
+        elif module := _module_that_holds(name, value):
+            self.imports.append(f"from {module} import {name}")
         elif isinstance(value, type | FunctionType) and value.__name__ == name:
             self.add(value)
         else:
@@ -137,6 +139,17 @@ def _is_of_a_library(value: Any) -> bool:
     if module == "bert_recipes.modeling.pooling" or getattr(sys.modules[module], name, None) is not value:
         return False
     return _is_installed(module)
+
+
+def _module_that_holds(name: str, value: Any) -> str | None:
+    """Return the library that has `value` by this name, which a value such as torch.float32 does not know itself."""
+    found = []
+    for module, there in list(sys.modules.items()):
+        # Not by getattr, for which some modules import others.
+        is_public = "__main__" not in module and not any(part.startswith("_") for part in module.split("."))
+        if is_public and isinstance(there, ModuleType) and vars(there).get(name) is value and there.__spec__:
+            found.append(module)
+    return next((module for module in sorted(found, key=len) if _is_installed(module)), None)
 
 
 def _is_installed(module: str) -> bool:
