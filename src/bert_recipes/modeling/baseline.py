@@ -90,6 +90,8 @@ class RotatedLogisticRegression(LogisticRegression):
     news articles and 534,000 n-grams it takes 5 seconds and not 25.
     """
 
+    coef_: np.ndarray
+
     def fit(self, X: csr_matrix, y: np.ndarray) -> Self:  # noqa: N803 - scikit-learn calls it so
         """Fit it to `[rows, columns]` and labels `[rows]`."""
         rows, columns = X.shape

@@ -102,8 +102,9 @@ def save(figure: Figure, folder: Path, name: str) -> Saved:
     with matplotlib.rc_context(STYLE), writing(folder / f"{name}.png", "wb") as file, _instead(figure, undrawn, "?"):
         # Laid out once, the same for both: with a layout engine savefig draws twice.
         figure.set_dpi(200)
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine(None)
+        if layout := figure.get_layout_engine():
+            layout.execute(figure)
+            figure.set_layout_engine(None)
         figure.savefig(file, format="png", dpi=200)
     drawing = io.StringIO()
     # The salt names the drawing's clip paths: no two drawings of a page may share one.
