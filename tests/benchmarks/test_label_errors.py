@@ -37,8 +37,16 @@ def test_a_row_that_all_models_are_against_is_suspicious_by_every_ranking(script
     labels = np.array([0, 0, 1, 1, 0, 1])
     right = np.where(labels[:, None] == np.arange(2), 0.9, 0.1)
     right[4] = [0.05, 0.95]
-    found = script["rankings"](labels, [np.stack([right] * 3), right[None]])
-    assert {ranking: int(suspicion.argmax()) for ranking, suspicion in found.items()} == dict.fromkeys(found, 4)
+    found = script["rankings"](labels, [np.stack([right] * 4), right[None]])
+    assert {ranking: int(suspicion.argmax()) for ranking, suspicion in found.items()} == {"audit": 4, "fitted once": 4}
+
+
+def test_fitted_once_leaves_the_second_fit_of_the_baseline_out(script):
+    labels = np.array([0, 1])
+    first, second, recipe = ([[1 - p, p], [1 - q, q]] for p, q in ((0.2, 0.8), (0.6, 0.8), (0.4, 0.8)))
+    found = script["rankings"](labels, [np.array([first, second]), np.array([recipe])])
+    np.testing.assert_allclose(found["audit"], [(0.4 + 0.4) / 2, 0.2])
+    np.testing.assert_allclose(found["fitted once"], [(0.2 + 0.4) / 2, 0.2])
 
 
 def test_the_table_has_what_the_audit_and_cleanlab_find(script, monkeypatch, tmp_path, capsys):
@@ -60,16 +68,27 @@ def test_the_table_has_what_the_audit_and_cleanlab_find(script, monkeypatch, tmp
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| fine-foods")]
     assert [line.split(" | ")[1] for line in lines] == ["5%, at random", "5%, by class"]
     for line in lines:
-        ours, theirs = line.split(" | ")[2:4]
+        ours, once, theirs = line.split(" | ")[2:5]
         assert float(ours) > 0.5
+        assert float(once) > 0.5
         assert float(ours) >= float(theirs)
+
+
+def test_of_the_rows_that_were_read_those_are_wrong_that_both_readings_are_against(script, tmp_path):
+    readings = tmp_path / "readings.csv"
+    readings.write_text("id,reader_1,reader_2\n5,0,0\n6,1,0\n8,1,1\n")
+    script["read_rows"].__globals__["READINGS"] = readings
+    frame = pd.DataFrame({"id": ["5", "6", "7", "8"], "label": ["1", "0", "1", "1"]})
+    is_read, is_disputed = script["read_rows"](frame)
+    assert is_read.tolist() == [True, True, False, True]
+    assert is_disputed.tolist() == [True, False, False, False]
 
 
 def test_a_result_without_cleanlab_is_made_again_where_it_is_asked_for(script, tmp_path):
     file, is_measured = tmp_path / "case.json", script["is_measured"]
     assert not is_measured(file, False)
-    file.write_text('{"margin": {"precision": 1.0}}')
+    file.write_text('{"audit": {"precision": 1.0}}')
     assert is_measured(file, False)
     assert not is_measured(file, True)
-    file.write_text('{"margin": {"precision": 1.0}, "cleanlab normalized_margin": {"precision": 1.0}}')
+    file.write_text('{"audit": {"precision": 1.0}, "cleanlab normalized_margin": {"precision": 1.0}}')
     assert is_measured(file, True)

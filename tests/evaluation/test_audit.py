@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_recipes.evaluation.audit import audit_labels, audit_values, confident_joint
+from bert_recipes.evaluation.audit import audit_labels, audit_values, confident_joint, likely_right
 
 
 def noisy(seed, rows=600, classes=3, flipped=60):
@@ -34,6 +34,32 @@ def test_two_models_find_more_than_one_and_weights_choose_between_them():
     assert both > first
     alone = audit_labels(labels, probabilities[:1]).scores
     np.testing.assert_allclose(audit_labels(labels, probabilities, [1, 0]).scores, alone)
+
+
+def test_among_labels_that_are_not_the_likeliest_the_least_likely_comes_first():
+    # Both other classes are as far ahead, or further in the first row, of whose own label more is left.
+    probabilities = np.array([[0.2, 0.8, 0.0], [0.05, 0.6, 0.35], [0.5, 0.4, 0.1]])
+    found = audit_labels(np.array([0, 0, 0]), probabilities[None])
+    np.testing.assert_allclose(found.scores, [0.8, (0.775 + 0.95) / 2, 0.45])
+    assert found.order.tolist() == [1, 0, 2]
+
+
+def test_what_is_likely_wrong_is_left_out_of_a_second_fit():
+    labels, wrong, probabilities = noisy(0)
+    audited = audit_labels(labels, probabilities)
+    right = likely_right(labels, audited)
+    assert wrong[~right].mean() > 0.8
+    assert (audited.suggested != labels)[~right].all()
+    assert abs(np.bincount(labels[~right], minlength=3) - audited.wrong).max() < 1
+
+
+def test_of_each_label_half_of_the_rows_stay():
+    # All of label 1 are taken for label 0.
+    labels = np.array([0] * 8 + [1] * 5)
+    probabilities = np.tile([0.9, 0.1], (13, 1))
+    right = likely_right(labels, audit_labels(labels, probabilities[None]))
+    assert right[:8].all()
+    assert right[8:].sum() >= 3
 
 
 def test_the_confident_joint_counts_the_likeliest_class_that_reaches_its_labels_mean():

@@ -109,6 +109,19 @@ def test_the_recipe_is_asked_too_and_not_twice(tmp_path, tiny_bert):
         audit(tmp_path, tmp_path / "data.csv", tiny_bert, *flags)
 
 
+def test_labels_that_are_wrong_by_one_rule_are_not_learned_from(tmp_path, tiny_bert, monkeypatch):
+    # A third of the texts with fire have the label of cake: enough for a model to take some of that for right.
+    table = [[f"r{i}", sentence(i, CAKE if i % 2 else FIRE), int(i % 2 == 0 and i % 6 != 0)] for i in range(180)]
+    wrong = {f"r{i}" for i in range(0, 180, 6)}
+    write_csv(tmp_path / "data.csv", [["id", "text", "target"], *table])
+    lines, _ = audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick")
+    monkeypatch.setattr("bert_recipes.runs.audit.likely_right", lambda labels, audited: labels >= 0)
+    once, _ = audit(tmp_path, tmp_path / "data.csv", tiny_bert, "--quick", "--overwrite")
+    scores, scores_once = ({line["id"]: float(line["score"]) for line in of(each, "label")} for each in (lines, once))
+    assert {line["id"] for line in of(lines, "label")[:30]} == wrong
+    assert sum(scores[name] for name in wrong) > 1.05 * sum(scores_once.get(name, 0.5) for name in wrong)
+
+
 def test_several_labels_are_audited_one_by_one_and_values_by_their_residuals(tmp_path, tiny_bert):
     table, wrong = rows()
     both = [[name, text, label, int("number1" in text)] for name, text, label in table]

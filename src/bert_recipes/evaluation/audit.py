@@ -50,7 +50,28 @@ def audit_labels(labels: np.ndarray, probabilities: np.ndarray, weights: Sequenc
     others[rows, labels] = -np.inf
     # The normalised margin, from -1 to 1, in which a likelier class stands against the given one.
     scores = (1 + others.max(axis=1) - own) / 2
-    return LabelAudit(scores, mean.argmax(axis=1), confident_joint(labels, mean))
+    suggested = mean.argmax(axis=1)
+    # Where none is likelier it tells most; where one is, so does how unlikely the given one is by itself.
+    scores = np.where(suggested == labels, scores, (scores + 1 - own) / 2)
+    return LabelAudit(scores, suggested, confident_joint(labels, mean))
+
+
+def likely_right(labels: np.ndarray, audited: LabelAudit) -> np.ndarray:
+    """Return which rows are left when those go that are likely wrong, `[rows]`, at least half of each label's.
+
+    Of each label as many go as are estimated to be wrong, the most suspicious first, and none whose label is the
+    likeliest ("prune by class" of the paper).
+
+    Args:
+        labels: given class ids, `[rows]`.
+        audited: of `audit_labels`.
+    """
+    right = np.ones(len(labels), dtype=bool)
+    doubted = audited.order[(audited.suggested != labels)[audited.order]]
+    for label, wrong in enumerate(audited.wrong):
+        most = min(round(wrong), (labels == label).sum() // 2)
+        right[doubted[labels[doubted] == label][:most]] = False
+    return right
 
 
 def confident_joint(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

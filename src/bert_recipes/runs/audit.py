@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
+from scipy.sparse import csr_matrix
 
 from bert_recipes import terminal
 from bert_recipes.columns import ID, LABELS, TRUNCATED
@@ -21,7 +22,7 @@ from bert_recipes.data.splits import column
 from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspect_texts
 from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import StoppedError, UserError
-from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values
+from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values, likely_right
 from bert_recipes.evaluation.decoding import label_texts_of
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, write_yaml, writing
@@ -145,25 +146,43 @@ class Audit:
         return asked
 
     def _baseline(self) -> dict[str, np.ndarray]:
-        """Return what the baseline gives for the rows of each labelled split, `[repeats, rows, num_labels]`."""
-        repeats, labels = self.args.model.repeats, self.labels["train"]
-        found = {name: np.zeros((repeats, len(rows), self.task.num_labels)) for name, rows in self.labelled.items()}
-        with terminal.waiting(f"Fitting the baseline {repeats * self.folds} times"):
+        """Return what the baseline gives for the rows of each labelled split, `[repeats, rows, num_labels]`.
+
+        Where one label holds it is asked twice as often, `[2 * repeats, ...]`: the second time it was fitted without
+        the rows whose labels it had found likely wrong, from which it would learn to find them right.
+        """
+        fits = self.args.model.repeats * self.folds * (2 if self.task.problem_type == SINGLE_LABEL else 1)
+        with terminal.waiting(f"Fitting the baseline {fits} times"):
             ngrams = Ngrams()
             counts = {"train": ngrams.learn(texts_of(self.train))}
-            others = found.keys() - {"train"}
-            counts |= {name: ngrams.count(texts_of(self.labelled[name])) for name in others}
+            counts |= {name: ngrams.count(texts_of(rows)) for name, rows in self.labelled.items() if name != "train"}
             are_characters = ngrams.are_characters
             del ngrams  # of 200,000 texts it holds millions of strings
-            for repeat in range(repeats):
-                fold_of = self.data.folds(self.folds, self.args.data.split_seed + repeat)
-                for fold in range(self.folds):
-                    inside = fold_of == fold
-                    model = Baseline(self.task, self.args.training.seed + repeat)
-                    model.fit_counts(counts["train"][~inside], are_characters, labels[~inside])
-                    found["train"][repeat, inside] = model.predict_counts(counts["train"][inside])
-                    for name in others:
-                        found[name][repeat] += model.predict_counts(counts[name]) / self.folds
+            found = self._fitted(counts, are_characters, np.ones(len(self.train), dtype=bool))
+            if self.task.problem_type != SINGLE_LABEL:
+                return found
+            labels = self.labels["train"]
+            right = likely_right(labels, audit_labels(labels, found["train"]))
+            again = self._fitted(counts, are_characters, right)
+        return {name: np.concatenate([found[name], again[name]]) for name in found}
+
+    def _fitted(
+        self, counts: dict[str, csr_matrix], are_characters: np.ndarray, kept: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Return what baselines give that are fitted to the rows `kept` of train, by split as `counts` are."""
+        repeats, labels = self.args.model.repeats, self.labels["train"]
+        found = {
+            name: np.zeros((repeats, of_split.shape[0], self.task.num_labels)) for name, of_split in counts.items()
+        }
+        for repeat in range(repeats):
+            fold_of = self.data.folds(self.folds, self.args.data.split_seed + repeat)
+            for fold in range(self.folds):
+                inside, learned = fold_of == fold, kept & (fold_of != fold)
+                model = Baseline(self.task, self.args.training.seed + repeat)
+                model.fit_counts(counts["train"][learned], are_characters, labels[learned])
+                found["train"][repeat, inside] = model.predict_counts(counts["train"][inside])
+                for name in counts.keys() - {"train"}:
+                    found[name][repeat] += model.predict_counts(counts[name]) / self.folds
         return found
 
     def _recipe(self) -> dict[str, np.ndarray]:
