@@ -198,10 +198,16 @@ MARKDOWN: dict[str, Callable[[Any], str]] = {
 
 
 ON_A_GPU = {"grid", "prediction_grid", "compiled"}
+# Models whose tables have a place of their own beside that of the bench's default.
+BESIDE = {"embedded:mpnet"}
 
 
 def write_docs(results: dict) -> None:
-    """Put the tables between the marks that name the kind of device; that of the service has a page of its own."""
+    """Put the tables between the marks that name the kind of device; that of the service has a page of its own.
+
+    Raises:
+        UserError: a table is missing.
+    """
     device = "gpu" if results["device"] == "cuda" else "cpu"
     if "service" in results:
         alone = {name: value for name, value in results.items() if name not in MARKDOWN or name == "service"}
@@ -214,14 +220,18 @@ def write_docs(results: dict) -> None:
 def _write_speed(results: dict, device: str) -> None:
     # A GPU alone has no second one to deal a step to, and is lent by the minute.
     optional = {*ON_A_GPU, "service"} if device == "cpu" else set(MARKDOWN) - {"grid", "prediction_grid"}
+    is_beside = results.get("model") in BESIDE
+    if is_beside:
+        optional = set(MARKDOWN) - {"training", "prediction"}
     if missing := [name for name in MARKDOWN if name not in results and name not in optional]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
     tables = as_markdown(results)
-    if "length" in results:
+    if "length" in results and not is_beside:
         plot = DOCUMENT.with_name(f"length_{device}.svg")
         plot_lengths(results, plot)
         tables += f"\n![time of a text against its length]({plot.name})"
-    put_between_marks(DOCUMENT, f"bench on {device}", tables)
+    what = f"bench of {results['model']}" if is_beside else "bench"
+    put_between_marks(DOCUMENT, f"{what} on {device}", tables)
 
 
 def plot_lengths(results: dict, path: Path) -> None:

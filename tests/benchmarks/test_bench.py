@@ -108,6 +108,21 @@ def test_of_a_gpu_the_docs_take_what_was_measured(tmp_path):
         bench["write_docs"]({"device": "cuda", "prediction_grid": {}})
 
 
+def test_a_model_of_another_size_has_tables_beside_the_others(tmp_path):
+    bench = runpy.run_path(str(BENCH))
+    docs = tmp_path / "performance.md"
+    marks = "<!-- make {} on cpu: begin -->\n{}\n<!-- make {} on cpu: end -->\n"
+    usual = marks.format("bench", "old", "bench")
+    docs.write_text(usual + marks.format("bench of embedded:mpnet", "", "bench of embedded:mpnet"))
+    bench["write_docs"].__globals__.update(DOCUMENT=docs, as_markdown=lambda results: "tables")
+    measured = {"device": "cpu", "model": "embedded:mpnet", "training": {}, "prediction": {}}
+    bench["write_docs"](measured)
+    assert docs.read_text() == usual + marks.format("bench of embedded:mpnet", "tables", "bench of embedded:mpnet")
+    del measured["training"]
+    with pytest.raises(UserError, match=r"bench\.json has no training"):
+        bench["write_docs"](measured)
+
+
 def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
     command = [sys.executable, "-m", "benchmarks.bench", "--write_docs", "--output_dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
