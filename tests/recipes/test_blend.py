@@ -361,6 +361,26 @@ def test_a_run_that_does_not_fit_is_a_sentence(name, sentence, members, others, 
     assert not (tmp_path / "blend").exists()
 
 
+def test_runs_of_other_labels_are_blended_with_each_other_alone(members, competition, tiny_bert, tmp_path, capsys):
+    for name, rows in (("few", [["0", 0]]), ("more", [["0", 0], ["10", 1], ["20", 1]])):
+        write_csv(tmp_path / f"{name}.csv", [["id", "label"], *rows])
+    runs = {
+        name: ("--corrections", tmp_path / f"{file}.csv", "--seed", seed)
+        for name, file, seed in (("few", "few", "1"), ("more", "more", "1"), ("again", "more", "2"))
+    }
+    for name, flags in runs.items():
+        recipe("baseline", tmp_path / name, competition, tiny_bert, "--folds", "3", *flags)
+    pairs = [(members[1], "few"), ("few", members[1]), ("few", "more")]
+    for pair in pairs:
+        with pytest.raises(UserError, match=r"cannot be blended: their train rows differ .*, --corrections and"):
+            blend(*(tmp_path / run for run in pair), "--output_dir", tmp_path / "blend")
+    assert not (tmp_path / "blend").exists()
+    blend(tmp_path / "more", tmp_path / "again", "--output_dir", tmp_path / "blend")
+    capsys.readouterr()
+    run_script(RECIPES / "compare.py", tmp_path / "blend", members[1], "--output_dir", tmp_path / "compared")
+    assert "On the 3 whose labels differ, blend has accuracy" in in_a_line(capsys.readouterr().out)
+
+
 def test_one_run_a_run_twice_and_a_blend_are_no_blend(members, blended, tmp_path, capsys):
     for runs, sentence in (
         ([members[0]], "alone is no blend: name two runs or more"),
