@@ -161,7 +161,7 @@ def _member(run: str, blend: Path, name: str) -> Path:
 def _rows_of(folder: Path) -> str | None:
     """Return the digest of the training rows of a run, or None where it is not finished."""
     metrics = folder / METRICS_FILE
-    return read_json(metrics)["environment"]["data"]["train"] if metrics.is_file() else None
+    return str(read_json(metrics)["environment"]["data"]["train"]) if metrics.is_file() else None
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:
