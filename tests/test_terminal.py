@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from support.trained_tokenizers import like_bertweet
 
-from bert_recipes.terminal import EscapingStream, console, printable, quiet_libraries, say, warn
+from bert_recipes.terminal import EscapingStream, as_markup, console, printable, quiet_libraries, say, warn
 
 HOSTILE = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -61,6 +61,18 @@ def test_a_table_carries_none_of_it_out(text, capsys):
     console.print(table)
     out = capsys.readouterr().out
     assert out == printable(out)
+
+
+def test_no_name_between_colons_becomes_a_picture(capsys):
+    table = Table()
+    table.add_column(as_markup(":fire:"))
+    table.add_row(as_markup("a :bug: b"))
+    console.print(table)
+    say("--classifier own.py:One: no gradient reaches it.")
+    warn("own.py:Star: :heart:")
+    out = capsys.readouterr().out
+    for text in (":fire:", "a :bug: b", "own.py:One: no", "own.py:Star: :heart:"):
+        assert text in out
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -102,7 +102,8 @@ class _Console(Console):
         raise
 
 
-console = _Console(highlight=False)
+# Without emoji, since file.py:One: is a name.
+console = _Console(highlight=False, emoji=False)
 if console.is_jupyter and "JUPYTER_COLUMNS" not in os.environ:
     console.width = 100  # what fits below a cell: rich takes 115
 

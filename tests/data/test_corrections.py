@@ -58,7 +58,12 @@ def test_an_id_that_stands_in_two_splits_needs_the_split(folder):
         ([["id", "label"], ["a0", ""]], "the id 'a0' has the label ''"),
         ([["id", "label"], ["a0", "no"], ["a0", "no"]], "the id 'a0' stands there twice"),
         ([["id", "label"], ["t", "no"]], "the id 't' is one of test, which has no labels"),
-        ([["id", "target"], ["a0", "no"]], "has no column label"),
+        ([["id", "target"], ["a0", "no"]], "has no column label, .* it has id, target"),
+        ([["ID", "Label"], ["a0", "no"]], "has no column id, label, .* it has ID, Label"),
+        (
+            [["id", "split", "label"], ["a0", "Train", "no"]],
+            "the split 'Train' .* is none of the data's: train, valid",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(rows, sentence, folder):
@@ -94,6 +99,64 @@ def test_the_file_may_be_written_as_the_data_is(tmp_path):
         (tmp_path / "mine.csv").write_text(text)
         data = load_data(DataArguments(corrections=str(tmp_path / "mine.csv"), **flags))
         assert labels(data, "train")["r0"] == [7.5]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_spreadsheet_may_have_written_the_file_in_its_own_way(encoding, delimiter, tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [f"{i:03},본문 {i},{'가나'[i % 2]}" for i in range(12)]
+    (tmp_path / "data/train.csv").write_text("\n".join(["id,text,label", *rows]), encoding="cp949")
+    # So few letters of UTF-8 would not convince in the data.
+    corrections = delimiter.join(["id", "label"]) + "\r\n" + delimiter.join(["001", "가"]) + "\r\n"
+    (tmp_path / "mine.csv").write_bytes(corrections.encode(encoding))
+    flags = {"dataset": [str(tmp_path / "data")], "encoding": "cp949", "folds": 2}
+    data = load_data(DataArguments(corrections=str(tmp_path / "mine.csv"), **flags))
+    assert (labels(data, "train")["001"], data.corrections.changed) == ("가", {"train": 1})
+
+
+def test_a_file_of_one_column_too_few_cells_or_damage_is_said_as_it_is(folder):
+    path = folder.parent / "corrections.csv"
+    for content, sentence in [
+        (b"id,label\na0\n", "line 2 has 1 cells, and the header has 2"),
+        (b"id\na0\n", "has no column label"),
+        (b"id;target\na0;no\n", "has no column label, .* it has id, target"),
+        (b"", "is empty"),
+        (b"id,label\na0,\xff\xfe\x00\n", "is not utf-8"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=sentence):
+            load_data(DataArguments(dataset=[str(folder)], corrections=str(path)))
+
+
+@pytest.mark.parametrize("cell", ["1", "1.0", " 1 ", "1.0 "])
+def test_labels_are_read_as_those_of_the_data_are(cell, tmp_path):
+    (tmp_path / "data").mkdir()
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "label"], *([i, f"text {i}", i % 2] for i in range(12))])
+    data = load(tmp_path / "data", [["id", "label"], ["0", cell]], folds=2)
+    assert labels(data, "train")["0"] == "1"
+
+
+@pytest.mark.parametrize("cell", ["fire|flood", "fire,flood", "flood, fire", "['fire', 'flood']", '["flood","fire"]'])
+def test_several_labels_may_be_spelt_as_those_of_the_data(cell, tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [[i, f"text {i}", ["fire,flood", "fire", "", "cake"][i % 4]] for i in range(16)]
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "labels"], *rows])
+    given = {"label_column": ["labels"], "label_delimiter": ",", "folds": 2}
+    data = load(tmp_path / "data", [["id", "label"], ["3", cell]], **given)
+    assert data.task.label_names == ["cake", "fire", "flood"]
+    assert labels(data, "train")["3"] == [0.0, 1.0, 1.0]
+    with pytest.raises(UserError, match="the id '3' has the label 'fire,cak', and the data has cake, fire, flood"):
+        load(tmp_path / "data", [["id", "label"], ["3", "fire,cak"]], **given)
+
+
+def test_each_of_several_values_may_have_a_decimal_comma(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = [[i, f"text {i}", f"{i},5", f"-{i},25"] for i in range(12)]
+    write_csv(tmp_path / "data/train.csv", [["id", "text", "a", "b"], *rows])
+    given = {"label_column": ["a", "b"], "task": "regression", "decimal": ",", "folds": 2}
+    data = load(tmp_path / "data", [["id", "label"], ["3", "7,5|2"], ["4", "[1.5, 2]"]], **given)
+    assert (labels(data, "train")["3"], labels(data, "train")["4"]) == ([7.5, 2.0], [1.5, 2.0])
 
 
 def test_an_id_that_several_rows_have_is_refused(tmp_path):

@@ -1,9 +1,10 @@
 """What train teaches of a column, and how cells are read by it."""
 
+import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from bert_recipes.data.cells import read_cells
+from bert_recipes.data.cells import encode_column, read_cells, unknown_cells
 from bert_recipes.data.extra_columns import describe_column, learn_column
 from bert_recipes.errors import UserError
 
@@ -22,6 +23,9 @@ def rows(cells):
         ([0.5, float("nan")], {"mean": 0.5}),
         (["1", "NaN", "2", "n/a"], {"mean": 1.5}),
         (["1", "2b", "NA"], {"categories": ["1", "2b", "NA"]}),
+        (["1", "inf", "3", "-Infinity"], {"mean": 2.0}),
+        ([1.0, float("inf"), 1.8e308, -float("inf"), 3.0], {"mean": 2.0}),
+        (["1", "3", "-1e39"], {"mean": 2.0}),
         (["none", "none"], {"categories": ["none"]}),
     ],
 )
@@ -35,6 +39,13 @@ def test_cells_are_read_alike_whatever_the_file_made_of_them():
         *(None, None, None),
     ]
     assert read_cells(["7", 7, "x", "", None, float("nan"), True], {"mean": 0.0}) == [7.0, 7.0, *[None] * 4, 1.0]
+
+
+@pytest.mark.parametrize("cell", [1e39, "-1e39", "1.8e308", float("inf"), "inf", 10**400])
+def test_what_a_model_would_take_for_infinite_is_no_number(cell):
+    known = {"mean": 2.5}
+    assert encode_column([cell, 3e38], known).tolist() == [2.5, np.float32(3e38)]
+    assert unknown_cells([cell, 3e38], known) == 1
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,10 @@ def test_rows_that_say_nothing_are_counted():
     assert describe_column("x", known, {"train": train, "test": other}) == (
         "Column 'x': 2 categories, learned from train; 1 row of train, 3 rows of test without one of them, which take "
         "category 0."
+    )
+    one = rows(["a", "a"])
+    assert (
+        describe_column("x", learn_column(one, "x"), {"train": one}) == "Column 'x': 1 category, learned from train."
     )
     assert describe_column("x", known, {"train": rows(["a"])}) == "Column 'x': 2 categories, learned from train."
     numbers = rows([1, 2])

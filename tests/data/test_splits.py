@@ -9,9 +9,20 @@ from support.reading import read
 
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.data.loading import load_data
-from bert_recipes.data.splits import assign_folds, label_order, split_off_validation, strata_of
+from bert_recipes.data.splits import assign_folds, column, label_order, split_off_validation, strata_of
 from bert_recipes.errors import UserError
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
+
+
+def test_a_column_of_numbers_is_what_it_holds():
+    values = [0.7, 20240115.25, 16777217.0, -1e300]
+    rows = Dataset.from_dict(
+        {"one": values, "two": [[v, 2 * v] for v in values], "is_cut": [True, False] * 2, "labels": [2**53 + 1] * 4}
+    )
+    rows = rows.select([1, 0, 3])
+    assert column(rows, "one").tolist() == [values[i] for i in (1, 0, 3)]
+    assert column(rows, "two").tolist() == [[values[i], 2 * values[i]] for i in (1, 0, 3)]
+    assert (column(rows, "is_cut").dtype, column(rows, "labels").tolist()) == (bool, [2**53 + 1] * 3)
 
 
 def test_copies_of_a_text_stay_on_one_side(folder):

@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from support.paths import RECIPES
+from support.rows import write_csv
 from support.scripts import in_a_line, predictions, recipe, run_script
 
 import bert_recipes as br
@@ -95,6 +96,18 @@ def test_rows_that_the_model_has_seen_are_no_secret(first, competition, tiny_ber
         capsys.readouterr()
         recipe(*run, model, *STEPS, *flags, "--overwrite")
         assert (warning in in_a_line(capsys.readouterr().out)) == warned
+
+
+def test_other_labels_of_the_same_rows_are_no_other_splits(first, competition, tmp_path, capsys):
+    write_csv(tmp_path / "corrections.csv", [["id", "label"], ["0", 0], ["10", 1], ["20", 1]])
+    flags = ("--max_steps", "2", "--overwrite")
+    for labels in (["--labels", "1", "0"], ["--corrections", tmp_path / "corrections.csv"]):
+        recipe("stock", tmp_path / "run", competition, first / "stock", *labels, *flags)
+        assert "in other splits" not in in_a_line(capsys.readouterr().out)
+    elsewhere = f"{competition}/../{competition.name}"
+    for path, seed, seen in ((elsewhere, "42", False), (elsewhere, "1", True), (competition, "1", True)):
+        recipe("stock", tmp_path / "run", path, first / "stock", "--split_seed", seed, *flags)
+        assert ("was trained on this data in other splits" in in_a_line(capsys.readouterr().out)) == seen
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bert_recipes.evaluation.decoding import predictions_of, probabilities_of
+from bert_recipes.evaluation.decoding import label_texts_of, predictions_of, probabilities_of
 from bert_recipes.task import MULTI_LABEL, REGRESSION
 
 
@@ -15,3 +15,8 @@ def test_logits_to_answers():
     p = probabilities_of(logits, "single_label_classification")
     np.testing.assert_allclose(p.sum(1), 1)
     assert predictions_of(p, ["a", "b"], "single_label_classification") == ["b", "a"]
+
+
+def test_values_are_spelt_as_they_came():
+    given = np.array([[0.7, 20240115.25], [-1e-9, 3.0], [123456789.0, 0.1]])
+    assert label_texts_of(given, ["x", "y"], REGRESSION) == ["0.7|20240115.25", "-1e-09|3", "123456789|0.1"]

@@ -21,6 +21,7 @@ from bert_recipes.evaluation.calibration import best_threshold
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.inference.loading import load_predictor
 from bert_recipes.inference.rows import TextRow
+from bert_recipes.modeling.pretrained import members_of
 from bert_recipes.owned_folder import OwnedFolder
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -211,6 +212,44 @@ def test_its_runs_are_found_from_elsewhere_and_missed_in_a_sentence(members, tmp
         load_predictor(str(tmp_path / "runs/blend"))
 
 
+def test_another_run_of_that_name_in_the_working_directory_is_not_taken(members, others, tmp_path, monkeypatch):
+    for folder, baseline in ((tmp_path / "mine", members[1]), (tmp_path / "elsewhere", others / "other_data")):
+        shutil.copytree(members[0], folder / "runs/stock")
+        shutil.copytree(baseline, folder / "runs/baseline")
+    monkeypatch.chdir(tmp_path / "mine")
+    blend("runs/stock", "runs/baseline")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    folders = [folder for folder, _ in members_of(str(tmp_path / "mine/runs/blend"))]
+    assert [folder.resolve() for folder in folders] == [
+        (tmp_path / "elsewhere/runs/stock").resolve(),  # of the same rows
+        (tmp_path / "mine/runs/baseline").resolve(),
+    ]
+    shutil.rmtree(tmp_path / "mine/runs/baseline")
+    with pytest.raises(UserError, match=r"is a blend of runs/baseline, and runs/baseline was trained on other rows"):
+        members_of(str(tmp_path / "mine/runs/blend"))
+
+
+def test_data_that_was_named_from_a_folder_above_is_found_from_elsewhere(
+    competition, tiny_bert, tmp_path, monkeypatch
+):
+    shutil.copytree(competition, tmp_path / "my data")
+    write_csv(tmp_path / "mine.csv", [["id", "label"], ["0", 0]])
+    monkeypatch.chdir(tmp_path)
+    flags = ("--folds", "2", "--corrections", "mine.csv")
+    for seed in "12":
+        recipe("baseline", f"runs/{seed}", "my data", tiny_bert, *flags, "--seed", seed)
+    blend("runs/1", "runs/2")
+    ((_, expected),) = load_predictor("runs/blend").probabilities([TextRow("", "fire")])
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    ((_, found),) = load_predictor(str(tmp_path / "runs/blend")).probabilities([TextRow("", "fire")])
+    np.testing.assert_array_equal(found, expected)
+    blend(tmp_path / "runs/1", tmp_path / "runs/2", "--output_dir", "again")
+    (tmp_path / "my data").rename(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"the data of .* cannot be read again: --dataset my data: no such file"):
+        load_predictor(str(tmp_path / "runs/blend"))
+
+
 def test_a_run_without_a_weight_is_not_needed(blended, members, tmp_path):
     copy = tmp_path / "blend"
     shutil.copytree(blended, copy)
@@ -359,6 +398,26 @@ def test_a_run_that_does_not_fit_is_a_sentence(name, sentence, members, others, 
     with pytest.raises(UserError, match=sentence):
         blend(members[0], others / name, "--output_dir", tmp_path / "blend")
     assert not (tmp_path / "blend").exists()
+
+
+def test_runs_of_other_labels_are_blended_with_each_other_alone(members, competition, tiny_bert, tmp_path, capsys):
+    for name, rows in (("few", [["0", 0]]), ("more", [["0", 0], ["10", 1], ["20", 1]])):
+        write_csv(tmp_path / f"{name}.csv", [["id", "label"], *rows])
+    runs = {
+        name: ("--corrections", tmp_path / f"{file}.csv", "--seed", seed)
+        for name, file, seed in (("few", "few", "1"), ("more", "more", "1"), ("again", "more", "2"))
+    }
+    for name, flags in runs.items():
+        recipe("baseline", tmp_path / name, competition, tiny_bert, "--folds", "3", *flags)
+    pairs = [(members[1], "few"), ("few", members[1]), ("few", "more")]
+    for pair in pairs:
+        with pytest.raises(UserError, match=r"cannot be blended: their train rows differ .*, --corrections and"):
+            blend(*(tmp_path / run for run in pair), "--output_dir", tmp_path / "blend")
+    assert not (tmp_path / "blend").exists()
+    blend(tmp_path / "more", tmp_path / "again", "--output_dir", tmp_path / "blend")
+    capsys.readouterr()
+    run_script(RECIPES / "compare.py", tmp_path / "blend", members[1], "--output_dir", tmp_path / "compared")
+    assert "On the 3 whose labels differ, blend has accuracy" in in_a_line(capsys.readouterr().out)
 
 
 def test_one_run_a_run_twice_and_a_blend_are_no_blend(members, blended, tmp_path, capsys):

@@ -124,6 +124,35 @@ def test_one_that_cannot_be_made_is_a_sentence(file, competition, tiny_bert, tmp
         recipe("custom", tmp_path / "run", competition, tiny_bert, "--callbacks", f"{file}:Broken")
 
 
+@pytest.mark.parametrize(
+    ("event", "body", "sentence"),
+    [
+        ("on_step_end", "open('nowhere.txt')", r"on_step_end fails with FileNotFoundError: .*nowhere\.txt"),
+        ("on_log", "kwargs['nothing']", "on_log fails with KeyError: 'nothing'"),
+        ("on_evaluate", "torch.ones(2) @ torch.ones(3)", "on_evaluate fails with RuntimeError: .*size"),
+        ("on_train_end", "1 / 0", "on_train_end fails with ZeroDivisionError: division by zero"),
+    ],
+)
+def test_one_that_fails_in_a_training_is_a_sentence(event, body, sentence, competition, tiny_bert, tmp_path):
+    path = tmp_path / "mine.py"
+    start = "import torch\nfrom transformers import TrainerCallback\n\n\nclass Mine(TrainerCallback):\n"
+    path.write_text(f"{start}    def {event}(self, args, state, control, **kwargs):\n        {body}\n")
+    with pytest.raises(UserError, match=rf"mine\.py, line 7: {sentence}") as caught:
+        recipe("stock", tmp_path / "run", competition, tiny_bert, "--max_steps", "2", "--callbacks", f"{path}:Mine")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_fails_in_a_training_is_a_sentence(competition, tiny_bert, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from torch.nn.functional import cross_entropy\n\nCALLS = []\n\n\ndef mine(logits, labels):\n"
+        "    CALLS.append(1)\n    if len(CALLS) > 3:\n        logits = logits[:1]\n"
+        "    return cross_entropy(logits, labels, reduction='none')\n"
+    )
+    with pytest.raises(UserError, match=r"mine\.py, line 10: mine fails with ValueError: Expected input batch_size"):
+        recipe("custom", tmp_path / "run", competition, tiny_bert, "--loss", f"{path}:mine")
+
+
 def test_a_flag_that_would_bring_a_request_to_stop_back_is_refused():
     with pytest.raises(UserError, match="restores its callbacks by itself"):
         parse("--restore_callback_states_from_checkpoint", "true")

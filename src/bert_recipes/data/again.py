@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from bert_recipes.config.arguments import DataArguments
 from bert_recipes.config.saved import METRICS_FILE, saved_configuration
@@ -10,9 +11,14 @@ from bert_recipes.data.loading import TextData, load_data
 from bert_recipes.errors import UserError
 from bert_recipes.files import read_json
 
+# Of the configuration, what names files.
+FILES = ("dataset", "train_file", "validation_file", "test_file", "corrections")
+
 
 def read_again(folder: Path) -> TextData:
     """Return the data of the finished run in `folder`, from where it was.
+
+    Files are looked for as they were named: from the working directory, or else from a folder above the run.
 
     Raises:
         UserError: it is not there any more, its rows are not what they were, or it was given from Python.
@@ -24,6 +30,7 @@ def read_again(folder: Path) -> TextData:
             f"{folder} was trained on rows given from Python ({source[0]}), which cannot be read again: write them to "
             "a file, and train on that."
         )
+    configuration |= {key: _found(configuration[key], folder) for key in FILES if configuration.get(key)}
     names = {field.name for field in dataclasses.fields(DataArguments)}
     try:
         data = load_data(DataArguments(**{name: value for name, value in configuration.items() if name in names}))
@@ -36,3 +43,11 @@ def read_again(folder: Path) -> TextData:
             "of then, or train on these."
         )
     return data
+
+
+def _found(named: Any, folder: Path) -> Any:
+    if isinstance(named, list):
+        return [_found(one, folder) for one in named]
+    given = Path(str(named)).expanduser()
+    places = (parent / given for parent in folder.resolve().parents)
+    return named if given.exists() else next((str(place) for place in places if place.exists()), named)

@@ -12,6 +12,9 @@ import numpy as np
 # Longer ones Python refuses to read, and no label is a number of a thousand digits.
 WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,1000}")
 
+# What a model's float32 can hold. Beyond it stands what some programs write for "no number", such as 1.8e308.
+LARGEST = float(np.finfo(np.float32).max)
+
 # A number with a decimal comma; 1.234,5 is none, whose point would be taken for the decimal one.
 DECIMAL_COMMA = re.compile(r"^(\s*[+-]?[0-9]*),([0-9]+(?:[eE][+-]?[0-9]+)?\s*)$")
 
@@ -65,6 +68,12 @@ def as_number(cell: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def column_number(cell: Any) -> float | None:
+    """As `as_number`, in a column that a model takes: None also for what float32 would make infinite."""
+    number = as_number(cell)
+    return None if number is None or abs(number) > LARGEST else number
+
+
 def with_decimal_point(cell: Any) -> Any:
     """Return a cell that spells out a number with a decimal comma with a point, and any other as it is."""
     return DECIMAL_COMMA.sub(r"\1.\2", cell) if isinstance(cell, str) else cell
@@ -79,7 +88,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 def read_cells(cells: Iterable[Any], known: Known) -> list[Any]:
     """Return cells as numbers or as texts, by what train has of their column; None where there is none."""
     if "mean" in known:
-        return [as_number(cell) for cell in cells]
+        return [column_number(cell) for cell in cells]
     return [None if is_empty(cell) else plain_text(cell) for cell in cells]
 
 
@@ -96,8 +105,7 @@ def encode_column(cells: Sequence[Any], known: Known) -> np.ndarray:
     """
     read = read_cells(cells, known)
     if "mean" in known:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, as in torch
-            return np.array([known["mean"] if cell is None else cell for cell in read], dtype=np.float32)
+        return np.array([known["mean"] if cell is None else cell for cell in read], dtype=np.float32)
     categories = known["categories"]
     places = [len(categories) if cell is None else bisect.bisect_left(categories, cell) for cell in read]
     found = [place < len(categories) and categories[place] == cell for place, cell in zip(places, read, strict=True)]

@@ -10,9 +10,11 @@ from datasets import DatasetDict
 
 from bert_recipes.columns import ID, LABEL, LABELS
 from bert_recipes.data.cells import as_number, id_text, with_decimal_point
-from bert_recipes.data.readers import open_table
+from bert_recipes.data.delimited import USUAL_DELIMITERS
+from bert_recipes.data.label_cells import as_list, as_text
+from bert_recipes.data.readers import TableFile, open_table
 from bert_recipes.data.splits import column
-from bert_recipes.data.text_files import TextFormat
+from bert_recipes.data.text_files import TextFormat, encoding_of
 from bert_recipes.errors import UserError, some
 from bert_recipes.evaluation.decoding import JOINT
 from bert_recipes.task import REGRESSION, SINGLE_LABEL, Task
@@ -67,6 +69,10 @@ def correct(
     repeated = {split: {name for name, n in Counter(names).items() if n > 1} for split, names in ids.items()}
     new: dict[str, dict[int, Any]] = {}
     for split, name, cell in _read(file, text_format):
+        if split and split not in splits:
+            raise UserError(
+                f"{file}: the split '{split}' of the id '{name}' is none of the data's: {some([*splits])}."
+            )
         found = [s for s, rows in rows_of.items() if name in rows and split in ("", s)]
         # Where rows have no ids but their numbers, those of a test split are numbered from 0 too.
         found = [s for s in found if LABELS in splits[s].column_names] or found
@@ -82,8 +88,7 @@ def correct(
         given = new.setdefault(found[0], {})
         if rows_of[found[0]][name] in given:
             raise UserError(f"{file}: the id '{name}' stands there twice: keep one of its rows.")
-        cell = with_decimal_point(cell) if decimal == "," else cell
-        given[rows_of[found[0]][name]] = _label(cell, task, f"{file}: the id '{name}'")
+        given[rows_of[found[0]][name]] = _label(cell, task, decimal, f"{file}: the id '{name}'")
     corrected, changed = dict(splits), {}
     for split, given in new.items():
         rows = splits[split]
@@ -103,13 +108,7 @@ def _read(file: str, text_format: TextFormat) -> list[tuple[str, str, str]]:
     path = Path(file).expanduser()
     if not path.is_file():
         raise UserError(f"--corrections {file}: there is no such file.")
-    try:
-        table = open_table(path, TextFormat(text_format.encoding))
-    except UserError:
-        # It may be written as the data is.
-        table = open_table(path, replace(text_format, header=True))
-    if lacking := [name for name in (ID, LABEL) if name not in table.schema.names]:
-        raise UserError(f"{file} has no column {some(lacking)}: corrections have an id and a label.")
+    table = _open(path, text_format)
     names = [name for name in (SPLIT, ID, LABEL) if name in table.schema.names]
     rows = []
     for batch in table.batches():
@@ -119,16 +118,50 @@ def _read(file: str, text_format: TextFormat) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _label(cell: str, task: Task, where: str) -> Any:
+def _open(path: Path, text_format: TextFormat) -> TableFile:
+    """Open a file of corrections, which need not be written as the data is: the page of an audit writes UTF-8.
+
+    Raises:
+        UserError: it cannot be read, or has no ids or no labels.
+    """
+    try:
+        encoding = encoding_of(path, "utf-8")
+    except (UserError, OSError):  # of which open_table says more
+        encoding = text_format.encoding
+    # A spreadsheet saves with the delimiter of its country.
+    others = [TextFormat(encoding, delimiter) for delimiter in USUAL_DELIMITERS]
+    failed: list[UserError] = []
+    for one in (TextFormat(encoding), replace(text_format, encoding=encoding, header=True), *others):
+        try:
+            table = open_table(path, one)
+        except UserError as error:
+            failed.append(error)
+            continue
+        there = table.schema.names
+        if not (missing := [name for name in (ID, LABEL) if name not in there]):
+            return table
+        lacks = f"has no column {some(missing)}, and corrections have an id and a label: it has {some(there)}"
+        # Read with the wrong delimiter anything is one column.
+        failed.insert(0 if len(there) > 1 else len(failed), UserError(f"{path} {lacks}."))
+    raise failed[0]
+
+
+def _label(cell: str, task: Task, decimal: str, where: str) -> Any:
+    """Return the label that a cell spells out, by the rules by which the data's cells are read."""
+    if task.problem_type == SINGLE_LABEL:
+        if (name := as_text(cell)) in task.label2id:
+            return task.label2id[name]
+        raise UserError(f"{where} has the label '{cell}', and the data has {some(task.label_names)}.")
+    # As predictions.csv joins them, or as the data may.
+    mark = JOINT if JOINT in cell or not task.delimiter else task.delimiter
+    listed = as_list(cell)
+    parts = cell.split(mark) if listed is None else listed
     if task.problem_type == REGRESSION:
-        values = [as_number(part) for part in cell.split(JOINT)]
-        if None in values or len(values) != task.num_labels or not np.isfinite(values).all():  # type: ignore[arg-type]
+        values = [as_number(with_decimal_point(part) if decimal == "," else part) for part in parts]
+        if None in values or len(values) != task.num_labels:
             raise UserError(f"{where} has '{cell}' for a label, and the data has {task.num_labels} numbers.")
         return values
-    held = [part for part in ([cell] if task.problem_type == SINGLE_LABEL else cell.split(JOINT)) if part]
-    unknown = [part for part in held if part not in task.label2id]
-    if unknown or (task.problem_type == SINGLE_LABEL and not held):
+    held = {text for part in parts if (text := as_text(part))}
+    if held - task.label2id.keys():
         raise UserError(f"{where} has the label '{cell}', and the data has {some(task.label_names)}.")
-    if task.problem_type == SINGLE_LABEL:
-        return task.label2id[cell]
     return [float(name in held) for name in task.label_names]

@@ -7,11 +7,11 @@ import pyarrow as pa
 from datasets import Dataset
 
 from bert_recipes.columns import RESERVED
-from bert_recipes.data.cells import Known, as_number, is_empty, plain_text, unknown_cells
+from bert_recipes.data.cells import Known, as_number, column_number, is_empty, plain_text, unknown_cells
 from bert_recipes.errors import UserError, some
 
 # How files write that there is no number. In a column of texts any of them may be a name.
-NO_NUMBER = {"nan", "na", "n/a", "null", "none"}
+NO_NUMBER = {"nan", "na", "n/a", "null", "none", "inf", "-inf", "+inf", "infinity", "-infinity"}
 
 
 def columns_to_choose_from(rows: Dataset) -> list[str]:
@@ -41,10 +41,10 @@ def learn_column(train: Dataset, name: str) -> Known:
         if is_empty(cell):
             continue
         texts.add(plain_text(cell))
-        number = as_number(cell) if numeric else None
+        number = column_number(cell) if numeric else None
         if number is not None:
             count, total = count + 1, total + number
-        elif str(cell).strip().lower() not in NO_NUMBER:
+        elif as_number(cell) is None and str(cell).strip().lower() not in NO_NUMBER:
             numeric = False
     if not texts:
         raise UserError(f"--classifier takes the column '{name}', which is empty in every row of train: fill it in.")
@@ -70,7 +70,8 @@ def describe_column(name: str, known: Known, splits: Mapping[str, Dataset]) -> s
         said = f"Column '{name}': numbers, as they are"
         gap = f"; {rows_of} without one, which take the mean of train, {known['mean']:.6g}"
     else:
-        said = f"Column '{name}': {len(known['categories']):,} categories, learned from train"
+        count = len(known["categories"])
+        said = f"Column '{name}': {count:,} categor{'y' if count == 1 else 'ies'}, learned from train"
         gap = f"; {rows_of} without one of them, which take category 0"
     return f"{said}{gap if rows_of else ''}."
 

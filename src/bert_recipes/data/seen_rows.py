@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.saved import METRICS_FILE, configuration_of_model
+from bert_recipes.data.digests import text_digests
+from bert_recipes.data.loading import TextData
 from bert_recipes.files import read_json
 
 SPLITS = ("train", "validation")
 
 
-def seen_before(model: str, source: str, digests: Mapping[str, str]) -> str | None:
+def seen_before(model: str, data: TextData, digests: Mapping[str, str]) -> str | None:
     """Return a sentence where a model may have been trained on rows that are to validate it now.
 
     It has not where the run that made it, and each run that this one began from in its turn, split the same data
@@ -18,13 +20,13 @@ def seen_before(model: str, source: str, digests: Mapping[str, str]) -> str | No
 
     Args:
         model: as `--model` names it.
-        source: of the data of now, as `TextData.source`.
+        data: of now.
         digests: of the splits of now.
     """
-    if source.startswith("python:"):  # which names no rows
+    if data.source.startswith("python:"):  # which names no rows
         return None
     for name, configuration in _runs_behind(model):
-        if configuration.get("dataset") == [source] and not _has_same_splits(name, digests):
+        if _is_of(configuration, data.source) and not _has_same_splits(name, data, digests):
             return _sentence(model, name)
     return None
 
@@ -41,11 +43,24 @@ def _runs_behind(model: str) -> Iterator[tuple[str, dict[str, Any]]]:
         name = str(configuration.get("model", ""))
 
 
-def _has_same_splits(name: str, digests: Mapping[str, str]) -> bool:
+def _is_of(configuration: Mapping[str, Any], source: str) -> bool:
+    """Whether a run was made of the data that `source` names, however the path of it is written."""
+    named = configuration.get("dataset")
+    if not isinstance(named, list) or len(named) != 1:
+        return False
+    one, other = (Path(str(name)).expanduser() for name in (*named, source))
+    return str(named[0]) == source or (other.exists() and one.resolve() == other.resolve())
+
+
+def _has_same_splits(name: str, data: TextData, digests: Mapping[str, str]) -> bool:
     folder = Path(name).expanduser()
     metrics = next((path for path in (folder / METRICS_FILE, folder.parent / METRICS_FILE) if path.is_file()), None)
-    there = read_json(metrics).get("environment", {}).get("data", {}) if metrics else {}
-    return all(split in there and there[split] == digests.get(split) for split in SPLITS)
+    environment = read_json(metrics).get("environment", {}) if metrics else {}
+    # Other labels, or another order of them, make no other splits; a run of an older version has no more to tell.
+    there, now = environment.get("data", {}), digests
+    if "texts" in environment:
+        there, now = environment["texts"], text_digests(data)
+    return all(split in there and there[split] == now.get(split) for split in SPLITS)
 
 
 def _sentence(model: str, name: str) -> str:

@@ -16,7 +16,9 @@ from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
 
 def column(rows: Dataset, name: str) -> np.ndarray:
     """Return a column of numbers, `[rows]` or `[rows, num_labels]`, without a Python object for each."""
-    return rows.with_format("numpy")[name][:]
+    kind = rows.features[name]
+    # By itself datasets makes float32 of any real number, which is not the label that the file has.
+    return rows.with_format("numpy", dtype=getattr(kind, "feature", kind).dtype)[name][:]
 
 
 def label_order(task: Task) -> list[int] | None:

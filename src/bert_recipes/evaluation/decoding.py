@@ -35,13 +35,15 @@ def mean_probabilities(
 
 
 def label_texts_of(labels: np.ndarray, label_names: list[str], problem_type: str) -> list[str]:
-    """Return labels as `predictions_of` spells predictions, `[rows]`.
+    """Return labels as `predictions_of` spells predictions, `[rows]`; values with all digits that they came with.
 
     Args:
         labels: class ids `[rows]`; of several labels or a regression, numbers `[rows, num_labels]`.
         label_names: `[num_labels]`.
         problem_type: what transformers calls the task.
     """
+    if problem_type == REGRESSION:
+        return [JOINT.join(f"{value:.15g}" for value in row) for row in labels]
     as_probabilities = np.eye(len(label_names))[labels] if labels.ndim == 1 else labels
     return predictions_of(as_probabilities, label_names, problem_type)
 

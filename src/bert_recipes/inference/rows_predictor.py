@@ -96,7 +96,8 @@ def notes_of(strange: Mapping[str, int]) -> list[str]:
         strange: by column, how many of the rows have no value in it, or one that the training rows did not have.
     """
     return [
-        f"Column '{name}': {count:,} rows have none, or one that the training rows did not have."
+        f"Column '{name}': {count:,} {'row has' if count == 1 else 'rows have'} none, or one that the training rows "
+        "did not have."
         for name, count in strange.items()
         if count
     ]

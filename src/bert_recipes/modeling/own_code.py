@@ -3,12 +3,14 @@
 import ast
 import importlib.util
 import sys
-from collections.abc import Callable, Collection
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bert_recipes.errors import UserError, nearest
+from bert_recipes.errors import UserError, in_one_line, nearest
 from bert_recipes.modeling.source_code import source_of
 
 # What a mistake in somebody's code comes out as.
@@ -16,6 +18,8 @@ CODE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, OSError, RuntimeError),
     *(SyntaxError, TypeError, ValueError),
 )
+# What the names of its modules begin with.
+OWN_CODE = "own_code:"
 
 
 def is_own_code(spec: str) -> bool:
@@ -119,6 +123,29 @@ def keep_object(found: Callable[..., Any], path: Path, flag: str) -> str:
     return f"{path}:{found.__name__}"
 
 
+@contextmanager
+def failing_in_a_sentence() -> Iterator[None]:
+    """Make a sentence of what a user's own code raises, in itself or in what it has called.
+
+    Raises:
+        UserError: it has raised something; the sentence names its file and line.
+    """
+    try:
+        yield
+    except CODE_ERRORS as error:
+        frames = [
+            (frame.f_code, line)
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if str(frame.f_globals.get("__name__")).startswith(OWN_CODE)
+        ]
+        if not frames:
+            raise
+        code, line = frames[-1]
+        raise UserError(
+            f"{code.co_filename}, line {line}: {code.co_name} fails with {type(error).__name__}: {in_one_line(error)}"
+        ) from error
+
+
 def source_at(spec: str) -> str | None:
     """Return the source of the file of `spec` as it was when it was loaded, or None where it was not."""
     return getattr(sys.modules.get(_module_name(file_of(spec))), "__source__", None)
@@ -126,7 +153,7 @@ def source_at(spec: str) -> str | None:
 
 def _module_name(path: Path) -> str:
     # Not the file's own name, which may be that of a library.
-    return f"own_code:{path.resolve()}"
+    return f"{OWN_CODE}{path.resolve()}"
 
 
 def _run(path: Path, source: str, what: str) -> ModuleType:

@@ -15,6 +15,7 @@ from bert_recipes.config.start import what_finishes
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
 from bert_recipes.errors import UserError
+from bert_recipes.files import read_json
 from bert_recipes.modeling.models import EncoderClassifierConfig
 from bert_recipes.modeling.weights import check_weights
 from bert_recipes.modeling.wrapper import OwnClassifierConfig
@@ -140,13 +141,27 @@ def members_of(name: str) -> list[tuple[Path, float]]:
 
 def _member(run: str, blend: Path, name: str) -> Path:
     given = Path(run).expanduser()
-    for place in (given, *(parent / given for parent in blend.resolve().parents)):
-        if (place / RUN_FILE).is_file():
-            return place
+    above = [parent / given for parent in blend.resolve().parents]
+    there = [place for place in (given, *above) if (place / RUN_FILE).is_file()]
+    # The working directory may hold another run of that name.
+    same = [place for place in there if _rows_of(place) in (None, _rows_of(blend))]
+    if same:
+        return same[0]
+    if there:
+        raise UserError(
+            f"--model {name} is a blend of {run}, and {there[0]} was trained on other rows: put back the run of then, "
+            "or make the blend again."
+        )
     raise UserError(
         f"--model {name} is a blend of {run}, which is there neither from the working directory nor from a folder "
         "above the blend: put it back, or call from where the blend was made."
     )
+
+
+def _rows_of(folder: Path) -> str | None:
+    """Return the digest of the training rows of a run, or None where it is not finished."""
+    metrics = folder / METRICS_FILE
+    return str(read_json(metrics)["environment"]["data"]["train"]) if metrics.is_file() else None
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:

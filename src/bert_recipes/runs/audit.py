@@ -23,7 +23,7 @@ from bert_recipes.data.suspects import EMPTY, ENCODING, LANGUAGE, LENGTH, suspec
 from bert_recipes.data.tokenization import tokenize
 from bert_recipes.errors import StoppedError, UserError
 from bert_recipes.evaluation.audit import LabelAudit, audit_labels, audit_values, likely_right
-from bert_recipes.evaluation.decoding import label_texts_of
+from bert_recipes.evaluation.decoding import label_texts_of, predictions_of
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import read_json, write_json, write_yaml, writing
 from bert_recipes.modeling.baseline import Baseline, Ngrams, texts_of
@@ -292,13 +292,11 @@ class Audit:
         return numbers, lines
 
     def _rows_of_labels(self) -> np.ndarray:
-        """Return how many rows have each label, or have a value for each target, `[num_labels]`."""
+        """Return of how many rows each label, or target, is audited, `[num_labels]`: of several labels of all."""
         every = np.concatenate([*self.labels.values()])
         if self.task.problem_type == SINGLE_LABEL:
             return np.bincount(every, minlength=self.task.num_labels)
-        return (
-            (every > 0.5).sum(axis=0) if self.task.problem_type == MULTI_LABEL else np.full(every.shape[1], len(every))
-        )
+        return np.full(every.shape[1], len(every))
 
     def _suspicious_labels(
         self, split: str, probabilities: np.ndarray, weights: list[float]
@@ -309,7 +307,7 @@ class Audit:
         if self.task.problem_type == REGRESSION:
             spreads = audit_values(labels, probabilities, weights)
             chosen = np.flatnonzero((spreads > SUSPICIOUS_SPREADS).any(axis=1))
-            given, suggested = self._as_texts(labels[chosen]), self._as_texts(mean[chosen])
+            given, suggested = self._as_texts(labels[chosen]), predictions_of(mean[chosen], names, REGRESSION)
             scores = (spreads / (1 + spreads)).max(axis=1)
             return self._lines(split, chosen, given, suggested, scores[chosen]), (spreads > SUSPICIOUS_SPREADS).sum(
                 axis=0
@@ -333,7 +331,7 @@ class Audit:
         return lines, wrong
 
     def _as_texts(self, values: np.ndarray) -> list[str]:
-        """Return labels or values as predictions.csv spells them."""
+        """Return labels as validation_predictions.csv spells them."""
         return label_texts_of(values, self.task.label_names, self.task.problem_type)
 
     def _lines(

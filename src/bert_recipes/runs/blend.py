@@ -215,6 +215,7 @@ def _environment(first: Group) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "data": {split: digest for split, digest in there["data"].items() if split in ("train", "test")},
         "labels": there["labels"],
+        **({"corrections": there["corrections"]} if "corrections" in there else {}),
         "command": " ".join(sys.argv),
     }
 

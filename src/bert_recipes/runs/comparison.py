@@ -229,7 +229,7 @@ def finished(compared: list[Compared], seeds: list[int], folder: Path) -> list[G
     if len(groups) < 2:
         raise UserError("these runs differ in their seeds alone: there is nothing to compare.")
     read = [read_group(name, folders) for name, folders in groups.items()]
-    check_same_rows(read, "compared")
+    check_same_rows(read, "compared", corrected_apart=True)
     return read
 
 
@@ -251,12 +251,13 @@ def read_group(name: str, folders: list[Path]) -> Group:
     return Group(name, folders, metrics, rows)
 
 
-def check_same_rows(groups: list[Group], done: str) -> None:
+def check_same_rows(groups: list[Group], done: str, *, corrected_apart: bool = False) -> None:
     """Check that runs have the same task, labels and data, and validation rows in the same folds.
 
     Args:
         groups: of runs.
         done: what is to be done with them, as in `compared`.
+        corrected_apart: whether labels may differ where some were corrected.
 
     Raises:
         UserError: two differ: what does is named.
@@ -264,12 +265,17 @@ def check_same_rows(groups: list[Group], done: str) -> None:
     first = groups[0]
     for group in groups:
         for run, metrics, rows in zip(group.folders, group.metrics, group.predictions, strict=True):
-            _same_rows(done, first.folders[0], first.metrics[0], first.predictions[0], run, metrics, rows)
+            beside = first.folders[0], first.metrics[0], first.predictions[0]
+            _same_rows(done, corrected_apart, beside, (run, metrics, rows))
 
 
 def _same_rows(
-    done: str, there: Path, a: dict[str, Any], rows_a: Predictions, here: Path, b: dict[str, Any], rows_b: Predictions
+    done: str,
+    corrected_apart: bool,
+    one: tuple[Path, dict[str, Any], Predictions],
+    other: tuple[Path, dict[str, Any], Predictions],
 ) -> None:
+    (there, a, rows_a), (here, b, rows_b) = one, other
     labels_a, labels_b = a["environment"]["labels"], b["environment"]["labels"]
     for what, key in (("task", "task"), ("labels", "names")):
         if labels_a[key] != labels_b[key]:
@@ -281,6 +287,8 @@ def _same_rows(
     # A test split has no part in it, but other test rows mean other data all the same.
     differ = [s for s in ("train", "validation", "test") if data_a.get(s) != data_b.get(s)]
     corrected = "corrections" in a["environment"] or "corrections" in b["environment"]
+    cure = f"--dataset, --split_seed, --validation_size{', --corrections' * corrected} and --folds"
+    corrected &= corrected_apart
     if corrected:
         # Other labels are what the runs differ in: apart_from_corrections looks at the rows that have the same.
         texts_a, texts_b = ([rows.columns.get(name) for name in (TEXT, TEXT_PAIR)] for rows in (rows_a, rows_b))
@@ -288,7 +296,7 @@ def _same_rows(
     if differ:
         raise UserError(
             f"{there} and {here} cannot be {done}: their {' and '.join(differ)} rows differ in ids, texts or "
-            "labels; take the same --dataset, --split_seed, --validation_size and --folds."
+            f"labels; take the same {cure}."
         )
     folds = rows_a.columns.get(FOLD), rows_b.columns.get(FOLD)
     alike = corrected or np.array_equal(rows_a.labels, rows_b.labels)

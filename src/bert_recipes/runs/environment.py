@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from bert_recipes.data.digests import text_digests
 from bert_recipes.devices import describe_device
 from bert_recipes.runs.settings import RunSettings
 
@@ -31,6 +32,7 @@ def environment_of(run: RunSettings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": run.training.seed,
         "data": run.digests,
+        "texts": text_digests(run.data),
         **({"corrections": {"file": corrections.file, "changed": corrections.changed}} if corrections else {}),
         "labels": {"task": task.name, "problem_type": task.problem_type, "names": task.label_names},
         "command": " ".join(word.replace(token, "***") if token else word for word in sys.argv),

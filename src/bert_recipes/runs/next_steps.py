@@ -70,7 +70,7 @@ def train_on(run: RunSettings) -> str:
         return ""
     # The name where it is one: `.` has none that a number could be put to.
     path = folder.path if folder.path.name.strip(".") else folder.path.resolve()
-    if seen_before(str(path), run.data.source, run.digests):
+    if seen_before(str(path), run.data, run.digests):
         return ""
     differ = differing(saved_configuration(folder.path), run.configuration)
     changes: dict[str, Any] = {"model": str(path)}

@@ -117,7 +117,7 @@ class Run(RunSettings):
             terminal.say(
                 f"Training {self.configuration['model']} ({self.recipe}) on {describe_device(self.training)}."
             )
-            if sentence := seen_before(self.configuration["model"], self.data.source, self.digests):
+            if sentence := seen_before(self.configuration["model"], self.data, self.digests):
                 terminal.warn(sentence)
             if self.read_otherwise:
                 terminal.warn(self.read_otherwise)

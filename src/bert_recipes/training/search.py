@@ -80,7 +80,7 @@ class Search:
         own = args.model.classifier
         columns = own_columns(args.model, columns_to_choose_from(data.splits["train"])) if own else []
         self.digests = digests(data, columns)
-        notes = (seen_before(args.model.model, data.source, self.digests), read_otherwise(args, model_dir))
+        notes = (seen_before(args.model.model, data, self.digests), read_otherwise(args, model_dir))
         self.warnings = [sentence for sentence in notes if sentence]
         self.poolings = fitting_poolings(
             AutoConfig.from_pretrained(model_dir, trust_remote_code=args.model.trust_remote_code)

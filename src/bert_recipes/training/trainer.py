@@ -21,6 +21,7 @@ from bert_recipes.files import read_json, write_json
 from bert_recipes.modeling import cpu_kernels
 from bert_recipes.modeling.building import merge_lora
 from bert_recipes.modeling.losses import DEFAULT_LOSSES, Loss, losses_and_weights
+from bert_recipes.modeling.own_code import failing_in_a_sentence
 from bert_recipes.training.batches import StandInCollator, StepBatches, StepLoader
 from bert_recipes.training.callbacks import own_callbacks, restore_states
 from bert_recipes.training.checkpoints import TOTAL_LOSS, LogWithSave, StopOnSignal, checkpoint_folder, seal
@@ -74,7 +75,7 @@ class RecipeTrainer(EvaluatingTrainer):
         total_loss = Path(str(resume_from_checkpoint)) / TOTAL_LOSS
         self.total_loss_before = read_json(total_loss)["total_loss"] if total_loss.is_file() else 0.0
         try:
-            with tracked(self.args, self.callback_handler, bool(resume_from_checkpoint)):
+            with failing_in_a_sentence(), tracked(self.args, self.callback_handler, bool(resume_from_checkpoint)):
                 return super().train(resume_from_checkpoint, *args, **kwargs)
         finally:
             if self.graphs:
