@@ -1,8 +1,9 @@
 """Several processes take the steps of one, and score and predict as one does."""
 
 import json
+import os
 import random
-import subprocess
+import socket
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
 from support.cuts import predict, train, train_in_float32
 from support.paths import CUTS
+from support.started import Started
 
 from bert_recipes.data import embedded
 
@@ -58,10 +60,18 @@ def launched(request, tiny_bert, tmp_path_factory):
 
 
 def launch(processes, *arguments):
-    command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--num_processes", str(processes), str(CUTS), *map(str, arguments)]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
+    """Start so many processes with what a launcher tells each of them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = []
+    for rank in range(processes):
+        told = shared | {"RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_MIXED_PRECISION": "no"}
+        environment = os.environ | {name: str(value) for name, value in told.items()}
+        started.append(Started([sys.executable, CUTS, *arguments], environment))
+    for process in started:
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error[-4000:]
 
 
 def test_a_step_does_not_depend_on_the_processes(launched, tiny_bert, tmp_path):

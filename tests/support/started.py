@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import torch
 
@@ -112,10 +114,16 @@ def run(command, check=False, environment=None, folder=None):
     return done
 
 
-def popen(command, *, stdout, stderr, env):
-    """Start a script as `subprocess.Popen` does, what it says into one file."""
-    assert stderr is subprocess.STDOUT
-    return Started(command, env, stdout.name)
+@contextlib.contextmanager
+def children_at_once():
+    """Let the runs that this process starts by `Children` start at once, too."""
+
+    def popen(command, *, stdout, stderr, env):
+        assert stderr is subprocess.STDOUT
+        return Started(command, env, stdout.name)
+
+    with patch("bert_recipes.runs.children.subprocess", SimpleNamespace(Popen=popen, STDOUT=subprocess.STDOUT)):
+        yield
 
 
 def _run(words, environment, folder, outputs):
