@@ -1,9 +1,7 @@
 """Several processes take the steps of one, and score and predict as one does."""
 
 import json
-import os
 import random
-import socket
 import sys
 
 import numpy as np
@@ -11,7 +9,7 @@ import pytest
 from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
 from support.cuts import predict, train, train_in_float32
 from support.paths import CUTS
-from support.started import Started
+from support.started import run_on_processes
 
 from bert_recipes.data import embedded
 
@@ -54,24 +52,9 @@ def launched(request, tiny_bert, tmp_path_factory):
     }
     cases = [case for group in groups.values() for case in group]
     (folder / "cases.json").write_text(json.dumps(cases))
-    launch(processes, folder / "cases.json", folder / "out.json", tiny_bert)
+    run_on_processes(processes, [sys.executable, CUTS, folder / "cases.json", folder / "out.json", tiny_bert])
     results = iter(json.loads((folder / "out.json").read_text()))
     return processes, {name: [(case, next(results)) for case in group] for name, group in groups.items()}
-
-
-def launch(processes, *arguments):
-    """Start so many processes with what a launcher tells each of them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = []
-    for rank in range(processes):
-        told = shared | {"RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_MIXED_PRECISION": "no"}
-        environment = os.environ | {name: str(value) for name, value in told.items()}
-        started.append(Started([sys.executable, CUTS, *arguments], environment))
-    for process in started:
-        _, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error[-4000:]
 
 
 def test_a_step_does_not_depend_on_the_processes(launched, tiny_bert, tmp_path):

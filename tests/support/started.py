@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,21 @@ def run(command, check=False, environment=None, folder=None):
     if check:
         done.check_returncode()
     return done
+
+
+def run_on_processes(count, command):
+    """Run a script on so many processes with what a launcher tells each, and return what process 0 wrote."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    processes = []
+    for rank in range(count):
+        told = shared | {"RANK": rank, "LOCAL_RANK": rank, "ACCELERATE_MIXED_PRECISION": "no"}
+        processes.append(Started(command, os.environ | {name: str(value) for name, value in told.items()}))
+    written = [process.communicate(timeout=300) for process in processes]
+    for process, (_, error) in zip(processes, written, strict=True):
+        assert process.returncode == 0, error[-4000:]
+    return written[0]
 
 
 @contextlib.contextmanager
