@@ -2,6 +2,7 @@ import gc
 import json
 import os
 import shutil
+from collections import Counter
 
 import pytest
 import torch
@@ -16,6 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Under `make test`, too, what a test starts was not started by make.
 os.environ.pop("MAKELEVEL", None)
+
+
+def pytest_collection_modifyitems(items):
+    # The files with few tests are those that take long: begun last, one would keep a single process busy.
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: count[item.path])
 
 
 def pytest_collection_finish():

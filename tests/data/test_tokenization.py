@@ -101,7 +101,7 @@ def test_no_text_is_cut_where_that_would_change_its_tokens(any_tokenizer, side, 
 def test_a_cell_of_many_megabytes_is_cut_before_it_is_tokenized(cell, side, any_tokenizer, monkeypatch):
     any_tokenizer.truncation_side = side
     to_tokens = TextTokenizer(any_tokenizer, CONFIG, LENGTH)
-    text = cell * (20_000_000 // len(cell))
+    text = cell * (5_000_000 // len(cell))
     seen = sizes_of(any_tokenizer, monkeypatch)
     tokens, truncated = to_tokens([text, "fire"])
     most = CHARACTERS_PER_TOKEN[-1] * (LENGTH + MARGIN)
