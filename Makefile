@@ -56,7 +56,7 @@ setup-mpnet: $(STAMP) ## add embedded:mpnet, a model of the size of bert-base (0
 	@$(BIN)/python -c 'from bert_recipes.data.embedded import model_path; print(model_path("embedded:mpnet"))'
 
 test: $(STAMP) ##- run the tests (about eight minutes)
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-slow: $(STAMP) ##- run the tests that take longer
 	@$(BIN)/python -m pytest -m slow $(ARGS)

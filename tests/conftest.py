@@ -1,10 +1,13 @@
+import gc
 import json
 import os
 import shutil
+from collections import Counter
 
 import pytest
 import torch
 from support.encoders import FAMILY
+from support.figures import leave_blank, render
 from support.hub import Hub
 from support.rows import WORDS, sentence, write_csv
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast
@@ -14,6 +17,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 # Under `make test`, too, what a test starts was not started by make.
 os.environ.pop("MAKELEVEL", None)
+
+
+def pytest_collection_modifyitems(items):
+    # The files with few tests are those that take long: begun last, one would keep a single process busy.
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: count[item.path])
+
+
+def pytest_collection_finish():
+    # A training begins with a collection, which takes half a second where it looks through all that was imported.
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures():
+    """Leave the figures of reports blank; tests of figures have a fixture of this name that renders them."""
+    leave_blank()
+    yield
+    render()
 
 
 @pytest.fixture(scope="session", autouse=True)

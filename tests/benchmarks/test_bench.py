@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from support.paths import ROOT
+from support.started import run
 from transformers import AutoModelForSequenceClassification
 
 from benchmarks.graphs import GRAPHS, GraphPredictor
@@ -125,7 +126,7 @@ def test_a_model_of_another_size_has_tables_beside_the_others(tmp_path):
 
 def test_without_a_bench_there_is_nothing_to_put_into_the_docs(tmp_path):
     command = [sys.executable, "-m", "benchmarks.bench", "--write_docs", "--output_dir", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = run(command, folder=ROOT)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --write_docs: there is no")
 

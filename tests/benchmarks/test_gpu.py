@@ -1,13 +1,13 @@
 """The checks that need a GPU: that each begins, ends or is killed, and is told of."""
 
 import json
-import subprocess
 import sys
 import time
 
 import pytest
 import torch
 from support.paths import ROOT
+from support.started import run
 
 from benchmarks.gpu import Check, checks, run_checks
 
@@ -47,7 +47,7 @@ def test_each_check_names_what_is_there(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="it would run for half an hour")
 def test_without_a_gpu_nothing_is_begun(tmp_path):
     command = [PYTHON, "-m", "benchmarks.gpu", "--output_dir", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = run(command, folder=ROOT)
     assert done.returncode == 2
     assert "error: torch sees no GPU here" in done.stderr
     assert not (tmp_path / "out").exists()

@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 from support.paths import RECIPES
+from support.started import run
 
 from bert_recipes.cli.main import HOW_MAKE_TAKES_FLAGS
 
@@ -19,7 +20,7 @@ def test_a_mistake_at_the_command_line_is_one_sentence_and_status_2():
     assert done.stderr.startswith("error: --dataset no/such/place")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-    debugged = subprocess.run([*command, "--debug"], capture_output=True, text=True)
+    debugged = run([*command, "--debug"])
     assert "Traceback" in debugged.stderr
 
 
@@ -109,6 +110,6 @@ def test_a_mistake_is_said_in_any_encoding_and_without_commands_for_the_terminal
 
 def test_a_file_name_with_commands_is_shown():
     command = [sys.executable, str(RECIPES / "stock.py"), "--dataset", "no\x1b[31m/such/place"]
-    said = subprocess.run(command, capture_output=True).stderr
-    assert b"\x1b" not in said
-    assert said.startswith(b"error: --dataset no\\x1b[31m/such/place")
+    said = run(command).stderr
+    assert "\x1b" not in said
+    assert said.startswith("error: --dataset no\\x1b[31m/such/place")

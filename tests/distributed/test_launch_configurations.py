@@ -12,6 +12,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from support.interrupted import command, wait_for
 from support.paths import ROOT
+from support.started import run_on_processes
 
 CONFIGS = sorted((ROOT / "recipes/launch").glob("*.yaml"))
 EXPECTED = {
@@ -91,9 +92,8 @@ def test_a_signal_to_the_launcher_saves_on_all_processes_first(number, competiti
     _, error = process.communicate(timeout=90)
     assert process.returncode
     assert error.count("the same command goes on from there") == 1, error
-    done = subprocess.run(launch("cpu", "stock", *flags), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("Going on from step") == 1
-    assert "cannot be used" not in done.stdout
+    said, _ = run_on_processes(2, [sys.executable, ROOT / "recipes/stock.py", *flags])
+    assert said.count("Going on from step") == 1
+    assert "cannot be used" not in said
     with (run / "predictions.csv").open() as file, (competition / "test.csv").open() as test:
         assert [row["id"] for row in csv.DictReader(file)] == [row["id"] for row in csv.DictReader(test)]

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from support.cases import KINDS, STRATEGIES, WEIGHTED, assert_same_steps, prediction_cases, uncut
 from support.cuts import predict, train, train_in_float32
 from support.paths import CUTS
+from support.started import run_on_processes
 
 from bert_recipes.data import embedded
 
@@ -52,16 +52,9 @@ def launched(request, tiny_bert, tmp_path_factory):
     }
     cases = [case for group in groups.values() for case in group]
     (folder / "cases.json").write_text(json.dumps(cases))
-    launch(processes, folder / "cases.json", folder / "out.json", tiny_bert)
+    run_on_processes(processes, [sys.executable, CUTS, folder / "cases.json", folder / "out.json", tiny_bert])
     results = iter(json.loads((folder / "out.json").read_text()))
     return processes, {name: [(case, next(results)) for case in group] for name, group in groups.items()}
-
-
-def launch(processes, *arguments):
-    command = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--mixed_precision", "no"]
-    command += ["--dynamo_backend", "no", "--num_processes", str(processes), str(CUTS), *map(str, arguments)]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def test_a_step_does_not_depend_on_the_processes(launched, tiny_bert, tmp_path):

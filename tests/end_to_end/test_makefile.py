@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 
 import pytest
 from support.paths import ROOT
 from support.scripts import recipe
+from support.started import run
 
 
 def make(*arguments, root=ROOT):
@@ -16,6 +19,15 @@ def make(*arguments, root=ROOT):
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES")}
     command = ["make", "-C", str(root), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def at_once(*arguments):
+    """Do what make would, in a process that has the libraries already."""
+    printed = make("--no-print-directory", "--dry-run", *arguments)
+    assert printed.returncode == 0, printed.stderr
+    python, *words = shlex.split(printed.stdout.removeprefix("set -f;"))
+    assert python == ".venv/bin/python"
+    return run([sys.executable, *words], folder=ROOT)
 
 
 def test_help_lists_what_there_is():
@@ -83,7 +95,7 @@ def test_what_comes_after_the_recipes_from_the_makefile(target, competition, tin
     config.write_text("weight_decay: 0.01\n")
     more = {"search": " --trials 1"}.get(target, "")
     flags += f"{more} --output_dir {tmp_path / 'out'}"
-    done = make(target, f"CONFIG={config}", "RUNS=baseline stock", "SEEDS=1", f"ARGS={flags}")
+    done = at_once(target, f"CONFIG={config}", "RUNS=baseline stock", "SEEDS=1", f"ARGS={flags}")
     assert done.returncode == 0, done.stderr
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert (
@@ -101,14 +113,14 @@ def test_what_comes_after_the_recipes_from_the_makefile(target, competition, tin
 def test_a_blend_from_the_makefile(competition, tiny_bert, tmp_path):
     recipe("baseline", tmp_path / "a", competition, tiny_bert, "--folds", "2")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
-    done = make("blend", f"RUNS={tmp_path / 'a'} {tmp_path / 'b'}", f"ARGS=--output_dir {tmp_path / 'blend'}")
+    done = at_once("blend", f"RUNS={tmp_path / 'a'} {tmp_path / 'b'}", f"ARGS=--output_dir {tmp_path / 'blend'}")
     assert done.returncode == 0, done.stderr
     assert "a: weight 0.500" in done.stdout
     files = f"INPUT={competition / 'test.csv'}", f"OUTPUT={tmp_path / 'out.csv'}"
-    done = make("predict", f"MODEL={tmp_path / 'blend'}", *files)
+    done = at_once("predict", f"MODEL={tmp_path / 'blend'}", *files)
     assert done.returncode == 0, done.stderr
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 31
-    done = make("blend", f"ARGS=--output_dir {tmp_path / 'blend'}")
+    done = at_once("blend", f"ARGS=--output_dir {tmp_path / 'blend'}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: baseline is no run's folder: a blend is made of finished runs with --folds.")
 

@@ -1,6 +1,5 @@
 """An architecture that transformers does not have: its code runs where that is said, and travels with the model."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 from support.own_architecture import AUTO_MAP, write_own_architecture
 from support.rows import sentence
 from support.scripts import predictions, recipe
+from support.started import run
 from transformers import AutoModelForSequenceClassification
 
 import bert_recipes as br
@@ -70,8 +70,7 @@ def test_what_is_saved_loads_where_this_project_is_not_installed(flags, mixer, c
         "for answers in classify(sys.argv[2:]):\n"
         "    print({answer['label']: answer['score'] for answer in answers}['1'])"
     )
-    command = [sys.executable, "-c", code, tmp_path / "run/model", *TEXTS]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = run([sys.executable, "-c", code, tmp_path / "run/model", *TEXTS], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose([float(line) for line in done.stdout.split()], expected["1"], atol=0.01)
 

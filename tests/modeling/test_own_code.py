@@ -1,11 +1,11 @@
 """A pooling from the user's own file: checked, and saved with the model."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
 from support.classifiers import LABELS, TEXTS, build, inputs_of
+from support.started import run
 from transformers import AutoModelForSequenceClassification
 
 from bert_recipes.config.arguments import CustomArguments
@@ -74,7 +74,7 @@ def test_a_saved_model_loads_where_this_project_is_not_installed(pooling, own_fi
         "classify = pipeline('text-classification', model=sys.argv[1], trust_remote_code=True, top_k=None)\n"
         "print({answer['label']: answer['score'] for answer in classify([sys.argv[2]])[0]})"
     )
-    done = subprocess.run([sys.executable, "-c", code, folder, TEXTS[0]], capture_output=True, text=True, cwd=tmp_path)
+    done = run([sys.executable, "-c", code, folder, TEXTS[0]], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     expected = model(**inputs_of(tokenizer, TEXTS[:1])).logits.softmax(1)[0].tolist()
     scores = eval(done.stdout)

@@ -1,13 +1,13 @@
 """A classifier of a user's own is saved with its code and loads as it was, where this project is not installed too."""
 
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
 from support.classifiers import LABELS, TEXTS, inputs_of
 from support.paths import OWN_CLASSIFIERS as FILE
+from support.started import run
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bert_recipes.modeling.own_code import load_object
@@ -59,8 +59,7 @@ def test_it_gives_the_same_logits_in_a_process_without_this_project(tiny_bert, t
         }
         assert (tmp_path / name / "own_classifiers.py").read_text() == FILE.read_text()
     given = json.dumps({name: rows.tolist() for name, rows in inputs.items()})
-    command = [sys.executable, "-c", LOAD, given, json.dumps(CELLS), *NAMES]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    done = run([sys.executable, "-c", LOAD, given, json.dumps(CELLS), *NAMES], folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for name in NAMES:
         assert torch.equal(torch.load(tmp_path / f"{name}.pt"), expected[name])

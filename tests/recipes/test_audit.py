@@ -10,6 +10,7 @@ import yaml
 from support.paths import RECIPES
 from support.rows import write_csv
 from support.scripts import in_a_line, run_script
+from support.started import children_at_once
 
 from bert_recipes.errors import UserError
 
@@ -32,7 +33,8 @@ def rows(count=120):
 def audit(tmp_path, data, model, *flags):
     out = tmp_path / "audit"
     flags = ("--dataset", data, "--model", model, "--max_length", "32", "--output_dir", out, *flags, "--debug")
-    run_script(RECIPES / "audit.py", *flags)
+    with children_at_once():
+        run_script(RECIPES / "audit.py", *flags)
     with (out / "audit.csv").open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
     return lines, json.loads((out / "audit.json").read_text())

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -84,7 +83,7 @@ def test_a_model_with_the_examples_pooling_loads_without_this_project(tiny_bert,
         "model = Auto.from_pretrained(sys.argv[1], trust_remote_code=True)\n"
         "print(model(input_ids=torch.tensor([[2, 5, 3]])).logits.tolist()[0])"
     )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    done = run([sys.executable, "-c", code, tmp_path])
     assert done.returncode == 0, done.stderr
     expected = model(input_ids=torch.tensor([[2, 5, 3]])).logits[0].tolist()
     assert json.loads(done.stdout) == pytest.approx(expected, abs=1e-6)

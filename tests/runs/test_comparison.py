@@ -12,6 +12,7 @@ import yaml
 from sklearn.metrics import f1_score
 from support.paths import RECIPES
 from support.scripts import recipe, run_script
+from support.started import children_at_once
 
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
@@ -19,7 +20,8 @@ from bert_recipes.runs.comparison import Compared, twin_of_stock
 
 
 def compare(*arguments):
-    run_script(RECIPES / "compare.py", *arguments, "--debug")
+    with children_at_once():
+        run_script(RECIPES / "compare.py", *arguments, "--debug")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
 """The model card tells how to load the model, and what code of the user's own it carries."""
 
 import csv
-import subprocess
 import sys
 
 import pytest
 import yaml
 from support.rows import sentence
 from support.scripts import predictions, recipe
+from support.started import run
 
 
 def validation_rows(folder):
@@ -27,7 +27,7 @@ def test_the_model_card_tells_how_to_load_the_model(place, finished):
     shown = code.replace("\nclassify(", "\nprint(classify(").replace(".')\n", ".'))\n")
     # A colleague's machine: neither this project's code nor the folders of this one.
     lonely = "import sys; sys.modules['bert_recipes'] = None\n"
-    done = subprocess.run([sys.executable, "-c", lonely + shown], capture_output=True, text=True, cwd=folder / place)
+    done = run([sys.executable, "-c", lonely + shown], folder=folder / place)
     assert done.returncode == 0, done.stderr
     assert "{'label': '" in done.stdout
     assert code.splitlines()[-1].startswith("# [{'label': '0', 'score': …}, {'label': '1', 'score': …}]")

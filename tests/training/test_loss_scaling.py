@@ -1,11 +1,11 @@
 """Float16's loss scaling, by a real scaler, on a CPU whose gradients overflow where those in float16 would."""
 
-import subprocess
 import sys
 
 import pytest
 import torch
 from support.cuts import logged, trainer_of
+from support.started import run
 
 from bert_recipes.errors import UserError
 
@@ -62,7 +62,7 @@ def test_gradients_that_are_no_numbers_at_any_scale_end_in_a_sentence(tiny_bert,
 
 
 def test_under_fsdp2_each_process_looks_at_its_parts(tmp_path):
-    found = subprocess.run([sys.executable, "-c", SHARDED, str(tmp_path / "store")], capture_output=True, text=True)
+    found = run([sys.executable, "-c", SHARDED, tmp_path / "store"])
     assert found.stdout.split() == ["False", "True"], found.stderr
 
 

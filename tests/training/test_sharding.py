@@ -1,10 +1,10 @@
 """What FSDP shards one by one: accelerate's own preparation of a model, on one process over gloo."""
 
 import json
-import subprocess
 import sys
 
 import pytest
+from support.started import run
 
 SHARDED = """
 import json
@@ -54,7 +54,7 @@ print(json.dumps(sorted({type(m).__name__ for m in model.modules() if isinstance
 
 def shard(folder, kind, mended, tmp_path):
     command = [sys.executable, "-c", SHARDED, str(tmp_path / "store"), str(folder), kind, mended]
-    return subprocess.run(command, capture_output=True, text=True)
+    return run(command)
 
 
 @pytest.mark.parametrize("kind", ["stock", pytest.param("custom", marks=pytest.mark.slow)])

@@ -89,14 +89,15 @@ def test_in_float32_the_embedded_model_agrees_too(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model", "windows"), [("tiny", False), ("tiny", True), ("embedded:minilm", False)], ids=lambda value: str(value)
+    ("model", "windows", "steps"), [("tiny", False, 20), ("tiny", True, 20), ("embedded:minilm", False, 5)], ids=str
 )
-def test_pooler_with_cross_entropy_is_the_stock_recipe(model, windows, tiny_bert, tmp_path):
+def test_pooler_with_cross_entropy_is_the_stock_recipe(model, windows, steps, tiny_bert, tmp_path):
     folder = tiny_bert if model == "tiny" else embedded.model_path(model)
     runs = {}
     for kind in ("stock", "custom"):
         case = {"kind": kind, "batch": 4, "accumulation": 2, "rows": 60, "windows": windows}
-        trainer = trainer_of(case, folder, tmp_path, dropout=0.1, max_steps=20, learning_rate=5e-5, max_grad_norm=1.0)
+        options = {"dropout": 0.1, "max_steps": steps, "learning_rate": 5e-5, "max_grad_norm": 1.0}
+        trainer = trainer_of(case, folder, tmp_path, **options)
         start = [parameter.detach().clone() for parameter in trainer.model.parameters()]
         trainer.train()
         logged = [(e["loss"], e["grad_norm"]) for e in trainer.state.log_history if "loss" in e]
