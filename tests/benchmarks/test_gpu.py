@@ -20,14 +20,14 @@ def test_what_ends_well_badly_and_not_at_all_is_told_apart(tmp_path):
     chosen = {
         "good": Check([PYTHON, "-c", "print('first'); print('last')"], 30, timed=True),
         "bad": Check([PYTHON, "-c", "import sys; sys.exit('no GPU')"], 30),
-        "endless": Check([PYTHON, "-c", endless], 1),
+        "endless": Check([PYTHON, "-c", endless], 2),
         "lacking": Check([PYTHON, "-c", "1"], 30, missing="a thing"),
     }
     results = {result["check"]: result for result in run_checks(chosen, tmp_path, 3)}
     assert {name: (r["end"], r["last"]) for name, r in results.items()} == {
         "good": ("ok", "last"),
         "bad": ("status 1", "no GPU"),
-        "endless": ("killed after 1 s", "begun"),
+        "endless": ("killed after 2 s", "begun"),
         "lacking": ("left out", "needs a thing"),
     }
     assert len(json.loads((tmp_path / "checks.json").read_text())["checks"]) == 4
