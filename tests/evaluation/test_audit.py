@@ -36,14 +36,6 @@ def test_two_models_find_more_than_one_and_weights_choose_between_them():
     np.testing.assert_allclose(audit_labels(labels, probabilities, [1, 0]).scores, alone)
 
 
-def test_among_labels_that_are_not_the_likeliest_the_least_likely_comes_first():
-    # Both other classes are as far ahead, or further in the first row, of whose own label more is left.
-    probabilities = np.array([[0.2, 0.8, 0.0], [0.05, 0.6, 0.35], [0.5, 0.4, 0.1]])
-    found = audit_labels(np.array([0, 0, 0]), probabilities[None])
-    np.testing.assert_allclose(found.scores, [0.8, (0.775 + 0.95) / 2, 0.45])
-    assert found.order.tolist() == [1, 0, 2]
-
-
 def test_what_is_likely_wrong_is_left_out_of_a_second_fit():
     labels, wrong, probabilities = noisy(0)
     audited = audit_labels(labels, probabilities)

@@ -50,10 +50,7 @@ def audit_labels(labels: np.ndarray, probabilities: np.ndarray, weights: Sequenc
     others[rows, labels] = -np.inf
     # The normalised margin, from -1 to 1, in which a likelier class stands against the given one.
     scores = (1 + others.max(axis=1) - own) / 2
-    suggested = mean.argmax(axis=1)
-    # Where none is likelier it tells most; where one is, so does how unlikely the given one is by itself.
-    scores = np.where(suggested == labels, scores, (scores + 1 - own) / 2)
-    return LabelAudit(scores, suggested, confident_joint(labels, mean))
+    return LabelAudit(scores, mean.argmax(axis=1), confident_joint(labels, mean))
 
 
 def likely_right(labels: np.ndarray, audited: LabelAudit) -> np.ndarray:
