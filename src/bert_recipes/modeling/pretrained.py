@@ -144,7 +144,7 @@ def _member(run: str, blend: Path, name: str) -> Path:
     above = [parent / given for parent in blend.resolve().parents]
     there = [place for place in (given, *above) if (place / RUN_FILE).is_file()]
     # The working directory may hold another run of that name.
-    same = [place for place in there if _rows_of(place) in (None, _rows_of(blend))]
+    same = [place for place in there if len({_rows_of(place), _rows_of(blend)} - {None}) < 2]
     if same:
         return same[0]
     if there:
@@ -159,9 +159,9 @@ def _member(run: str, blend: Path, name: str) -> Path:
 
 
 def _rows_of(folder: Path) -> str | None:
-    """Return the digest of the training rows of a run, or None where it is not finished."""
+    """Return the digest of the training rows of a run, or None where it has none, as one that is not finished."""
     metrics = folder / METRICS_FILE
-    return str(read_json(metrics)["environment"]["data"]["train"]) if metrics.is_file() else None
+    return read_json(metrics).get("environment", {}).get("data", {}).get("train") if metrics.is_file() else None
 
 
 def _checked_model(path: Path, name: str, finished: bool, trust_remote_code: bool) -> str:
