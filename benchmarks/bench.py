@@ -222,7 +222,7 @@ def _write_speed(results: dict, device: str) -> None:
     optional = {*ON_A_GPU, "service"} if device == "cpu" else set(MARKDOWN) - {"grid", "prediction_grid"}
     is_beside = results.get("model") in BESIDE
     if is_beside:
-        optional = set(MARKDOWN) - {"training", "prediction"}
+        optional = set(MARKDOWN) - {"training"}
     if missing := [name for name in MARKDOWN if name not in results and name not in optional]:
         raise UserError(f"bench.json has no {' and no '.join(missing)}: run make bench without --only first.")
     tables = as_markdown(results)
