@@ -17,6 +17,8 @@ from typing import Any
 from bert_recipes.errors import UserError
 
 CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+# A saved model carries a file of its own in the place of this module.
+CARRIED = "bert_recipes.modeling.pooling"
 
 
 def source_of(found: Callable[..., Any], flag: str) -> str:
@@ -135,14 +137,15 @@ def _is_of_a_library(value: Any) -> bool:
         return False
     if sys.modules[module].__spec__ is None:  # a notebook's
         return False
-    # The saved model carries a file of its own in its place.
-    if module == "bert_recipes.modeling.pooling" or getattr(sys.modules[module], name, None) is not value:
+    if module == CARRIED or getattr(sys.modules[module], name, None) is not value:
         return False
     return _is_installed(module)
 
 
 def _module_that_holds(name: str, value: Any) -> str | None:
     """Return the library that has `value` by this name, which a value such as torch.float32 does not know itself."""
+    if getattr(value, "__module__", None) == CARRIED:
+        return None
     found = []
     for module, there in list(sys.modules.items()):
         # Not by getattr, for which some modules import others.
