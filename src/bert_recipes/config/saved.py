@@ -39,6 +39,12 @@ def saved_configuration(folder: Path) -> dict[str, Any]:
     return checked_values(values, parts, str(path))
 
 
+def places_of(named: str, folder: Path) -> list[Path]:
+    """Return where that may be which the run in a folder names: from the working directory, or a folder above it."""
+    given = Path(named).expanduser()
+    return [given, *(parent / given for parent in folder.resolve().parents)]
+
+
 def processes_of(checkpoint: Path) -> int:
     """Return how many processes left a checkpoint: each its own state of the random numbers."""
     return len(list(checkpoint.glob("rng_state*.pth")))

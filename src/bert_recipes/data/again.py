@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bert_recipes.config.arguments import DataArguments
-from bert_recipes.config.saved import METRICS_FILE, saved_configuration
+from bert_recipes.config.saved import METRICS_FILE, places_of, saved_configuration
 from bert_recipes.data.digests import digests
 from bert_recipes.data.loading import TextData, load_data
 from bert_recipes.errors import UserError
@@ -48,6 +48,5 @@ def read_again(folder: Path) -> TextData:
 def _found(named: Any, folder: Path) -> Any:
     if isinstance(named, list):
         return [_found(one, folder) for one in named]
-    given = Path(str(named)).expanduser()
-    places = (parent / given for parent in folder.resolve().parents)
-    return named if given.exists() else next((str(place) for place in places if place.exists()), named)
+    here, *above = places_of(str(named), folder)
+    return named if here.exists() else next((str(place) for place in above if place.exists()), named)

@@ -10,7 +10,7 @@ from transformers import CONFIG_MAPPING
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from bert_recipes import terminal
-from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, saved_configuration
+from bert_recipes.config.saved import BLEND, METRICS_FILE, RUN_FILE, places_of, saved_configuration
 from bert_recipes.config.start import what_finishes
 from bert_recipes.data import embedded
 from bert_recipes.data.hub import download_model, parse_hub_name
@@ -140,13 +140,12 @@ def members_of(name: str) -> list[tuple[Path, float]]:
 
 
 def _member(run: str, blend: Path, name: str) -> Path:
-    given = Path(run).expanduser()
-    above = [parent / given for parent in blend.resolve().parents]
-    there = [place for place in (given, *above) if (place / RUN_FILE).is_file()]
-    # The working directory may hold another run of that name.
-    same = [place for place in there if len({_rows_of(place), _rows_of(blend)} - {None}) < 2]
-    if same:
-        return same[0]
+    rows = _rows_of(blend)
+    there = [place for place in places_of(run, blend) if (place / RUN_FILE).is_file()]
+    for place in there:
+        # The working directory may hold another run of that name.
+        if len({_rows_of(place), rows} - {None}) < 2:
+            return place
     if there:
         raise UserError(
             f"--model {name} is a blend of {run}, and {there[0]} was trained on other rows: put back the run of then, "
