@@ -158,24 +158,32 @@ class Audit:
             counts |= {name: ngrams.count(texts_of(rows)) for name, rows in self.labelled.items() if name != "train"}
             are_characters = ngrams.are_characters
             del ngrams  # of 200,000 texts it holds millions of strings
-            found = self._fitted(counts, are_characters, np.ones(len(self.train), dtype=bool))
+            seed = self.args.data.split_seed
+            folds = [self.data.folds(self.folds, seed + repeat) for repeat in range(self.args.model.repeats)]
+            found = self._fitted(counts, are_characters, folds, np.ones(len(self.train), dtype=bool))
             if self.task.problem_type != SINGLE_LABEL:
                 return found
             labels = self.labels["train"]
             right = likely_right(labels, audit_labels(labels, found["train"]))
-            again = self._fitted(counts, are_characters, right)
+            again = self._fitted(counts, are_characters, folds, right)
         return {name: np.concatenate([found[name], again[name]]) for name in found}
 
     def _fitted(
-        self, counts: dict[str, csr_matrix], are_characters: np.ndarray, kept: np.ndarray
+        self, counts: dict[str, csr_matrix], are_characters: np.ndarray, folds: list[np.ndarray], kept: np.ndarray
     ) -> dict[str, np.ndarray]:
-        """Return what baselines give that are fitted to the rows `kept` of train, by split as `counts` are."""
-        repeats, labels = self.args.model.repeats, self.labels["train"]
+        """Return what baselines give that are fitted to the rows `kept` of train, by split as `counts` are.
+
+        Args:
+            counts: of n-grams, by split.
+            are_characters: as `Ngrams` tells.
+            folds: of each repeat, `[rows]`.
+            kept: whether a row may be learned from, `[rows]`.
+        """
+        labels = self.labels["train"]
         found = {
-            name: np.zeros((repeats, of_split.shape[0], self.task.num_labels)) for name, of_split in counts.items()
+            name: np.zeros((len(folds), of_split.shape[0], self.task.num_labels)) for name, of_split in counts.items()
         }
-        for repeat in range(repeats):
-            fold_of = self.data.folds(self.folds, self.args.data.split_seed + repeat)
+        for repeat, fold_of in enumerate(folds):
             for fold in range(self.folds):
                 inside, learned = fold_of == fold, kept & (fold_of != fold)
                 model = Baseline(self.task, self.args.training.seed + repeat)
