@@ -17,12 +17,10 @@ import numpy as np
 from benchmarks.customising import ROOT
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
-from bert_recipes.config.saved import METRICS_FILE
-from bert_recipes.errors import UserError
 from bert_recipes.evaluation.prediction_files import Predictions
 from bert_recipes.files import writing
 from bert_recipes.reporting.documents import markdown_table, put_between_marks
-from bert_recipes.task import SINGLE_LABEL
+from bert_recipes.runs.comparison import read_group
 
 READINGS = ROOT / "benchmarks/readings.csv"
 READERS = ("reader_1", "reader_2")
@@ -31,15 +29,10 @@ WRONG, RIGHT = 200, 100
 HEADER = ("the model", "read", "both agree with the label", "one does", "neither does", "neither, of all rows")
 
 
-def predictions_of(run: Path) -> Predictions:
-    """Return a run's out-of-fold predictions.
-
-    Raises:
-        UserError: the run is not finished.
-    """
-    if not (run / METRICS_FILE).is_file():
-        raise UserError(f"{run} is no finished run: make it with 'make kaggle', or give --run.")
-    return Predictions.read(run, ["0", "1"], SINGLE_LABEL)
+def read_readings() -> dict[str, tuple[str, ...]]:
+    """Return what was said of each row that was read, one label by each reader, by id."""
+    with READINGS.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: tuple(row[reader] for reader in READERS) for row in csv.DictReader(file)}
 
 
 def sample(rows: Predictions, seed: int = 0) -> list[int]:
@@ -78,18 +71,17 @@ def main():
     parser.add_argument("--write_sample", type=Path, help="a file: write what is to be read there, no more")
     parser.add_argument("--write_docs", action="store_true", help="put the table into docs/comparing.md")
     args = parser.parse_args()
-    rows = predictions_of(args.run)
+    (rows,) = read_group(str(args.run), [args.run]).predictions
     if args.write_sample:
         with writing(args.write_sample) as file:
             out = csv.writer(file)
             out.writerow(("id", "text"))
             out.writerows((rows.ids[place], rows.columns["text"][place]) for place in sample(rows))
         return
-    with READINGS.open(encoding="utf-8", newline="") as file:
-        read = list(csv.DictReader(file))
+    said = read_readings()
     place_of = {row: place for place, row in enumerate(rows.ids)}
-    places = [place_of[row["id"]] for row in read]
-    readings = np.array([[int(row[reader]) for reader in READERS] for row in read])
+    places = [place_of[name] for name in said]
+    readings = np.array([*said.values()], dtype=int)
     found = table(rows.wrong[places], rows.labels[places], readings, 1 - float(rows.wrong.mean()))
     print(found)
     if args.write_docs:

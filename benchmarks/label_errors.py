@@ -17,7 +17,6 @@ benchmarks/disputed.py are against, among the rows that were read.
 """
 
 import argparse
-import csv
 import itertools
 import statistics
 import subprocess
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.customising import ROOT
-from benchmarks.disputed import READERS, READINGS
+from benchmarks.disputed import read_readings
 from bert_recipes.cli.main import run_main
 from bert_recipes.cli.parser import ScriptParser
 from bert_recipes.config.arguments import AuditArguments
@@ -44,9 +43,8 @@ if TYPE_CHECKING:
 DOCUMENT = ROOT / "docs/data.md"
 TWEETS = "data/disaster-tweets"
 DATASETS = ("fine-foods", "bbc-news", TWEETS)
-KINDS = ("random", "class")
+KINDS = {"random": "at random", "class": "by class"}
 READ = "read"
-CHANGED = {"random": "at random", "class": "by class"}
 SHARES = (0.02, 0.05, 0.1)
 DRAWS = 3
 # The ranking of audit.csv, and what it would be if the baseline were not fitted again without what is likely wrong.
@@ -107,11 +105,10 @@ def change(labels: np.ndarray, share: float, kind: str, draw: int) -> tuple[np.n
 
 def read_rows(frame: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
     """Return which rows of the tweets were read, and whether both readings are against their label, both `[rows]`."""
-    with READINGS.open(encoding="utf-8", newline="") as file:
-        said = {row["id"]: {row[reader] for reader in READERS} for row in csv.DictReader(file)}
+    said = read_readings()
     is_read = frame["id"].isin(said).to_numpy()
     pairs = zip(frame["id"], frame["label"], strict=True)
-    return is_read, np.array([name in said and said[name].isdisjoint({label}) for name, label in pairs])
+    return is_read, np.array([name in said and label not in said[name] for name, label in pairs])
 
 
 def predicted(frame: "pd.DataFrame", labels: np.ndarray, folder: Path, with_recipe: bool) -> list[np.ndarray]:
@@ -195,7 +192,7 @@ def table(results: Mapping[tuple[str, str, float], Sequence[Scores]]) -> str:
         for what in MEASURES:
             cells += [f"{means[name][what]:.3f}" for name in (OURS, ONE_FIT)]
             cells.append(f"{max(their[what] for their in theirs):.3f}" if theirs else "")
-        how = "none; 300 were read" if kind == READ else f"{share:.0%}, {CHANGED[kind]}"
+        how = "none; 300 were read" if kind == READ else f"{share:.0%}, {KINDS[kind]}"
         lines.append([Path(name).name, how, *cells])
     return markdown_table(HEADER, lines, "llrrrrrrrrr")
 

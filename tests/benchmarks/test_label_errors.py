@@ -74,10 +74,10 @@ def test_the_table_has_what_the_audit_and_cleanlab_find(script, monkeypatch, tmp
         assert float(ours) >= float(theirs)
 
 
-def test_of_the_rows_that_were_read_those_are_wrong_that_both_readings_are_against(script, tmp_path):
+def test_of_the_rows_that_were_read_those_are_wrong_that_both_readings_are_against(script, tmp_path, monkeypatch):
     readings = tmp_path / "readings.csv"
     readings.write_text("id,reader_1,reader_2\n5,0,0\n6,1,0\n8,1,1\n")
-    script["read_rows"].__globals__["READINGS"] = readings
+    monkeypatch.setattr("benchmarks.disputed.READINGS", readings)
     frame = pd.DataFrame({"id": ["5", "6", "7", "8"], "label": ["1", "0", "1", "1"]})
     is_read, is_disputed = script["read_rows"](frame)
     assert is_read.tolist() == [True, True, False, True]
