@@ -80,7 +80,7 @@ class Place:
 
 @pytest.mark.parametrize(("count", "names"), [(2, forked.TORCHRUN), (3, forked.SRUN)])
 def test_several_processes_write_what_one_does(count, names, place):
-    ended = place.run(count, names=names)
+    ended = place.run(count, names=names, before=forked.meeting(count))
     assert [status for status, _ in ended] == [0] * count
     words = "".join(said for _, said in ended)
     assert words.count(f"{ROWS} rows are in {place.output}.") == 1

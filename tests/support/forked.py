@@ -6,6 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
+from bert_recipes.inference.parts_folder import PartsFolder
 from support.paths import RECIPES
 from support.scripts import run_script
 
@@ -65,6 +66,18 @@ def start(count, flags, **options):
 def run(count, flags, **options):
     """Run so many processes to their end, and return the status and the words of each."""
     return [process.end() for process in start(count, flags, **options)]
+
+
+def meeting(count):
+    """Return what lets so many processes wait for each other in the folder of the parts: none has predicted alone."""
+    met = multiprocessing.get_context("fork").Barrier(count)
+    begin = PartsFolder.begin
+
+    def wait(folder, *arguments):
+        met.wait(60)
+        return begin(folder, *arguments)
+
+    return lambda: setattr(PartsFolder, "begin", wait)
 
 
 def dying_at(number, folder):
