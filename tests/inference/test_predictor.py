@@ -156,6 +156,19 @@ def test_standard_input_and_output(model, monkeypatch, capsys):
     assert set(rows[0]) == {"id", "prediction", "no", "yes", "maybe"}
 
 
+def test_rows_that_cannot_be_read_leave_standard_output_empty(model, tmp_path, capsys):
+    (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match="the text column has none of the usual names"):
+        predict("--model", model, "--input", tmp_path / "columns.csv")
+    assert capsys.readouterr().out == ""
+
+
+def test_no_rows_are_a_header(model, tmp_path, capsys):
+    (tmp_path / "none.txt").touch()
+    predict("--model", model, "--input", tmp_path / "none.txt")
+    assert capsys.readouterr().out.splitlines() == ["id,prediction,no,yes,maybe"]
+
+
 @pytest.mark.parametrize(
     ("problem_type", "columns"),
     [("multi_label_classification", ["no", "yes"]), ("regression", []), ("regression", ["no", "yes"])],

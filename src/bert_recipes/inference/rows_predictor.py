@@ -1,5 +1,6 @@
 """What predicts rows, whichever model it holds, and how its predictions are written."""
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -107,13 +108,16 @@ def write_predictions(file: IO[str], predictor: RowsPredictor, rows: Iterable[Te
     """Write `id`, `prediction` and a column of probabilities per label for a stream of rows, as a run does.
 
     A model of several labels predicts those over one half, joined by `|`; of a regression the values are written.
+    The header waits for the first chunk: rows that cannot be read at all leave nothing.
 
     Yields:
         After each chunk, how many rows are written.
     """
+    chunks = predictor.probabilities(rows)
+    first = list(itertools.islice(chunks, 1))
     out = PredictionWriter(file, predictor.label_names, predictor.problem_type)
     written = 0
-    for chunk, probabilities in predictor.probabilities(rows):
+    for chunk, probabilities in itertools.chain(first, chunks):
         predictions = predictions_of(probabilities, predictor.label_names, predictor.problem_type)
         out.write((row.id for row in chunk), predictions, probabilities)
         written += len(chunk)
