@@ -6,14 +6,12 @@
 
 All is that of recipes/configs/kaggle.yaml but for what a means changes, and every row is predicted by the model of the
 fold that has not seen it. Rows are scored by the labels as they came, also where a training had corrected ones. The
-intervals are over rows and seeds. A finished run is not made again, and an interrupted one is resumed. Minutes are
-those of a seed's folds, and say little where jobs share a machine.
+intervals are over rows and seeds, those of the log-loss over rows alone. A finished run is not made again, and an
+interrupted one is resumed. Minutes are those of a seed's folds, and say little where jobs share a machine.
 """
 
 import argparse
 import contextlib
-import html
-import re
 import shutil
 import subprocess
 import sys
@@ -48,33 +46,18 @@ MEANS = {
     "mlm": "three epochs of masked language modelling on the task's own texts first (arXiv:2004.10964)",
     "pseudo": "test rows that the fold's model is sure of (0.95) as training rows",
     "keyword": "the keyword before the text",
-    "urls": "URLs as `http`, names as `@user`, entities as characters",
+    "normalize": "`--normalize entities urls mentions`",
     "corrections": "the labels that a quick audit would change",
 }
 FREE = {"seeds"}
 AVERAGES = {"ema": {"share": 0.01}, "swa": {"start": 0.5}}
 SURE = 0.95
-HEADER = ("means", "what", "accuracy", "against plain, points", "F1", "against plain, points", "minutes")
+AGAINST = "against plain, points"
+HEADER = ("means", "what", "accuracy", AGAINST, "F1", AGAINST, "log-loss", "against plain", "minutes")
 FINISHED = "means.json"
 
 
 # What a means changes of the data
-
-
-def cleaned(text: str) -> str:
-    """Return a tweet with its entities as characters, its URLs as `http` and its names as `@user`."""
-    return re.sub(r"@\w+", "@user", re.sub(r"https?://\S+", "http", html.unescape(text)))
-
-
-def write_cleaned(tweets: Path, folder: Path) -> Path:
-    """Write the competition's files with cleaned texts, and return their folder."""
-    import pandas as pd
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("train.csv", "test.csv"):
-        table = pd.read_csv(tweets / name, dtype=str, keep_default_na=False)
-        table.assign(text=table["text"].map(cleaned)).to_csv(folder / name, index=False)
-    return folder
 
 
 def write_corrections(tweets: Path, folder: Path) -> Path:
@@ -95,7 +78,11 @@ def write_corrections(tweets: Path, folder: Path) -> Path:
 
 
 def pretrain(model: str, tweets: Path, folder: Path, seed: int) -> Path:
-    """Go on with the masked language modelling of an encoder on the tweets, test rows too, and return its folder."""
+    """Go on with the masked language modelling of an encoder on the tweets, test rows too, and return its folder.
+
+    Steps have texts of like length, and the vocabulary is scored for masked tokens alone: for all of them it takes
+    longer than the encoder of a small model does.
+    """
     import pandas as pd
     import torch
     from datasets import Dataset
@@ -117,8 +104,26 @@ def pretrain(model: str, tweets: Path, folder: Path, seed: int) -> Path:
     source = resolve_model(model)
     tokenizer = AutoTokenizer.from_pretrained(source)
     texts = [text for name in ("train.csv", "test.csv") for text in pd.read_csv(tweets / name)["text"].unique()]
-    tokens = tokenizer(texts, truncation=True, max_length=96, return_special_tokens_mask=True)
+    tokens = dict(tokenizer(texts, truncation=True, max_length=96, return_special_tokens_mask=True))
+    rows = Dataset.from_dict(tokens | {"length": [len(ids) for ids in tokens["input_ids"]]})
     learner = AutoModelForMaskedLM.from_pretrained(source)
+
+    class MaskedTrainer(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            labels = inputs.pop("labels")
+            masked = labels != -100
+
+            def keep_masked(encoder, given, output):
+                output["last_hidden_state"] = output.last_hidden_state[masked][None]
+                return output
+
+            hook = learner.base_model.register_forward_hook(keep_masked)
+            try:
+                logits = model(**inputs).logits[0]
+            finally:
+                hook.remove()
+            return torch.nn.functional.cross_entropy(logits, labels[masked], reduction="sum") / num_items_in_batch
+
     args = TrainingArguments(
         output_dir=str(folder.with_name(f"{folder.name}-steps")),
         num_train_epochs=3,
@@ -126,6 +131,7 @@ def pretrain(model: str, tweets: Path, folder: Path, seed: int) -> Path:
         per_device_train_batch_size=32,
         warmup_steps=0.1,
         weight_decay=0.01,
+        train_sampling_strategy="group_by_length",
         seed=seed,
         bf16=has_native_bf16(),
         use_cpu=not torch.accelerator.is_available(),
@@ -133,7 +139,9 @@ def pretrain(model: str, tweets: Path, folder: Path, seed: int) -> Path:
         report_to="none",
         disable_tqdm=True,
     )
-    Trainer(learner, args, DataCollatorForLanguageModeling(tokenizer), Dataset.from_dict(dict(tokens))).train()
+    trainer = MaskedTrainer(learner, args, DataCollatorForLanguageModeling(tokenizer), rows)
+    trainer.model_accepts_loss_kwargs = True  # so that it counts the masked tokens of a step
+    trainer.train()
     learner.base_model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -199,8 +207,8 @@ def make(args: argparse.Namespace, name: str, seed: int) -> None:
     flags |= {"folds": args.folds, "num_train_epochs": args.epochs}
     if name == "keyword":
         flags["text_column"] = ["keyword", "text"]
-    if name == "urls":
-        flags["dataset"] = str(write_cleaned(args.dataset, args.output_dir / "cleaned"))
+    if name == "normalize":
+        flags["normalize"] = ["entities", "urls", "mentions"]
     if name == "corrections":
         flags["corrections"] = str(write_corrections(args.dataset, args.output_dir / "audit"))
     if name == "mlm":
@@ -279,6 +287,11 @@ def probabilities_of(args: argparse.Namespace, name: str, ids: Sequence[str]) ->
     return np.array(found)
 
 
+def losses_of(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return the log-losses `[seeds, rows]` of probabilities of class 1, `[seeds, rows]`."""
+    return -np.log(np.where(labels == 1, probabilities, 1 - probabilities))
+
+
 def rows_of(labels: np.ndarray, probabilities: dict[str, np.ndarray], minutes: dict[str, float]) -> list[list[str]]:
     """Return the table's rows, one for each means.
 
@@ -302,6 +315,10 @@ def rows_of(labels: np.ndarray, probabilities: dict[str, np.ndarray], minutes: d
             )
             apart = f"{100 * difference.value:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
             cells += [f"{difference.a.mean():.4f}", "" if name == first else apart]
+        losses, before = (losses_of(labels, probabilities[of]).mean(axis=0) for of in (name, first))
+        mean, reach = (losses - before).mean(), 1.96 * (losses - before).std() / len(labels) ** 0.5
+        apart = f"{mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
+        cells += [f"{losses.mean():.4f}", "" if name == first else apart]
         rows.append([*cells, f"{minutes[name]:.1f}" if name in minutes else ""])
     return rows
 
@@ -320,7 +337,7 @@ def table(args: argparse.Namespace) -> str:
         name: float(np.median([read_json(run_of(args, name, seed) / FINISHED)["seconds"] for seed in args.seeds])) / 60
         for name in probabilities.keys() - FREE
     }
-    return markdown_table(HEADER, rows_of(truth.loc[ids].to_numpy(), probabilities, minutes), "llrrrrr")
+    return markdown_table(HEADER, rows_of(truth.loc[ids].to_numpy(), probabilities, minutes), "llrrrrrrr")
 
 
 def make_in_a_process(args: argparse.Namespace, name: str, seed: int) -> None:

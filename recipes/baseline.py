@@ -27,7 +27,7 @@ def train(args: Arguments[BaselineArguments]) -> FinishedRun:
     for run in runs(args, data, data.splits, None):
         run.open()
         start = time.perf_counter()
-        model = Baseline(data.task, args.training.seed)
+        model = Baseline(data.task, args.training.seed, args.data.normalize)
         model.fit(texts_of(run.data.splits["train"]), column(run.data.splits["train"], LABELS))
         cost = {"train_runtime": time.perf_counter() - start}
 

@@ -30,7 +30,7 @@ def search(args: Arguments[SearchArguments]) -> Path:
     data = load_data(args.data)
     trust = args.model.trust_remote_code
     model_dir = resolve_model(args.model.model, trust_remote_code=trust)
-    tokenizer = load_tokenizer(model_dir, trust)
+    tokenizer = load_tokenizer(model_dir, trust, args.data.normalize)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust, args.data.reading)
     loss = make_loss(args.model, args.training.label_smoothing_factor, data.task, tokenized["train"]["labels"])
 

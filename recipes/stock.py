@@ -26,7 +26,7 @@ def train(args: Arguments[StockArguments]) -> FinishedRun:
     data = load_data(args.data)
     trust = args.model.trust_remote_code
     model_dir = resolve_model(args.model.model, trust_remote_code=trust)
-    tokenizer = load_tokenizer(model_dir, trust)
+    tokenizer = load_tokenizer(model_dir, trust, args.data.normalize)
     tokenized = tokenize(data.splits, tokenizer, args.data.max_length, model_dir, trust, args.data.reading)
 
     for run in runs(args, data, tokenized, model_dir):

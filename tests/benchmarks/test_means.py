@@ -13,14 +13,9 @@ from support.rows import sentence
 from transformers import TrainerCallback
 
 from benchmarks.averaging import Average
-from benchmarks.means import HEADER, MEANS, attacking, cleaned, rows_of
+from benchmarks.means import HEADER, MEANS, attacking, rows_of
 
 CASE = {"kind": "custom", "rows": 24, "batch": 8, "accumulation": 1}
-
-
-def test_a_cleaned_tweet_has_no_address_name_or_entity():
-    text = "@BBC: fire &amp; smoke near http://t.co/x1, see https://t.co/y #fire"
-    assert cleaned(text) == "@user: fire & smoke near http see http #fire"
 
 
 @pytest.mark.parametrize(("options", "taken"), [({}, [1, 2, 3, 4]), ({"start": 0.75}, [3, 4])])
@@ -89,10 +84,12 @@ def test_a_means_is_compared_with_plain_over_its_seeds():
     right, half = np.where(labels, 0.9, 0.1), np.where(np.arange(100) < 50, 0.9, 0.1)
     rows = rows_of(labels, {"plain": np.stack([half, half]), "ema": right[None]}, {"plain": 2.0})
     assert [len(row) for row in rows] == [len(HEADER)] * 2
-    assert rows[0][2:] == ["0.5000", "", "0.5000", "", "2.0"]
+    assert rows[0][2:] == ["0.5000", "", "0.5000", "", "1.2040", "", "2.0"]
     assert rows[1][0] == "ema"
     assert rows[1][2] == "1.0000"
     assert rows[1][3].startswith("+50.00 (+")
+    assert rows[1][6] == "0.1054"
+    assert rows[1][7].startswith("-1.0986 (-1.")
     assert rows[1][-1] == ""
 
 

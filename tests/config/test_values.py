@@ -122,6 +122,7 @@ def test_python_may_give_numbers_of_numpy_and_none():
         ("model: true\n", "model is True, and takes a text"),
         ("seed:\n", "seed has no value: give one, or leave it out"),
         ("lr_scheduler_kwargs: 3\n", "lr_scheduler_kwargs is 3, and takes keys and values"),
+        ("normalize: [urls, mention]\n", "normalize is mention; did you mean mentions: take entities, urls, mentions"),
         ("lr_scheduler_type: cosin\n", "lr_scheduler_type is cosin; did you mean cosine: take linear"),
         ("labels: [[a], b]\n", "labels is .*, and takes a list of plain values"),
         ("metric_for_best_model: {a: 1}\n", "metric_for_best_model is .*, and takes one value"),

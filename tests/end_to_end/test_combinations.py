@@ -8,6 +8,7 @@ import pytest
 from support.paths import OWN_CLASSIFIERS, RECIPES
 from support.rows import sentence, write_csv
 from support.scripts import in_a_line, recipe, run_script
+from transformers import pipeline
 
 import bert_recipes as br
 from bert_recipes.errors import UserError
@@ -22,6 +23,9 @@ class Stopping(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         control.should_training_stop = state.global_step == 3
 """
+
+
+NORMALIZED = ["--normalize", "entities", "urls", "mentions"]
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +51,12 @@ def probabilities_of(folder):
         ("custom", [*WINDOWS, *CLASSIFIER]),
         ("custom", [*WINDOWS, *CLASSIFIER, "--folds", "2", "--loss", "r_drop"]),
         ("custom", [*WINDOWS, "--label_smoothing_factor", "0.1", "--lora_rank", "2"]),
+        ("stock", [*NORMALIZED, *WINDOWS]),
     ],
-    ids=["windows in folds", "classifier in windows", "classifier in windows and folds", "LoRA in windows"],
+    ids=[
+        *("windows in folds", "classifier in windows", "classifier in windows and folds", "LoRA in windows"),
+        "normalized texts in windows",
+    ],
 )
 def test_a_run_predicts_again_what_it_predicted(name, flags, tweets, tiny_bert, tmp_path):
     recipe(name, tmp_path / "run", tweets, tiny_bert, *flags, "--max_steps", "4")
@@ -98,6 +106,31 @@ def test_nothing_goes_on_from_a_classifier_of_ones_own_but_says_so(tweets, tiny_
     for name in ("stock", "custom"):
         with pytest.raises(UserError, match="a classifier of the user's own"):
             recipe(name, tmp_path / "second", tweets, tmp_path / "first", "--max_steps", "2")
+
+
+@pytest.mark.parametrize("name", ["stock", "custom", "baseline"])
+def test_normalized_texts_are_read_alike_by_whoever_loads_the_model(name, tweets, tiny_bert, tmp_path, capsys):
+    rows = pd.read_csv(tweets / "train.csv")
+    noise = [f" http://t.co/{i} @name{i} &lt;3" for i in range(len(rows))]
+    rows.assign(text=rows.text + noise).to_csv(tmp_path / "noisy.csv", index=False)
+    rows.assign(text=rows.text + " http @user <3").to_csv(tmp_path / "clean.csv", index=False)
+    for data, flags in (("noisy", NORMALIZED), ("clean", [])):
+        recipe(name, tmp_path / data, tmp_path / f"{data}.csv", tiny_bert, *flags, "--folds", "2", "--max_steps", "2")
+    assert "URLs as http, mentions as @user" in in_a_line(capsys.readouterr().out) or name == "baseline"
+    columns = ["id", "0", "1", "fold"]
+    found = [pd.read_csv(tmp_path / data / "validation_predictions.csv")[columns] for data in ("noisy", "clean")]
+    pd.testing.assert_frame_equal(*found)
+    assert "URLs as http, mentions as @user." in (tmp_path / "noisy/README.md").read_text()
+    if name == "baseline":
+        return
+    texts = ["fire &lt; @someone", "https://example.org storm"]
+    loaded = [
+        pipeline("text-classification", str(tmp_path / data / "folds/1/model"), top_k=None, trust_remote_code=False)
+        for data in ("noisy", "clean")
+    ]
+    assert loaded[0](texts) == loaded[1](["fire < @user", "http storm"])
+    recipe(name, tmp_path / "on", tmp_path / "noisy.csv", tmp_path / "noisy/folds/1/model", "--max_steps", "2")
+    assert "Texts are read with HTML entities as" in in_a_line(capsys.readouterr().out)
 
 
 def test_a_run_in_windows_is_gone_on_from_in_windows_or_it_is_said(tweets, tiny_bert, tmp_path, capsys):

@@ -247,6 +247,7 @@ def data(request, tmp_path):
         ("several", "stock", []),
         ("regression", "custom", ["--head_layers", "1"]),
         ("long", "stock", ["--long_texts", "windows", "--stride", "2"]),
+        ("single", "stock", ["--normalize", "urls", "mentions"]),
         ("long", "custom", ["--long_texts", "tail"]),
         ("long", "custom", ["--long_texts", "head_tail"]),
         ("single", "custom", ["--lora_rank", "2"]),

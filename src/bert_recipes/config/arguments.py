@@ -11,6 +11,8 @@ from bert_recipes.task import TASKS
 
 # What `--quoting` takes, in training and in prediction.
 QUOTINGS = ("double", "backslash", "none")
+# What `--normalize` takes; `data.normalization.RULES` has them, which imports what --help does without.
+NORMALIZED = ("entities", "urls", "mentions")
 # What `dataset` begins with where the rows were given from Python.
 PYTHON = "python:"
 # Named here too, since --help answers without importing torch: `modeling.pooling.POOLINGS` has them.
@@ -119,6 +121,14 @@ class DataArguments:
     max_windows: int | None = field(
         default=None,
         metadata={"help": f"windows: most of a text, whose rest is not read (default: {MOST_WINDOWS})"},
+    )
+    normalize: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "what of the texts is rewritten, by the saved tokenizer too: HTML's entities as their characters, "
+            "urls as http, mentions as @user",
+            "choices": list(NORMALIZED),
+        },
     )
     validation_size: float = field(
         default=0.1, metadata={"help": "share of train to validate on, where there is no validation split"}

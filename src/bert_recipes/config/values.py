@@ -51,16 +51,20 @@ def _checked(value: Any, field: dataclasses.Field[Any], kind: Any, where: str) -
         raise UserError(f"{where}: {field.name} has no value: give one, or leave it out.")
     if _is_of(value, options):
         return value
+    choices = field.metadata.get("choices") or [choice for one in kinds for choice in _members(one)]
     if list in kinds and (isinstance(value, list | tuple | dict) or str not in kinds):
-        return _several(value, refused)
+        return [_chosen(one, field, choices, where) for one in _several(value, refused)]
     if isinstance(value, list | tuple | dict | set):
         raise refused("one value")
-    choices = field.metadata.get("choices") or [choice for one in kinds for choice in _members(one)]
     if not choices:
         return _single(value, kinds, refused)
     if value is False and "no" in choices:
         return "no"  # what YAML makes of it
-    if value not in choices:
+    return _chosen(value, field, choices, where)
+
+
+def _chosen(value: Any, field: dataclasses.Field[Any], choices: list[Any], where: str) -> Any:
+    if choices and value not in choices:
         raise UserError(f"{where}: {field.name} is {value}{nearest(str(value), choices)}: take {', '.join(choices)}.")
     return value
 

@@ -14,6 +14,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 from bert_recipes import terminal
 from bert_recipes.columns import LENGTH, NUM_WINDOWS, ROW, TEXT, TEXT_PAIR, TRUNCATED
 from bert_recipes.config.reading import Reading
+from bert_recipes.data.normalization import normalization_in_words, rewritten_kinds
 from bert_recipes.data.texts_to_tokens import HOW_TO_RESIZE, TokensOfTexts
 from bert_recipes.errors import UserError, some
 
@@ -170,6 +171,8 @@ def tokenize(
         tokenized = DatasetDict(
             {split: rows.map(encode, batched=True, with_indices=True) for split, rows in splits.items()}
         )
+    if kinds := rewritten_kinds(tokenizer):
+        terminal.say(normalization_in_words(kinds), style="dim")
     share = _unknown_share(next(iter(tokenized.values())), tokenizer.unk_token_id)
     if share > MUCH_UNKNOWN:
         terminal.warn(

@@ -62,7 +62,7 @@ def fitted_folds(folder: Path) -> list[BaselinePredictor]:
     texts, labels = np.array(texts_of(train), dtype=object), column(train, LABELS)
     fitted = []
     for fold in range(k):
-        model = Baseline(data.task, configuration.get("seed", SEED))
+        model = Baseline(data.task, configuration.get("seed", SEED), configuration.get("normalize"))
         model.fit(texts[fold_of != fold].tolist(), labels[fold_of != fold])
         predictor = BaselinePredictor(model, configuration)
         predictor.files = [folder / METRICS_FILE]

@@ -4,7 +4,7 @@ import itertools
 import re
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 
 from bert_recipes.columns import TEXT, TEXT_PAIR
+from bert_recipes.data.normalization import rewriting
 from bert_recipes.errors import UserError
 from bert_recipes.evaluation.metrics import losses_of
 from bert_recipes.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, Task
@@ -38,9 +39,13 @@ class Ngrams:
     """How often words and word pairs, and 2 to 5 characters within words, stand in texts.
 
     It keeps nothing but numbers for a text, so that hundreds of thousands can be counted once for all folds.
+
+    Args:
+        normalize: what is rewritten first, by what `--normalize` calls it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, normalize: Collection[str] | None = None) -> None:
+        self.rewritten = rewriting(normalize or ())
         words = CountVectorizer(ngram_range=(1, 2), strip_accents="unicode", token_pattern=r"\w+")
         characters = CountVectorizer(analyzer="char_wb", ngram_range=(2, 5))
         numbers = itertools.count()
@@ -71,7 +76,7 @@ class Ngrams:
 
     def _count(self, texts: Sequence[str], find: "Sequence[Callable[[str], int | None]]") -> csr_matrix:
         columns, counts, ends = array("i"), array("H"), array("q", [0])
-        for text in texts:
+        for text in map(self.rewritten, texts):
             for analyze, column_of in zip(self.analyzers, find, strict=True):
                 for ngram, count in Counter(analyze(text)).items():
                     if (column := column_of(ngram)) is not None:
@@ -122,10 +127,12 @@ class Baseline:
     Args:
         task: of the data.
         seed: of the solver, where it draws.
+        normalize: as `Ngrams` takes it.
     """
 
-    def __init__(self, task: Task, seed: int):
+    def __init__(self, task: Task, seed: int, normalize: Collection[str] | None = None):
         self.task = task
+        self.ngrams = Ngrams(normalize)
         logistic = RotatedLogisticRegression(C=2.0, max_iter=1000, random_state=seed)
         self.model = {
             SINGLE_LABEL: logistic,
@@ -139,7 +146,6 @@ class Baseline:
         Raises:
             UserError: no text has a word.
         """
-        self.ngrams = Ngrams()
         self.fit_counts(self.ngrams.learn(texts), self.ngrams.are_characters, labels)
 
     def fit_counts(self, counts: csr_matrix, are_characters: np.ndarray, labels: np.ndarray) -> None:

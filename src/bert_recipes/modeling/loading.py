@@ -3,7 +3,7 @@
 import copy
 import importlib.util
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from bert_recipes import terminal
+from bert_recipes.data.normalization import normalizing
 from bert_recipes.errors import UserError, in_one_line, some
 from bert_recipes.modeling.models import EncoderClassifier, EncoderClassifierConfig
 from bert_recipes.modeling.own_code import CODE_ERRORS
@@ -24,15 +25,18 @@ LINEAR_HEAD = {"classifier.weight", "classifier.bias"}
 LOADING_ERRORS = (ValueError, OSError, ImportError, KeyError, SafetensorError)
 
 
-def load_tokenizer(model_dir: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    model_dir: str, trust_remote_code: bool = False, normalize: Collection[str] | None = None
+) -> PreTrainedTokenizerBase:
     """Return the tokenizer in a model's folder.
 
     Args:
         model_dir: the folder.
         trust_remote_code: whether code in it may run.
+        normalize: what it is to rewrite from now on, by what `--normalize` calls it.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be made, or cannot rewrite anything.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(model_dir, trust_remote_code=trust_remote_code)
@@ -45,7 +49,7 @@ def load_tokenizer(model_dir: str, trust_remote_code: bool = False) -> PreTraine
         raise UserError(
             f"the tokenizer of --model {model_dir} has no vocabulary: save it there with tokenizer.save_pretrained."
         )
-    return tokenizer
+    return normalizing(tokenizer, normalize or ())
 
 
 def _why_no_tokenizer(error: Exception, model_dir: str) -> str:

@@ -153,7 +153,7 @@ class Audit:
         """
         fits = self.args.model.repeats * self.folds * (2 if self.task.problem_type == SINGLE_LABEL else 1)
         with terminal.waiting(f"Fitting the baseline {fits} times"):
-            ngrams = Ngrams()
+            ngrams = Ngrams(self.args.data.normalize)
             counts = {"train": ngrams.learn(texts_of(self.train))}
             counts |= {name: ngrams.count(texts_of(rows)) for name, rows in self.labelled.items() if name != "train"}
             are_characters = ngrams.are_characters
@@ -384,7 +384,7 @@ class Audit:
     def _broken(self) -> list[Suspect]:
         """Return the lines of texts that are truncated, empty, broken, or unlike the others."""
         trust = self.args.model.trust_remote_code
-        tokenizer = load_tokenizer(self.model_dir, trust)
+        tokenizer = load_tokenizer(self.model_dir, trust, self.args.data.normalize)
         tokenized = tokenize(
             self.data.splits,
             tokenizer,

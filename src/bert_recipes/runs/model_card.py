@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bert_recipes.config.arguments import CustomArguments
 from bert_recipes.config.reading import HEAD_TAIL, WINDOWS
+from bert_recipes.data.normalization import normalization_in_words
 from bert_recipes.errors import some
 from bert_recipes.evaluation.titles import scores_table
 from bert_recipes.modeling.losses import LOSSES
@@ -58,6 +59,7 @@ def model_card(run: RunSettings, scores: dict[str, Any], where: str) -> str:
         corrected=_corrected(run),
         task=run.data.task.name,
         labels=f"{'targets' if regression else 'labels'} {some([f'`{name}`' for name in names_of_labels], most=20)}",
+        normalized=normalization_in_words(kinds) if (kinds := run.configuration["normalize"]) else None,
         long_texts=_long_texts(run) if run.model_dir else None,
         head_and_loss=_head_and_loss(run) if run.model_dir else None,
         carried=_carried_code(run),
