@@ -32,6 +32,19 @@ def test_rules(kinds, expected):
     assert rewriting(kinds)(TWEET) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("속보…https://t.co/a1 @연합뉴스 제공", "속보…http @user 제공"),
+        ("지진@yonhap에서 HTTPS://T.CO/X_http://y", "지진@user http"),
+        ("quantit_http://t.co/x", "quantit_http"),
+        ("awww. no@where www", "awww. no@where www"),
+    ],
+)
+def test_whatever_stands_beside(text, expected):
+    assert rewriting(NORMALIZED)(text) == expected
+
+
 def test_rewritten_once_it_stays():
     rewrite = rewriting(["urls", "mentions"])
     assert rewrite(rewrite(TWEET)) == rewrite(TWEET)

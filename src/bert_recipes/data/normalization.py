@@ -19,8 +19,9 @@ RULES = {
         *(("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&apos;", "'"), ("&nbsp;", " ")),
         ("&amp;", "&"),  # the last, or it would make others
     ],
-    "urls": [(r"(?i)\b(?:https?://|www\.)\S+", "http")],
-    "mentions": [(r"(?<!\w)@\w+", "@user")],
+    "urls": [(r"(?i)(?:https?://|\bwww\.)\S+", "http")],
+    # Not in an e-mail address; other letters may stand right before one, as in Korean.
+    "mentions": [(r"(?<![0-9A-Za-z])@\w+", "@user")],
 }
 IN_WORDS = {
     "entities": "HTML entities as their characters",
