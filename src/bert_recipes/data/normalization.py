@@ -38,7 +38,7 @@ def rewriting(kinds: Collection[str]) -> Callable[[str], str]:
 
 def rewritten_kinds(tokenizer: Any) -> list[str]:
     """Return what a tokenizer rewrites, by what `--normalize` calls it."""
-    there = _steps_of(json.loads(tokenizer.backend_tokenizer.to_str())) if tokenizer.is_fast else []
+    there = _steps_of(tokenizer.backend_tokenizer) if tokenizer.is_fast else []
     return [kind for kind in RULES if all(step in there for step in _as_json([kind]))]
 
 
@@ -60,7 +60,7 @@ def normalizing(tokenizer: PreTrainedTokenizerBase, kinds: Collection[str]) -> P
             f"written in Python ({type(tokenizer).__name__}): rewrite the texts yourself."
         )
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    own = [step for step in _steps_of(state) if step not in _as_json(before)]
+    own = [step for step in _steps_of(tokenizer.backend_tokenizer) if step not in _as_json(before)]
     state["normalizer"] = {"type": "Sequence", "normalizers": [*_as_json([*kinds, *before]), *own]}
     kept = ("name_or_path", "model_max_length", "padding_side", "truncation_side", "model_input_names")
     return PreTrainedTokenizerFast(
@@ -85,9 +85,10 @@ def _as_json(kinds: Collection[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _steps_of(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps of the normalizer in what `tokenizer.json` holds."""
-    normalizer = state["normalizer"]
-    if normalizer is None:
+def _steps_of(tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Return the steps of a tokenizer's normalizer, as `tokenizer.json` holds them."""
+    if tokenizer.normalizer is None:
         return []
-    return normalizer["normalizers"] if normalizer["type"] == "Sequence" else [normalizer]
+    # The whole tokenizer as JSON would be a vocabulary of megabytes.
+    state = json.loads(tokenizer.normalizer.__getstate__())
+    return state["normalizers"] if state["type"] == "Sequence" else [state]
