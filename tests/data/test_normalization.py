@@ -4,10 +4,12 @@ import json
 
 import pytest
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from bert_recipes.config.arguments import NORMALIZED
+from bert_recipes.config.reading import Reading
 from bert_recipes.data.normalization import IN_WORDS, RULES, normalizing, rewriting, rewritten_kinds
+from bert_recipes.data.tokenization import TextTokenizer
 from bert_recipes.errors import UserError
 from bert_recipes.modeling.loading import load_tokenizer
 
@@ -96,3 +98,16 @@ def test_a_tokenizer_written_in_python_is_refused(tmp_path):
     CanineTokenizer().save_pretrained(tmp_path)
     with pytest.raises(UserError, match=r"--normalize is done by a tokenizer.json, and --model .* \(CanineTokenizer"):
         normalizing(CanineTokenizer.from_pretrained(tmp_path), ["urls"])
+
+
+@pytest.mark.parametrize("long_texts", ["tail", "head_tail"])
+def test_a_long_url_that_a_long_text_is_cut_through_stays_one_word(long_texts, tiny_bert):
+    """Texts are cut by their characters before they are tokenized, and half a URL is hundreds of tokens."""
+    config = AutoConfig.from_pretrained(tiny_bert)
+    tokenizer = load_tokenizer(str(tiny_bert), normalize=["urls"])
+    to_tokens = TextTokenizer(tokenizer, config, 64, Reading(long_texts))
+    plain = TextTokenizer(AutoTokenizer.from_pretrained(tiny_bert), config, 64, Reading(long_texts))
+    url = "https://example.org/" + "a/b-c?d=" * 600
+    for behind in (0, 15, 40, 200):
+        texts = ["storm fire " * 500 + word + " cake" * behind for word in (url, "http")]
+        assert to_tokens(texts[:1])[0] == plain(texts[1:])[0]

@@ -11,6 +11,9 @@ CHARACTERS_PER_TOKEN = (16, 128, 1024)
 # A cut text holds so many tokens beyond those that are kept. A cut through a word changes fewer, since WordPiece takes
 # a word of more than 100 characters for unknown.
 MARGIN = 128
+# Up to so many characters a word that a text read from its end would be cut through is kept whole: of a URL, which may
+# be one token (`--normalize`), the end alone would be hundreds. A text without spaces is cut all the same.
+LONGEST_WORD = 8192
 
 
 def sizes_for(tokens: int) -> list[int]:
@@ -41,7 +44,12 @@ class Shortener:
 
     def _kept(self, text: str, characters: int) -> str:
         """Return so much of a text, from the end that is not truncated."""
-        return text[-characters:] if self.from_end else text[:characters]
+        if not self.from_end:
+            return text[:characters]
+        start = max(0, len(text) - characters)
+        before = text[max(0, start - LONGEST_WORD) : start]
+        word = before.rsplit(maxsplit=1)[-1] if before and not before[-1].isspace() else ""
+        return text[start - len(word) :] if len(word) < LONGEST_WORD else text[start:]
 
     def cut(self, texts: list[str]) -> list[str]:
         """Return the texts, those cut that are long."""
