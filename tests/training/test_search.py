@@ -60,6 +60,11 @@ def test_a_trial_that_falls_behind_is_pruned(competition, tiny_bert, tmp_path, m
     ("flags", "sentence"),
     [
         (["--folds", "3"], "--folds cannot be honoured"),
+        (["--eval_strategy", "no", "--load_best_model_at_end", "false"], "--eval_strategy no cannot be honoured"),
+        (
+            ["--eval_strategy", "steps", "--eval_steps", "2", "--load_best_model_at_end", "false"],
+            "--eval_strategy steps cannot be honoured: a search evaluates each trial after every epoch",
+        ),
         (["--resume_from_checkpoint", "x"], "--resume_from_checkpoint cannot be honoured: the same command goes on"),
         (["--trials", "0"], "--trials 0: give 1 or more"),
         (["--metric_for_best_model", "pearson"], "pearson is no score of a binary task: take one of f1"),

@@ -69,6 +69,12 @@ class Search:
             raise UserError("--folds cannot be honoured: a search validates each trial once.")
         if args.training.resume_from_checkpoint:
             raise UserError("--resume_from_checkpoint cannot be honoured: the same command goes on with a search.")
+        evaluates = IntervalStrategy(args.training.eval_strategy)
+        if evaluates != IntervalStrategy.EPOCH:
+            raise UserError(
+                f"--eval_strategy {evaluates.value} cannot be honoured: a search evaluates each "
+                "trial after every epoch, by which trials that fall behind are ended."
+            )
         if args.training.world_size > 1:
             raise UserError("a search runs in one process; start it twice with the same --output_dir for two at once.")
         if custom_config(model_dir):
@@ -92,7 +98,7 @@ class Search:
         self.score = choosing_score(args.configuration.get("metric_for_best_model"), data.task)
         training = self.training = copy.copy(args.training)
         training.metric_for_best_model = self.score
-        training.eval_strategy, training.save_strategy = IntervalStrategy.EPOCH, SaveStrategy.NO
+        training.save_strategy = SaveStrategy.NO
         training.load_best_model_at_end = False
         training.output_dir = str(self.folder / "trials")
 
