@@ -172,3 +172,17 @@ def test_a_configuration_at_home_is_found_as_make_names_it(tmp_path, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     (name,) = (path.name for path in tmp_path.iterdir())
     assert parse("--config", f"~/{name}").training.num_train_epochs == 7
+
+
+PUSHED = ["--push_to_hub", "--hub_model_id", "me/mine"]
+
+
+@pytest.mark.parametrize("recipe", ["baseline", "search", "audit"])
+def test_what_ends_with_no_model_pushes_none(recipe):
+    with pytest.raises(UserError, match=f"--push_to_hub cannot be honoured: recipes/{recipe}.py ends with no model"):
+        parse(*PUSHED, recipe=recipe)
+
+
+def test_the_baseline_leaves_what_a_configuration_says_of_a_model(tmp_path):
+    asked = config(tmp_path, yaml.safe_dump(parse(*PUSHED, "--hub_token", "secret").configuration | {"refit": True}))
+    assert not parse(*asked, recipe="baseline").training.push_to_hub

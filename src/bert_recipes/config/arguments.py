@@ -187,8 +187,9 @@ class ModelArguments:
     """Which encoder to start from."""
 
     title: ClassVar[str] = "model"
-    # The recipe whose choices these are.
+    # The recipe whose choices these are, and whether it ends with a model.
     recipe: ClassVar[str] = ""
+    saves_model: ClassVar[bool] = True
 
     model: str = field(
         default="embedded:minilm",
@@ -215,6 +216,7 @@ class BaselineArguments(ModelArguments):
 
     title: ClassVar[str] = "baseline"
     recipe: ClassVar[str] = "baseline"
+    saves_model: ClassVar[bool] = False
 
 
 @dataclass
@@ -308,6 +310,7 @@ class SearchArguments(CustomArguments):
 
     title: ClassVar[str] = "search"
     recipe: ClassVar[str] = "search"
+    saves_model: ClassVar[bool] = False
 
     trials: int = field(default=20, metadata={"help": "trials in all, those of an earlier start included"})
 
@@ -318,6 +321,7 @@ class AuditArguments(CustomArguments):
 
     title: ClassVar[str] = "audit"
     recipe: ClassVar[str] = "audit"
+    saves_model: ClassVar[bool] = False
 
     quick: bool = field(default=False, metadata={"help": "ask the baseline alone, and train no recipe"})
     repeats: int = field(default=3, metadata={"help": "times that the baseline's folds are cut anew"})

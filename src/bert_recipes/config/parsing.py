@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bert_recipes.config.training_arguments import RecipeTrainingArguments
 
 M = TypeVar("M", bound=ModelArguments)
+# What a configuration says of a finished model, of which the baseline saves none.
+OF_A_MODEL = ("refit", "push_to_hub", "hub_model_id", "hub_private_repo", "hub_token")
 
 
 @dataclass
@@ -175,6 +177,8 @@ def _build(
     for flag in sorted(NO_MEANING):
         if values.get(flag):
             raise UserError(f"--{flag} has no meaning here: a recipe trains, evaluates and predicts.")
+    if values.get("push_to_hub") and not model_class.saves_model:
+        raise UserError(f"--push_to_hub cannot be honoured: recipes/{model_class.recipe}.py ends with no model.")
     data = _part(DataArguments, values)
     model = _part(model_class, values)
     given = frozenset({*configured, *start.flags})
@@ -200,7 +204,8 @@ def _read_configuration(path: Path, valid: set[str], recipe: str, parts: tuple[t
         # It takes what the others are configured with, and has no use for their heads and losses.
         others = {field.name for other in RECIPES.values() for field in dataclasses.fields(other)}
         values = {key: value for key, value in values.items() if key in valid or key not in others}
-        values.pop("refit", None)  # of a model, which it saves none of
+        for key in OF_A_MODEL:
+            values.pop(key, None)
     elif of != recipe:
         raise UserError(f"--config {path} is of another recipe than {recipe}: run recipes/ with that name.")
     for key in values:
