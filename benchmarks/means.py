@@ -287,11 +287,6 @@ def probabilities_of(args: argparse.Namespace, name: str, ids: Sequence[str]) ->
     return np.array(found)
 
 
-def losses_of(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the log-losses `[seeds, rows]` of probabilities of class 1, `[seeds, rows]`."""
-    return -np.log(np.where(labels == 1, probabilities, 1 - probabilities))
-
-
 def rows_of(labels: np.ndarray, probabilities: dict[str, np.ndarray], minutes: dict[str, float]) -> list[list[str]]:
     """Return the table's rows, one for each means.
 
@@ -301,6 +296,12 @@ def rows_of(labels: np.ndarray, probabilities: dict[str, np.ndarray], minutes: d
         minutes: of one seed, by means.
     """
     from bert_recipes.evaluation import significance
+    from bert_recipes.evaluation.metrics import losses_of
+    from bert_recipes.task import SINGLE_LABEL
+
+    def mean_losses(name: str) -> np.ndarray:
+        of_seeds = [np.stack([1 - fire, fire], axis=1) for fire in probabilities[name]]
+        return np.mean([losses_of(one, labels, SINGLE_LABEL) for one in of_seeds], axis=0)
 
     first, rows = next(iter(probabilities)), []
     for name, ours in probabilities.items():
@@ -315,8 +316,9 @@ def rows_of(labels: np.ndarray, probabilities: dict[str, np.ndarray], minutes: d
             )
             apart = f"{100 * difference.value:+.2f} ({100 * difference.low:+.2f} to {100 * difference.high:+.2f})"
             cells += [f"{difference.a.mean():.4f}", "" if name == first else apart]
-        losses, before = (losses_of(labels, probabilities[of]).mean(axis=0) for of in (name, first))
-        mean, reach = (losses - before).mean(), 1.96 * (losses - before).std() / len(labels) ** 0.5
+        losses = mean_losses(name)
+        differences = losses - mean_losses(first)
+        mean, reach = differences.mean(), 1.96 * differences.std() / len(labels) ** 0.5
         apart = f"{mean:+.4f} ({mean - reach:+.4f} to {mean + reach:+.4f})"
         cells += [f"{losses.mean():.4f}", "" if name == first else apart]
         rows.append([*cells, f"{minutes[name]:.1f}" if name in minutes else ""])

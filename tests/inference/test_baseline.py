@@ -19,13 +19,12 @@ from bert_recipes.task import SINGLE_LABEL
 @pytest.mark.parametrize(("corrected", "normalize"), [(False, []), (True, []), (False, ["urls", "mentions"])])
 def test_its_folds_are_those_of_the_run(corrected, normalize, competition, tmp_path):
     shutil.copytree(competition, data := tmp_path / "data")
-    if normalize:
-        for file in data.glob("t*.csv"):
-            table = pd.read_csv(file)
-            table.assign(text=[f"{text} http://t.co/{i % 3} @us" for i, text in enumerate(table.text)]).to_csv(file)
     flags = ["--dataset", data, "--folds", "3", "--output_dir", tmp_path / "run", "--debug"]
     if normalize:
         flags += ["--normalize", *normalize]
+        for file in data.glob("t*.csv"):
+            table = pd.read_csv(file)
+            table.assign(text=[f"{text} http://t.co/{i % 3} @us" for i, text in enumerate(table.text)]).to_csv(file)
     if corrected:
         # So many that the rows, dealt by the new labels, would lie in other folds.
         write_csv(tmp_path / "mine.csv", [["id", "label"], *([10 * i, 0] for i in range(0, 90, 3))])

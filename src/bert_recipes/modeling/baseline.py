@@ -132,7 +132,7 @@ class Baseline:
 
     def __init__(self, task: Task, seed: int, normalize: Collection[str] | None = None):
         self.task = task
-        self.ngrams = Ngrams(normalize)
+        self.normalize = normalize
         logistic = RotatedLogisticRegression(C=2.0, max_iter=1000, random_state=seed)
         self.model = {
             SINGLE_LABEL: logistic,
@@ -146,6 +146,7 @@ class Baseline:
         Raises:
             UserError: no text has a word.
         """
+        self.ngrams = Ngrams(self.normalize)
         self.fit_counts(self.ngrams.learn(texts), self.ngrams.are_characters, labels)
 
     def fit_counts(self, counts: csr_matrix, are_characters: np.ndarray, labels: np.ndarray) -> None:
